@@ -1,0 +1,52 @@
+# `make` alone explains the targets. Nothing has to be installed first but git, make and Python 3.11.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+SET_UP := $(PYTHON) -I cli/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup broker broker-if-possible demo dev test check format bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "Each does its own set-up. To use your services: DATABASE_URL=..., AMQP_URL=..."
+
+setup: ## make .venv with the locked packages; the others do this themselves
+	@$(SET_UP)
+
+broker:
+	@$(SET_UP) --rabbitmq
+
+broker-if-possible:
+	@$(SET_UP) --rabbitmq --optional
+
+demo: setup broker-if-possible ## start the product, hold a conversation with it, show what it did
+	@exec $(RUN) -m cli.demo
+
+dev: setup broker-if-possible ## start the product and keep it running, with a page to chat with it
+	@exec $(RUN) -m cli.dev
+
+test: setup broker ## run the test suite; pytest's options in ARGS="-k servers -x"
+	@exec $(RUN) -m pytest $(ARGS)
+
+check: setup ## format, lint, types and import rules, in seconds
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+	@.venv/bin/lint-imports
+
+format: setup ## format the code and repair what the linter can
+	@$(RUN) -m ruff format .
+	@$(RUN) -m ruff check --fix .
+
+bench: setup broker-if-possible ## run the benchmarks; tables here, figures in bench/results/
+	@exec $(RUN) -m bench
+
+lock: setup ## update uv.lock to the newest versions that pyproject.toml allows, and install them
+	@.venv/uv/bin/uv lock --upgrade --python $(RUN)
+	@$(SET_UP)
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,302 @@
+"""What an operator does to the installation. As the database's owner, the tenant set explicitly."""
+
+import csv
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from db import migrate as migrations
+from db.chatbots import chatbot_owner, create_chatbot, import_knowledge, store_access_token
+from db.ids import ChatbotId, UserId
+from db.pool import UNAVAILABLE, Conn, connect_owner, tenant_transaction
+from db.tenants import chatbot_limit, create_subscription, create_user, next_user_id
+from handlers.configuration import Environment
+from handlers.secrets import MIN_KEY_CHARS, Vault, access_token_of
+from handlers.whatsapp.wire import normalised
+
+NO_LOGIN = "!"  # no password hash looks like this
+IMPORT_BATCH = 500
+MAX_QUESTION_CHARS = 2_000
+MAX_ANSWER_CHARS = 8_000
+MAX_CATEGORY_CHARS = 100
+
+
+class Refused(Exception):
+    """What was wrong and what to do."""
+
+
+async def migrate(env: Environment, say: Callable[[str], None]) -> None:
+    from handlers.ingest_log import rabbitmq
+
+    runtime = env.database_url()
+    owner = env.owner_url(runtime)
+    amqp = env.amqp_url()
+    _check(env)
+    try:
+        await migrations.migrate(owner, runtime, say)
+    except migrations.MigrationError as error:
+        raise Refused(str(error)) from error
+    except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
+        raise Refused(_database_problem(error)) from error
+    say("database is current")
+    try:
+        await rabbitmq.declare_topology(amqp)
+    except rabbitmq.UNREACHABLE as error:
+        raise Refused(
+            f"RabbitMQ at AMQP_URL: {str(error) or type(error).__name__}. Is it running, and do user,"
+            " password and virtual host fit?"
+        ) from error
+    say("broker topology is current")
+
+
+async def tenant_create(
+    env: Environment,
+    *,
+    email: str,
+    name: str | None,
+    plan: Path | None,
+    daily_messages: int,
+    monthly_messages: int,
+) -> dict[str, Any]:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", email) or len(email) > 255:
+        raise Refused(f"--email is not an e-mail address: {email!r}")
+    config = _plan(plan)
+    async with _owner(env) as conn:
+        user_id = await next_user_id(conn)
+        try:
+            async with tenant_transaction(conn, user_id):
+                await create_user(conn, user_id, email, NO_LOGIN, name)
+                await create_subscription(
+                    conn,
+                    user_id,
+                    str(config.get("subscription_name", "standard"))[:255],
+                    config,
+                    daily_messages,
+                    monthly_messages,
+                )
+        except asyncpg.UniqueViolationError:
+            raise Refused(f"there is a tenant with the e-mail {email} already") from None
+    return {"user_id": user_id}
+
+
+async def chatbot_create(
+    env: Environment,
+    *,
+    user_id: int,
+    name: str,
+    number: str,
+    phone_number_id: str | None,
+    access_token: str | None,
+    instructions: str | None,
+) -> dict[str, Any]:
+    stored_number = normalised(number)
+    if stored_number is None or not re.fullmatch(r"\+[\d\s().-]+", number):
+        raise Refused(f"--number is not a number like +12025550143: {number!r}")
+    if phone_number_id is not None and not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", phone_number_id):
+        raise Refused("--phone-number-id is not an id as Meta's dashboard shows it")
+    vault = _vault(env) if access_token else None
+    owner = UserId(user_id)
+    async with _owner(env) as conn:
+        try:
+            async with tenant_transaction(conn, owner):
+                limit = await chatbot_limit(conn, owner)
+                if limit is None:
+                    raise Refused(f"there is no tenant {user_id}: see `swiftreplies tenant create`")
+                if limit.max_chatbots is not None and limit.chatbots >= limit.max_chatbots:
+                    raise Refused(
+                        f"the plan of tenant {user_id} allows {limit.max_chatbots} chatbots"
+                        " (limits.max_chatbots), and it has them"
+                    )
+                chatbot_id = await create_chatbot(
+                    conn, owner, name, stored_number, phone_number_id, instructions
+                )
+                if vault is not None and access_token is not None:
+                    sealed = vault.encrypt(access_token, access_token_of(chatbot_id))
+                    await store_access_token(conn, owner, chatbot_id, sealed)
+        except asyncpg.UniqueViolationError as error:
+            taken = "id" if "phone_number_id" in (error.constraint_name or "") else "number"
+            raise Refused(f"a chatbot with this {taken} exists already") from None
+    return {"chatbot_id": chatbot_id}
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeRow:
+    question: str
+    answer: str
+    category: str | None
+
+
+async def kb_import(env: Environment, *, chatbot_id: int, file: Path) -> dict[str, Any]:
+    rows, rejected = read_knowledge(file)
+    inserted = updated = 0
+    async with _owner(env) as conn:
+        owner = await _chatbot_owner(conn, ChatbotId(chatbot_id))
+        async with tenant_transaction(conn, owner):
+            for start in range(0, len(rows), IMPORT_BATCH):
+                batch = rows[start : start + IMPORT_BATCH]
+                new = await import_knowledge(
+                    conn,
+                    owner,
+                    ChatbotId(chatbot_id),
+                    [r.question for r in batch],
+                    [r.answer for r in batch],
+                    [r.category for r in batch],
+                )
+                inserted += sum(new)
+                updated += len(new) - sum(new)
+    return {"inserted": inserted, "updated": updated, "rejected": rejected}
+
+
+def read_knowledge(file: Path) -> tuple[list[KnowledgeRow], list[dict[str, Any]]]:
+    """The good rows, and for each bad line where it is and why."""
+    rows: dict[str, KnowledgeRow] = {}
+    lines: dict[str, int] = {}
+    rejected: list[dict[str, Any]] = []
+    for line, value in _records(file):
+        row = _knowledge_row(value)
+        if isinstance(row, str):
+            rejected.append({"line": line, "why": row})
+        elif row.question in rows:
+            why = f"the same question as line {lines[row.question]}"
+            rejected.append({"line": line, "why": why})
+        else:
+            rows[row.question] = row
+            lines[row.question] = line
+    return list(rows.values()), rejected
+
+
+def _records(file: Path) -> Iterator[tuple[int, Any]]:
+    """Line number and what stands there: a dict, or a sentence that says what is wrong with it."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise Refused(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    if file.suffix.lower() in (".jsonl", ".ndjson"):
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    yield number, f"not JSON: {error}"
+        return
+    csv.field_size_limit(1_000_000)
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    missing = {"question", "answer"} - {(h or "").strip().lower() for h in reader.fieldnames or []}
+    if missing:
+        raise Refused(f"{file} has no column {' and no column '.join(sorted(missing))}")
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, f"not CSV: {error}"
+            continue
+        yield reader.line_num, {(k or "").strip().lower(): v for k, v in row.items()}
+
+
+def _knowledge_row(value: Any) -> KnowledgeRow | str:
+    if not isinstance(value, dict):
+        return value if isinstance(value, str) else "not an object with question and answer"
+    limits = {
+        "question": MAX_QUESTION_CHARS,
+        "answer": MAX_ANSWER_CHARS,
+        "category": MAX_CATEGORY_CHARS,
+    }
+    fields: dict[str, str] = {}
+    for name, limit in limits.items():
+        text = value.get(name)
+        if text is not None and not isinstance(text, str):
+            return f"{name} is not a text"
+        text = (text or "").strip()
+        if not text and name != "category":
+            return f"{name} is empty"
+        if len(text) > limit:
+            return f"{name} has {len(text)} characters, {limit} at most"
+        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+            return f"{name} has a character that cannot be stored"
+        fields[name] = text
+    return KnowledgeRow(fields["question"], fields["answer"], fields["category"] or None)
+
+
+async def _chatbot_owner(conn: Conn, chatbot_id: ChatbotId) -> UserId:
+    """The owner of the database may be kept from other tenants' rows too; the function is not."""
+    owner = await chatbot_owner(conn, chatbot_id)
+    if owner is None:
+        raise Refused(f"there is no chatbot {chatbot_id}: see `swiftreplies chatbot create`")
+    return owner
+
+
+@asynccontextmanager
+async def _owner(env: Environment) -> AsyncIterator[Conn]:
+    url = env.owner_url(env.database_url())
+    _check(env)
+    try:
+        conn = await connect_owner(url)
+    except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
+        raise Refused(_database_problem(error)) from error
+    try:
+        yield conn
+    except asyncpg.UndefinedTableError as error:
+        raise Refused("the database has no schema yet: run `swiftreplies migrate`") from error
+    except asyncpg.ForeignKeyViolationError as error:
+        raise Refused(f"no such row: {error.detail}") from error
+    except asyncpg.DataError as error:
+        raise Refused(f"the database does not take this value: {error}") from error
+    finally:
+        await conn.close()
+
+
+def _vault(env: Environment) -> Vault:
+    keys = env.names("SECRETS_KEY", what="encrypts the access token")
+    if any(len(key) < MIN_KEY_CHARS for key in keys):
+        env.problems.append(f"SECRETS_KEY is shorter than {MIN_KEY_CHARS} characters")
+    _check(env)
+    return Vault(keys)
+
+
+def _plan(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        plan = json.loads(file.read_text())
+    except OSError as error:
+        raise Refused(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{file} is not JSON: {error}") from error
+    if not isinstance(plan, dict):
+        raise Refused(f"{file} is not a JSON object")
+    problems = [
+        f"limits.{name} is not a whole number from 0"
+        for name, value in (plan.get("limits") or {}).items()
+        if name.startswith(("max_", "message_history")) and not _is_count(value)
+    ]
+    if problems:
+        raise Refused(f"{file}: " + "; ".join(problems))
+    return plan
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _check(env: Environment) -> None:
+    if env.problems:
+        raise Refused(
+            "the environment is incomplete:\n" + "\n".join(f"  - {p}" for p in env.problems)
+        )
+
+
+def _database_problem(error: BaseException) -> str:
+    return (
+        f"PostgreSQL at DATABASE_URL: {str(error) or type(error).__name__}. Is it running, and do user,"
+        " password and database fit?"
+    )

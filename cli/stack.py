@@ -1,0 +1,178 @@
+"""The whole product on this machine: private servers where none are given, the simulator for the
+outside world, and the product's own processes. Everything that is started here ends with it.
+
+Imports no product code: it drives the product as anybody would, by its commands and over HTTP.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from cli.processes import Process
+from cli.servers import free_ports, postgres, rabbitmq
+
+COMMAND = Path(sys.executable).with_name("swiftreplies")
+READY_TIMEOUT_S = 60.0
+POLL_S = 0.05
+
+
+class StackError(Exception):
+    """Something did not start or a command failed; the message holds its last words."""
+
+
+@dataclass(slots=True)
+class Stack:
+    """A running product. `environment` is what its processes were started with."""
+
+    environment: dict[str, str]
+    ingress_url: str = ""
+    simulator_url: str = ""
+    processes: list[Process] = field(default_factory=list)
+    log_directory: Path = Path()
+
+    async def command(self, *arguments: str) -> Any:
+        """Runs `swiftreplies ...`; its JSON when it prints some."""
+        process = await asyncio.create_subprocess_exec(
+            str(COMMAND),
+            *arguments,
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        if process.returncode != 0:
+            raise StackError(f"swiftreplies {' '.join(arguments)}: {err.decode().strip()}")
+        return json.loads(out) if "--json" in arguments else out.decode()
+
+    async def start(
+        self, name: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> Process:
+        """Starts a process of the product; its log goes to a file."""
+        process = await Process.start(
+            name,
+            arguments,
+            {**self.environment, **(extra or {})},
+            self.log_directory / f"{name}-{len(self.processes)}.log",
+        )
+        self.processes.append(process)
+        return process
+
+    async def start_ingress(self) -> Process:
+        """Tries another port when somebody took the chosen one."""
+        (port,) = free_ports(1)
+        process = await self.start(
+            "ingress", [str(COMMAND), "ingress"], {"HOST": "127.0.0.1", "PORT": str(port)}
+        )
+        self.ingress_url = f"http://127.0.0.1:{port}"
+        await _until_ready(process, f"{self.ingress_url}/readyz")
+        return process
+
+    async def start_worker(self, *arguments: str) -> Process:
+        (port,) = free_ports(1)
+        process = await self.start(
+            "worker",
+            [str(COMMAND), "worker", *arguments],
+            {"HOST": "127.0.0.1", "METRICS_PORT": str(port)},
+        )
+        await _until_ready(process, f"http://127.0.0.1:{port}/readyz")
+        return process
+
+    async def start_simulator(self) -> Process:
+        process = await self.start("simulator", [sys.executable, "-m", "simulator"])
+        line = await process.first_line(READY_TIMEOUT_S)
+        self.simulator_url = json.loads(line)["url"]
+        return process
+
+    async def end(self) -> None:
+        """In the order that loses nothing: first who brings work, last who does it."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            await process.ended()
+        self.processes.clear()
+
+
+@asynccontextmanager
+async def running(
+    say: Callable[[str], None], overrides: Mapping[str, str], workers: int = 1
+) -> AsyncIterator[Stack]:
+    """Servers, simulator, schema, ingress and workers; `overrides` go into their environment."""
+    async with AsyncExitStack() as ending:
+        given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "AMQP_URL")}
+        async with asyncio.TaskGroup() as group:
+            database = group.create_task(_database(ending, given["DATABASE_URL"], say))
+            broker = group.create_task(_broker(ending, given["AMQP_URL"], say))
+        log_directory = Path(
+            ending.enter_context(tempfile.TemporaryDirectory(prefix="swiftreplies-log-"))
+        )
+        stack = Stack(
+            environment={
+                **os.environ,
+                "DATABASE_URL": database.result(),
+                "AMQP_URL": broker.result(),
+                "INGEST_LOG": "rabbitmq",
+                "WHATSAPP_APP_SECRET": secrets.token_hex(16),
+                "WHATSAPP_VERIFY_TOKEN": secrets.token_hex(8),
+                "WHATSAPP_ACCESS_TOKEN": secrets.token_hex(16),
+                "SECRETS_KEY": secrets.token_urlsafe(32),
+                "PYTHONUNBUFFERED": "1",
+                **overrides,
+            },
+            log_directory=log_directory,
+        )
+        ending.push_async_callback(stack.end)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stack.start_simulator())
+            migrating = group.create_task(stack.command("migrate"))
+        say(migrating.result().strip().splitlines()[-2])
+        stack.environment["WHATSAPP_API_URL"] = stack.simulator_url
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stack.start_ingress())
+            for _ in range(workers):
+                group.create_task(stack.start_worker())
+        say(f"ingress at {stack.ingress_url}, {workers} worker{'s' if workers > 1 else ''}")
+        yield stack
+
+
+async def _database(ending: AsyncExitStack, given: str, say: Callable[[str], None]) -> str:
+    if given:
+        say("PostgreSQL: yours, from DATABASE_URL")
+        return given
+    server = await ending.enter_async_context(postgres())
+    say(server.origin)
+    return server.url
+
+
+async def _broker(ending: AsyncExitStack, given: str, say: Callable[[str], None]) -> str:
+    if given:
+        say("RabbitMQ: yours, from AMQP_URL")
+        return given
+    server = await ending.enter_async_context(rabbitmq())
+    say(server.origin)
+    return server.url
+
+
+async def _until_ready(process: Process, url: str) -> None:
+    deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+    async with aiohttp.ClientSession() as session:
+        while True:
+            if process.returncode is not None:
+                raise StackError(f"{process.name} ended at once:\n{process.tail()}")
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return
+            if asyncio.get_running_loop().time() > deadline:
+                raise StackError(f"{process.name} is not ready:\n{process.tail()}")
+            await asyncio.sleep(POLL_S)

@@ -1,0 +1,51 @@
+"""Customers of a tenant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from db.ids import ChatbotId, ContactId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    id: ContactId
+    phone_number: str | None
+    bsuid: str | None
+
+
+async def find_contacts(
+    conn: Conn, user_id: UserId, phone_numbers: Sequence[str], bsuids: Sequence[str]
+) -> list[Contact]:
+    rows = await conn.fetch(_SQL["find_contacts"], user_id, phone_numbers, bsuids)
+    return [Contact(**row) for row in rows]
+
+
+async def add_contacts(
+    conn: Conn,
+    user_id: UserId,
+    chatbot_ids: Sequence[ChatbotId],
+    phone_numbers: Sequence[str | None],
+    bsuids: Sequence[str | None],
+    wa_ids: Sequence[str | None],
+    names: Sequence[str | None],
+) -> None:
+    await conn.execute(
+        _SQL["add_contacts"], user_id, chatbot_ids, phone_numbers, bsuids, wa_ids, names
+    )
+
+
+async def touch_contacts(
+    conn: Conn,
+    user_id: UserId,
+    ids: Sequence[ContactId],
+    names: Sequence[str | None],
+    wa_ids: Sequence[str | None],
+    bsuids: Sequence[str | None],
+    seen_at: Sequence[datetime],
+) -> None:
+    await conn.execute(_SQL["touch_contacts"], user_id, ids, names, wa_ids, bsuids, seen_at)

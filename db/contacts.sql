@@ -1,0 +1,31 @@
+-- name: find_contacts
+SELECT id, phone_number, bsuid FROM contacts
+ WHERE user_id = $1 AND (phone_number = ANY ($2::text[]) OR bsuid = ANY ($3::text[]));
+
+-- name: add_contacts
+-- Another worker may add the same customer at this moment (writing to another bot of the tenant);
+-- who lost finds the row by find_contacts. Sorted, so that two such batches cannot deadlock.
+INSERT INTO contacts (user_id, chatbot_id, phone_number, bsuid, wa_id, name, thread_id)
+SELECT $1::bigint, n.chatbot_id, n.phone_number, n.bsuid, n.wa_id, left(n.name, 255),
+       $1::bigint || ':' || gen_random_uuid()
+  FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+       AS n (chatbot_id, phone_number, bsuid, wa_id, name)
+ ORDER BY n.phone_number, n.bsuid
+ON CONFLICT DO NOTHING;
+
+-- name: touch_contacts
+-- What the message says anew of its sender; an identifier is added, never replaced.
+UPDATE contacts c
+   SET name = coalesce(left(n.name, 255), c.name),
+       wa_id = coalesce(n.wa_id, c.wa_id),
+       bsuid = coalesce(c.bsuid, (
+           SELECT n.bsuid WHERE NOT EXISTS (
+               SELECT FROM contacts o WHERE o.user_id = $1 AND o.bsuid = n.bsuid))),
+       last_interaction = greatest(c.last_interaction, n.seen_at),
+       updated_at = now()
+  FROM (SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+               AS i (id, name, wa_id, bsuid, seen_at)
+          JOIN (SELECT id AS locked FROM contacts
+                 WHERE user_id = $1 AND id = ANY ($2::bigint[])
+                 ORDER BY id FOR NO KEY UPDATE) l ON l.locked = i.id) n
+ WHERE c.user_id = $1 AND c.id = n.id;

@@ -1,0 +1,139 @@
+"""Conversations: who is unanswered, who answers, and what a turn has to know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from db.ids import ChatbotId, ContactId, ConversationId, UserId, WorkerId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    id: ConversationId
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    user_id: UserId
+    conversation_id: ConversationId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnContext:
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    thread_id: str
+    answered_seq: int
+    attempts: int
+    rebuild_thread: bool
+    mine: bool  # the lease is still the asker's
+    taken_over: bool
+    paused: bool
+    contact_name: str | None
+    chatbot_name: str
+    chatbot_active: bool
+    general_instructions: str | None
+    timezone: str
+    instructions: list[str]
+    knowledge: list[list[Any]]  # [id, category, question, answer]
+
+
+async def open_conversations(
+    conn: Conn,
+    user_id: UserId,
+    chatbot_ids: Sequence[ChatbotId],
+    contact_ids: Sequence[ContactId],
+) -> None:
+    await conn.execute(_SQL["open_conversations"], user_id, chatbot_ids, contact_ids)
+
+
+async def lock_conversations(
+    conn: Conn,
+    user_id: UserId,
+    chatbot_ids: Sequence[ChatbotId],
+    contact_ids: Sequence[ContactId],
+) -> list[Locked]:
+    rows = await conn.fetch(_SQL["lock_conversations"], user_id, chatbot_ids, contact_ids)
+    return [Locked(**row) for row in rows]
+
+
+async def mark_ready(
+    conn: Conn,
+    user_id: UserId,
+    ids: Sequence[ConversationId],
+    input_seqs: Sequence[int],
+    sent_at: Sequence[datetime],
+    debounce: timedelta,
+    debounce_max: timedelta,
+) -> None:
+    await conn.execute(
+        _SQL["mark_ready"], user_id, ids, input_seqs, sent_at, debounce, debounce_max
+    )
+
+
+async def claim_conversations(conn: Conn, worker_id: WorkerId, limit: int) -> list[Claim]:
+    return [Claim(**row) for row in await conn.fetch(_SQL["claim_conversations"], worker_id, limit)]
+
+
+async def read_turn(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    worker_id: WorkerId,
+    epoch: int,
+) -> TurnContext | None:
+    row = await conn.fetchrow(_SQL["read_turn"], user_id, conversation_id, worker_id, epoch)
+    return TurnContext(**row) if row else None
+
+
+async def fence(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    worker_id: WorkerId,
+    epoch: int,
+    read_seq: int,
+    rebuilt: bool,
+) -> ConversationId | None:
+    """None: the lease is somebody else's now, and nothing of this turn may be written."""
+    held: ConversationId | None = await conn.fetchval(
+        _SQL["fence"], user_id, conversation_id, worker_id, epoch, read_seq, rebuilt
+    )
+    return held
+
+
+async def hand_over(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    how_long: timedelta,
+    reason: str,
+) -> None:
+    await conn.execute(_SQL["hand_over"], user_id, conversation_id, how_long, reason)
+
+
+async def put_back(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    worker_id: WorkerId,
+    epoch: int,
+    delay: timedelta,
+    failures: int,
+) -> ConversationId | None:
+    held: ConversationId | None = await conn.fetchval(
+        _SQL["put_back"], user_id, conversation_id, worker_id, epoch, delay, failures
+    )
+    return held
+
+
+async def forget_thread(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    await conn.execute(_SQL["forget_thread"], user_id, conversation_id)

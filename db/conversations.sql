@@ -1,0 +1,92 @@
+-- name: open_conversations
+-- A contact's first conversation takes the contact's thread; any other gets one of its own.
+INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id)
+SELECT $1, n.chatbot_id, n.contact_id,
+       CASE WHEN n.place = 1 AND NOT EXISTS (
+                SELECT FROM conversations o WHERE o.user_id = $1 AND o.contact_id = n.contact_id)
+            THEN c.thread_id ELSE $1 || ':' || gen_random_uuid() END
+  FROM (SELECT chatbot_id, contact_id,
+               row_number() OVER (PARTITION BY contact_id ORDER BY chatbot_id) AS place
+          FROM unnest($2::bigint[], $3::bigint[]) AS i (chatbot_id, contact_id)) n
+  JOIN contacts c ON c.user_id = $1 AND c.id = n.contact_id
+ ORDER BY n.contact_id, n.chatbot_id
+ON CONFLICT DO NOTHING;
+
+-- name: lock_conversations
+-- In id order, as everything that locks several does.
+SELECT id, chatbot_id, contact_id FROM conversations
+ WHERE user_id = $1
+   AND (chatbot_id, contact_id) IN (SELECT * FROM unnest($2::bigint[], $3::bigint[]))
+ ORDER BY id FOR NO KEY UPDATE;
+
+-- name: mark_ready
+-- The burst is over $5 after its last message, or $6 after its first, whichever comes first.
+UPDATE conversations c
+   SET input_seq = greatest(c.input_seq, n.input_seq),
+       last_inbound_at = greatest(c.last_inbound_at, n.sent_at),
+       pending_since = coalesce(c.pending_since, now()),
+       ready_at = least(now() + $5::interval, coalesce(c.pending_since, now()) + $6::interval),
+       updated_at = now()
+  FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[]) AS n (id, input_seq, sent_at)
+ WHERE c.user_id = $1 AND c.id = n.id;
+
+-- name: claim_conversations
+SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2);
+
+-- name: read_turn
+-- All that a turn needs to know but the messages, in one round trip.
+SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.rebuild_thread,
+       (v.lease_owner = $3 AND v.epoch = $4) AS mine,
+       coalesce(v.taken_over_until > now(), false) AS taken_over,
+       coalesce(c.conversation_paused, false) AS paused,
+       c.name AS contact_name,
+       b.name AS chatbot_name,
+       (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
+           AS chatbot_active,
+       b.general_instructions,
+       u.timezone,
+       ARRAY (SELECT i.instruction_text FROM conversation_instructions i
+               WHERE i.user_id = $1 AND i.chatbot_id = v.chatbot_id AND i.contact_id = v.contact_id
+                 AND i.is_active AND (i.expires_at IS NULL OR i.expires_at > now())
+               ORDER BY i.id) AS instructions,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(k.id, k.category, k.question, k.answer)
+                                  ORDER BY k.id), '[]')
+          FROM bot_knowledge_base k
+         WHERE k.user_id = $1 AND k.chatbot_id = v.chatbot_id AND k.is_active) AS knowledge
+  FROM conversations v
+  JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
+  JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+  JOIN users u ON u.id = $1
+ WHERE v.user_id = $1 AND v.id = $2;
+
+-- name: fence
+-- First statement of a turn's last transaction. It misses when the lease went to somebody else;
+-- it takes the row's lock, so nobody can take it before the commit. ready_at is what ingest set
+-- meanwhile, if anything: the conversation stays ready exactly if inputs were recorded that the
+-- turn did not read.
+UPDATE conversations
+   SET lease_owner = NULL,
+       answered_seq = greatest(answered_seq, $5),
+       ready_at = CASE WHEN input_seq > $5 THEN coalesce(ready_at, now()) END,
+       attempts = 0,
+       rebuild_thread = rebuild_thread AND NOT $6,
+       updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
+RETURNING id;
+
+-- name: hand_over
+UPDATE conversations
+   SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4
+ WHERE user_id = $1 AND id = $2;
+
+-- name: put_back
+-- A turn that could not finish: somebody tries again after $5.
+UPDATE conversations
+   SET lease_owner = NULL, attempts = attempts + $6,
+       ready_at = CASE WHEN input_seq > answered_seq THEN now() + $5::interval END,
+       updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
+RETURNING id;
+
+-- name: forget_thread
+UPDATE conversations SET rebuild_thread = true WHERE user_id = $1 AND id = $2;

@@ -1,0 +1,156 @@
+-- name: record_inbound
+-- A message recorded before is not recorded again and does not come back. Its conversation is
+-- locked by lock_conversations(), so input_seq cannot move under us; the ids follow the order of
+-- the batch, which is the order of arrival.
+WITH item AS (
+    SELECT DISTINCT ON (i.chatbot_id, i.wamid) i.*
+      FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                  $8::timestamptz[], $9::jsonb[])
+           WITH ORDINALITY AS i (chatbot_id, contact_id, conversation_id, wamid, message_type,
+                                 content_text, sent_at, metadata, place)
+     ORDER BY i.chatbot_id, i.wamid, i.place
+), fresh AS (
+    SELECT item.*,
+           v.input_seq + row_number() OVER (PARTITION BY v.id ORDER BY item.place) AS input_seq
+      FROM item
+      JOIN conversations v ON v.user_id = $1 AND v.id = item.conversation_id
+     WHERE NOT EXISTS (SELECT FROM messages m WHERE m.user_id = $1
+                          AND m.chatbot_id = item.chatbot_id AND m.message_id = item.wamid)
+)
+INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, message_id, direction,
+                      message_type, content_text, status, sent_at, metadata, input_seq)
+SELECT $1, chatbot_id, contact_id, conversation_id, wamid, 'inbound',
+       message_type, content_text, 'received', sent_at, metadata, input_seq
+  FROM fresh ORDER BY place
+ON CONFLICT (user_id, chatbot_id, message_id) DO NOTHING
+RETURNING id, conversation_id, input_seq, sent_at;
+
+-- name: read_messages
+-- The last $4 rows of the conversation and, whatever their number, up to $5 unanswered inputs.
+(SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
+        message_id AS wamid, metadata
+   FROM messages WHERE user_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $4)
+UNION
+(SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
+        message_id AS wamid, metadata
+   FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
+  ORDER BY input_seq LIMIT $5)
+ORDER BY id;
+
+-- name: settle_inputs
+-- The turn's inputs: answered ($3), or not, and then the reason why none will be.
+UPDATE messages
+   SET ai_processed = $3::boolean, processing_duration = $5::numeric,
+       metadata = CASE WHEN $4::text IS NULL THEN metadata
+                       ELSE metadata || jsonb_build_object('reason', $4::text) END
+ WHERE user_id = $1 AND id = ANY ($2::bigint[]);
+
+-- name: queue_reply
+INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
+                      content_text, status, sent_at, metadata, in_reply_to, usage_day)
+SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(), $4, $5, $6
+  FROM conversations v WHERE v.user_id = $1 AND v.id = $2
+RETURNING id;
+
+-- name: claim_sends
+SELECT user_id, message_id FROM claim_sends($1, $2);
+
+-- name: read_send
+-- What is to be sent and to whom. Nothing comes back when it is no longer the worker's to send.
+SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usage_day,
+       c.phone_number, c.wa_id, c.bsuid,
+       b.id AS chatbot_id, b.phone_number_id, b.access_token,
+       (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
+           AS chatbot_active,
+       coalesce(u.is_active, false) AS tenant_active
+  FROM messages m
+  JOIN contacts c ON c.user_id = $1 AND c.id = m.contact_id
+  JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
+  JOIN users u ON u.id = $1
+ WHERE m.user_id = $1 AND m.id = $2 AND m.send_owner = $3 AND m.status = 'queued'
+   FOR NO KEY UPDATE OF m;
+
+-- name: mark_sending
+-- Committed before the HTTP call, so that a crash between leaves a row that says so.
+UPDATE messages SET status = 'sending', send_attempts = send_attempts + 1, send_after = NULL
+ WHERE user_id = $1 AND id = $2;
+
+-- name: mark_accepted
+-- A status may have come before Meta's answer to the call: it is further on and stays.
+UPDATE messages
+   SET message_id = coalesce(message_id, $3), send_owner = NULL, sent_at = now(), unknown_at = NULL,
+       status = CASE WHEN status IN ('sending', 'unknown') THEN 'accepted' ELSE status END
+ WHERE user_id = $1 AND id = $2
+RETURNING status;
+
+-- name: mark_unknown
+UPDATE messages
+   SET send_owner = NULL,
+       status = CASE WHEN status = 'sending' THEN 'unknown' ELSE status END,
+       unknown_at = CASE WHEN status = 'sending' THEN now() END
+ WHERE user_id = $1 AND id = $2
+RETURNING status;
+
+-- name: requeue_send
+-- A send that certainly did not happen (Meta said so), or whose outcome stayed unknown, goes again
+-- after $3; $4 is kept with the row.
+UPDATE messages
+   SET status = 'queued', send_owner = NULL, unknown_at = NULL, send_after = now() + $3::interval,
+       metadata = metadata || $4::jsonb
+ WHERE user_id = $1 AND id = $2 AND status IN ('sending', 'unknown')
+RETURNING send_attempts;
+
+-- name: lock_unknown
+SELECT send_attempts FROM messages
+ WHERE user_id = $1 AND id = $2 AND status = 'unknown' FOR NO KEY UPDATE;
+
+-- name: end_send
+-- It will not be sent any more: 'failed' or 'cancelled', and why. The unit's day comes back once,
+-- to be given back by the caller.
+WITH was AS (
+    SELECT m.id, m.usage_day FROM messages m
+     WHERE m.user_id = $1 AND m.id = $2 AND m.status IN ('queued', 'sending', 'unknown')
+       FOR NO KEY UPDATE
+)
+UPDATE messages m
+   SET status = $3, send_owner = NULL, unknown_at = NULL, usage_day = NULL,
+       metadata = m.metadata || $4::jsonb
+  FROM was WHERE m.user_id = $1 AND m.id = was.id
+RETURNING m.conversation_id, was.usage_day;
+
+-- name: merge_statuses
+-- Upwards only, in any order of arrival: 'failed' stands above 'sent' (Meta gave up) and below
+-- 'delivered' (it arrived all the same). Matched by wamid, or by the id that we sent along.
+WITH item AS (
+    SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::jsonb[])
+        WITH ORDINALITY AS i (wamid, our_id, status, report, place)
+), hit AS (
+    SELECT i.place, i.wamid, i.status, i.report, m.id, m.status AS was, m.usage_day
+      FROM item i
+      JOIN messages m ON m.user_id = $1 AND m.chatbot_id = $2 AND m.direction = 'outbound'
+       AND (m.message_id = i.wamid
+            OR (m.id = i.our_id AND (m.message_id IS NULL OR m.send_attempts > 1)))
+     ORDER BY m.id FOR NO KEY UPDATE OF m
+), ranked AS (
+    SELECT hit.*,
+           array_position(ARRAY['queued', 'sending', 'unknown', 'accepted', 'sent', 'failed',
+                                'delivered', 'read', 'played'], status)
+         > coalesce(array_position(ARRAY['queued', 'sending', 'unknown', 'accepted', 'sent',
+                                'failed', 'delivered', 'read', 'played'], was::text), 99) AS upward
+      FROM hit
+)
+UPDATE messages m
+   SET message_id = coalesce(m.message_id, r.wamid),
+       status = CASE WHEN r.upward THEN r.status ELSE m.status END,
+       unknown_at = CASE WHEN r.upward THEN NULL ELSE m.unknown_at END,
+       usage_day = CASE WHEN r.upward AND r.status = 'failed' THEN NULL ELSE m.usage_day END,
+       metadata = m.metadata || jsonb_build_object(
+           'statuses', r.report -> 'statuses' || coalesce(m.metadata -> 'statuses', '{}'))
+           || (r.report - 'statuses')
+  FROM ranked r WHERE m.user_id = $1 AND m.id = r.id
+RETURNING r.place::int, m.conversation_id, m.status,
+          CASE WHEN r.upward AND r.status = 'failed' THEN r.usage_day END AS give_back_day,
+          (r.upward AND r.status = 'failed') AS failed_now;
+
+-- name: unknown_sends
+SELECT user_id, message_id FROM unknown_sends($1, $2);

@@ -1,0 +1,19 @@
+-- name: next_user_id
+-- Taken before the insert, because the tenant has to be set for the insert to be allowed.
+SELECT nextval(pg_get_serial_sequence('users', 'id'));
+
+-- name: create_user
+INSERT INTO users (id, email, password_hash, full_name) VALUES ($1, $2, $3, $4);
+
+-- name: create_subscription
+INSERT INTO user_subscriptions (user_id, subscription_name, subscription_config,
+                                daily_message_limit, monthly_message_limit, contract_start_date)
+SELECT u.id, $2, $3, $4, $5, (now() AT TIME ZONE u.timezone)::date FROM users u WHERE u.id = $1;
+
+-- name: chatbot_limit
+-- limits.max_chatbots of the plan in force (NULL: none) and how many the tenant has. The user's
+-- row is locked, so two creations at once cannot both take the last place.
+SELECT (s.subscription_config #>> '{limits,max_chatbots}')::int AS max_chatbots,
+       (SELECT count(*) FROM chatbots c WHERE c.user_id = u.id)::int AS chatbots
+  FROM users u LEFT JOIN user_subscriptions s ON s.user_id = u.id AND s.is_active
+ WHERE u.id = $1 FOR NO KEY UPDATE OF u;

@@ -1,0 +1,43 @@
+"""What a tenant has used of its plan (migrations/0004_metering.sql)."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from db.ids import ConversationId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    outcome: str  # 'granted', or the reason why not
+    usage_day: date
+
+
+async def reserve_messages(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, messages: int
+) -> Reservation:
+    row = await conn.fetchrow(_SQL["reserve_messages"], user_id, conversation_id, messages)
+    assert row is not None, "the function always returns a row"
+    return Reservation(**row)
+
+
+async def settle_messages(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, sent: int
+) -> bool:
+    """False: more was spent than was held; the transaction must not commit."""
+    return bool(await conn.fetchval(_SQL["settle_messages"], user_id, conversation_id, sent))
+
+
+async def release_messages(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    await conn.execute(_SQL["release_messages"], user_id, conversation_id)
+
+
+async def give_back_message(conn: Conn, user_id: UserId, usage_day: date) -> None:
+    await conn.execute(_SQL["give_back_message"], user_id, usage_day)
+
+
+async def count_received(conn: Conn, user_id: UserId, messages: int) -> None:
+    await conn.execute(_SQL["count_received"], user_id, messages)

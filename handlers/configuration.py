@@ -1,0 +1,119 @@
+"""The environment, read once at the door: every problem is collected, then all are told at once."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+
+class BadConfiguration(Exception):
+    """Carries every problem that was found, each with what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Environment:
+    """Reads values and remembers what is wrong with them; `check()` raises if anything is."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        self.problems: list[str] = []
+
+    def check(self) -> None:
+        if self.problems:
+            raise BadConfiguration(self.problems)
+
+    def optional(self, name: str) -> str | None:
+        return self._values.get(name, "").strip() or None
+
+    def text(self, name: str, default: str | None = None, *, what: str) -> str:
+        value = self.optional(name) or default
+        if value is None:
+            self.problems.append(f"{name} is missing: {what}")
+            return ""
+        return value
+
+    def names(self, name: str, *, what: str) -> tuple[str, ...]:
+        """A comma-separated list with at least one entry."""
+        entries = tuple(e for e in (p.strip() for p in self.text(name, what=what).split(",")) if e)
+        if not entries and self.optional(name):
+            self.problems.append(f"{name} has only commas in it: {what}")
+        return entries
+
+    def url(
+        self, name: str, schemes: tuple[str, ...], default: str | None = None, *, what: str
+    ) -> str:
+        value = self.text(name, default, what=what)
+        if not value:
+            return ""
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in schemes and bool(parts.hostname or "host=" in parts.query)
+            _ = parts.port  # raises on a port that is no number
+        except ValueError:
+            valid = False
+        if not valid:
+            # Not the value: URLs carry passwords.
+            expected = " or ".join(f"{s}://..." for s in schemes)
+            self.problems.append(f"{name} is not a valid URL ({expected} expected): {what}")
+        return value
+
+    def number(
+        self, name: str, default: int | None, *, low: int, high: int, what: str
+    ) -> int | None:
+        value = self.optional(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"\d{1,9}", value) or not low <= int(value) <= high:
+            self.problems.append(f"{name} is not a whole number from {low} to {high}: {what}")
+            return default
+        return int(value)
+
+    def milliseconds(self, name: str, default: int, *, high: int, what: str) -> timedelta:
+        value = self.number(name, default, low=0, high=high, what=what)
+        return timedelta(milliseconds=default if value is None else value)
+
+    def choice(self, name: str, options: tuple[str, ...], default: str, *, what: str) -> str:
+        value = (self.optional(name) or default).strip()
+        if value not in options:
+            self.problems.append(f"{name} is none of {', '.join(options)}: {what}")
+            return default
+        return value
+
+    # ---- what several processes read -----------------------------------------------------------
+
+    def database_url(self) -> str:
+        return self.url(
+            "DATABASE_URL",
+            ("postgresql", "postgres"),
+            what="the PostgreSQL database, e.g. postgresql://user:password@host/swiftreplies",
+        )
+
+    def owner_url(self, default: str) -> str:
+        return self.url(
+            "MIGRATION_DATABASE_URL",
+            ("postgresql", "postgres"),
+            default or None,
+            what="the same database as its owner; without it DATABASE_URL is used",
+        )
+
+    def amqp_url(self) -> str:
+        log = self.choice(
+            "INGEST_LOG", ("rabbitmq",), "rabbitmq", what="the log that webhooks are kept in"
+        )
+        if log != "rabbitmq":
+            return ""
+        return self.url(
+            "AMQP_URL", ("amqp", "amqps"), what="the RabbitMQ broker, e.g. amqp://user:pw@host/"
+        )
+
+    def logging(self) -> tuple[str, str]:
+        level = self.choice(
+            "LOG_LEVEL",
+            ("debug", "info", "warning", "error"),
+            (self.optional("LOG_LEVEL") or "info").lower(),
+            what="how much is logged",
+        )
+        return level, self.choice("LOG_FORMAT", ("json", "console"), "json", what="of the log")

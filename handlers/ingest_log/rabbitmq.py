@@ -1,0 +1,277 @@
+"""The ingest log on RabbitMQ.
+
+One direct exchange; 16 quorum queues with a single active consumer each carry messages in order
+(competing consumers on one queue swap a customer's messages with no fault at all), two more carry
+what needs no order. Connections are plain ones under our own loop: whatever ends a connection or a
+channel, the loop makes all of it again, so nothing can stay silently unsubscribed.
+"""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import uuid4
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError, DeliveryError
+from aiormq.exceptions import ChannelInvalidStateError
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from handlers.ingest_log.port import LANES, Entry, HandBack, Handler, Lane, NotDurable
+
+EXCHANGE = "wa.in"
+DEAD_EXCHANGE = "wa.dlx"
+ORDERED_QUEUES: dict[Lane, str] = {lane: f"wa.in.{lane[1:]}" for lane in LANES}
+OTHER_QUEUES: dict[Lane, str] = {"status": "wa.status", "other": "wa.other"}
+DEAD_QUEUES = {"inbound": "wa.in.dlq", "status": "wa.status.dlq", "other": "wa.other.dlq"}
+
+PUBLISH_TIMEOUT_S = 2.0  # then the outcome is unknown, and Meta is told to come again
+CONNECT_TIMEOUT_S = 5.0
+HEARTBEAT_S = 30
+RECONNECT_MIN_S = 0.2
+RECONNECT_MAX_S = 2.0
+STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
+PREFETCH = 200  # a consumer; entries are small
+BATCH_MAX = 200
+DELIVERY_LIMIT = 100  # a backstop: poison is taken out by its handler, not by counting crashes
+
+UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+async def declare(channel: AbstractChannel) -> None:
+    """The topology, the same from whoever declares it. What operators tune is set by policy."""
+    dead = await channel.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+    for key, name in DEAD_QUEUES.items():
+        # The limit is explicit: without it RabbitMQ 4 drops a message that was looked at 21 times.
+        queue = await channel.declare_queue(
+            name,
+            durable=True,
+            arguments={"x-queue-type": "quorum", "x-delivery-limit": 100_000},
+        )
+        await queue.bind(dead, routing_key=key)
+    exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+    for lane, name in (ORDERED_QUEUES | OTHER_QUEUES).items():
+        ordered = lane in ORDERED_QUEUES
+        queue = await channel.declare_queue(
+            name,
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                **({"x-single-active-consumer": True} if ordered else {}),
+                "x-delivery-limit": DELIVERY_LIMIT,
+                "x-overflow": "reject-publish",  # full: the confirm is a nack, Meta gets a 503
+                "x-dead-letter-exchange": DEAD_EXCHANGE,
+                "x-dead-letter-routing-key": "inbound" if ordered else lane,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-quorum-initial-group-size": 3,
+                "x-queue-leader-locator": "balanced",
+            },
+        )
+        await queue.bind(exchange, routing_key=lane)
+
+
+async def connect(url: str, name: str) -> AbstractConnection:
+    return await aio_pika.connect(
+        url,
+        timeout=CONNECT_TIMEOUT_S,
+        client_properties={"connection_name": name},
+        heartbeat=HEARTBEAT_S,
+    )
+
+
+async def declare_topology(url: str) -> None:
+    """Once, for `migrate`."""
+    connection = await connect(url, "swiftreplies migrate")
+    async with connection, connection.channel() as channel:
+        await declare(channel)
+
+
+class Publisher:
+    """The door's side. `run` keeps a channel open; `publish` uses it or says why it cannot."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._exchange: aio_pika.abc.AbstractExchange | None = None
+        self._blocked = False
+
+    @property
+    def problem(self) -> str | None:
+        if self._exchange is None:
+            return "not connected to RabbitMQ"
+        return "RabbitMQ blocks publishers (memory or disk alarm)" if self._blocked else None
+
+    async def run(self) -> None:
+        await _serve(self._url, self._name, self._session, lambda: False)
+
+    async def _session(self, connection: AbstractConnection) -> None:
+        # Returned messages raise; only Basic.Ack is success.
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        await declare(channel)
+        self._exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+        log.info("ingest_log.connected", connection=self._name)
+        try:
+            await _first_closed(connection, channel)
+        finally:
+            self._exchange = None
+
+    async def publish(self, entries: Sequence[Entry]) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            raise NotDurable("not connected to RabbitMQ")
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S), asyncio.TaskGroup() as group:
+                for entry in entries:
+                    group.create_task(_publish(exchange, entry))
+        except* (TimeoutError, *UNREACHABLE) as errors:
+            first = errors.exceptions[0]
+            why = "refused or returned" if isinstance(first, DeliveryError) else "not confirmed"
+            raise NotDurable(f"{why}: {type(first).__name__}") from errors
+
+
+async def _publish(exchange: aio_pika.abc.AbstractExchange, entry: Entry) -> None:
+    await exchange.publish(
+        aio_pika.Message(
+            entry.body,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            content_type="application/json",
+            type="wa.updates.v1",
+            # Never the wamid: Meta repeats webhooks at the same moment, and a return is matched to
+            # its publish by this id alone.
+            message_id=uuid4().hex,
+        ),
+        routing_key=entry.lane,
+        mandatory=True,
+        timeout=PUBLISH_TIMEOUT_S,
+    )
+
+
+async def consume(
+    url: str,
+    name: str,
+    lanes: Sequence[Lane],
+    handler: Handler,
+    stop: asyncio.Event,
+    on_state: Callable[[bool], None] = lambda connected: None,
+) -> None:
+    """Feeds the lanes' entries to the handler, batch by batch, until `stop`.
+
+    The handler returns when the batch is recorded, or raises HandBack: the connection ends, and
+    the batch comes again.
+    """
+
+    async def session(connection: AbstractConnection) -> None:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=PREFETCH)
+        await declare(channel)
+        buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()  # bounded by PREFETCH
+        for lane in lanes:
+            queue = await channel.get_queue((ORDERED_QUEUES | OTHER_QUEUES)[lane], ensure=False)
+            # Spreads the active consumers over the workers from RabbitMQ 4 on.
+            rank = zlib.crc32(f"{name}:{lane}".encode()) % 10
+            await queue.consume(buffer.put, no_ack=False, arguments={"x-priority": rank})
+        on_state(True)
+        log.info("ingest_log.connected", connection=name, lanes=len(lanes))
+        pump = asyncio.create_task(_pump(buffer, handler, stop))
+        closed = asyncio.create_task(_first_closed(connection, channel))
+        try:
+            # After `stop` the pump ends by itself, when the running batch is recorded and
+            # acknowledged. The channel is then closed, never cancelled: a cancel hands later
+            # deliveries to the next consumer while earlier ones are still ours.
+            await asyncio.wait({pump, closed}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+        finally:
+            on_state(False)
+            for task in (pump, closed):
+                task.cancel()
+            await asyncio.wait({pump, closed})
+        await channel.close()
+
+    serving = asyncio.create_task(_serve(url, name, session, stop.is_set))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        # Between two connections there is nothing to finish.
+        await asyncio.wait({serving}, timeout=STOP_TIMEOUT_S)
+        if serving.done():
+            serving.result()
+    finally:
+        for task in (serving, stopping):
+            task.cancel()
+        await asyncio.wait({serving, stopping})
+
+
+async def _pump(
+    buffer: asyncio.Queue[AbstractIncomingMessage], handler: Handler, stop: asyncio.Event
+) -> None:
+    """No waiting for a batch to fill: while one is handled, the next one gathers."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            first = asyncio.create_task(buffer.get())
+            await asyncio.wait({first, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                first.cancel()
+                return
+            batch = [first.result()]
+            while len(batch) < BATCH_MAX and not buffer.empty():
+                batch.append(buffer.get_nowait())
+            await handler([message.body for message in batch])
+            # A batch is a contiguous piece of the channel's deliveries, so one frame answers it.
+            # Lost when the connection is: then the batch comes again and changes nothing.
+            with contextlib.suppress(*UNREACHABLE):
+                await batch[-1].ack(multiple=True)
+    finally:
+        stopping.cancel()
+
+
+async def _first_closed(connection: AbstractConnection, channel: AbstractChannel) -> None:
+    waits = [asyncio.ensure_future(connection.closed()), asyncio.ensure_future(channel.closed())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _serve(
+    url: str,
+    name: str,
+    session: Callable[[AbstractConnection], Awaitable[None]],
+    is_over: Callable[[], bool],
+) -> None:
+    """One connection after the other, and on each a session, until it is over."""
+    while not is_over():
+        connection = await _connect_patiently(url, name)
+        try:
+            await session(connection)
+        except HandBack:
+            log.warning("ingest_log.handed_back", connection=name)
+        except UNREACHABLE as error:
+            log.warning("ingest_log.lost", connection=name, error=str(error) or repr(error))
+        finally:
+            with contextlib.suppress(*UNREACHABLE):
+                await connection.close()
+        if not is_over():
+            await asyncio.sleep(RECONNECT_MIN_S)
+
+
+async def _connect_patiently(url: str, name: str) -> AbstractConnection:
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(UNREACHABLE),
+        wait=wait_random_exponential(multiplier=RECONNECT_MIN_S, max=RECONNECT_MAX_S),
+        before_sleep=lambda state: log.warning(
+            "ingest_log.unreachable",
+            connection=name,
+            attempt=state.attempt_number,
+            error=type(state.outcome.exception()).__name__ if state.outcome else None,
+        ),
+    ):
+        with attempt:
+            return await connect(url, name)
+    raise AssertionError("unreachable: it tries for ever")

@@ -1,0 +1,144 @@
+"""The WhatsApp Cloud API as a client: one call, one outcome.
+
+Meta offers no idempotency key. So what matters of a failed call is whether the message can have
+been accepted: Refused says no, Unknown says maybe, and only the first may simply be repeated.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import aiohttp
+from tenacity import (
+    AsyncRetrying,
+    RetryError,
+    retry_if_result,
+    stop_after_attempt,
+    wait_exponential,
+)
+
+from handlers.whatsapp.wire import error_report
+
+CONNECT_TIMEOUT_S = 5.0
+CALL_TIMEOUT_S = 20.0  # then the outcome is unknown
+TRIES = 3  # within one send, and only while Meta says that it did not take the message
+TRY_BASE_S = 0.2
+MAX_ANSWER_BYTES = 256 * 1024
+
+# Meta's codes, by what to do (the codes decide, not the HTTP status).
+TRANSIENT = frozenset({1, 2, 131016, 131057, 133004, 2494100})  # not taken; soon again
+THROTTLED = frozenset({4, 613, 80007, 130429, 131056, 131048})  # not taken; later
+OUR_ACCOUNT = frozenset(  # no message of this number goes out until somebody mends it
+    {0, 3, 10, 33, 190, 368, 131005, 131031, 131037, 131042, 131044, 131045, 133010}
+    | set(range(200, 300))
+)
+Class: TypeAlias = Literal["transient", "throttled", "account", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    wamid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Certainly not sent."""
+
+    kind: Class
+    error: dict[str, Any]  # code, title, details
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request went out and no answer that tells came back."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Accepted | Refused | Unknown
+
+
+def text_message(
+    *, to: str | None, bsuid: str | None, text: str, in_reply_to: str | None, callback_data: str
+) -> dict[str, Any]:
+    """The body of a text. A BSUID goes into `recipient`: in `to` Meta accepts and drops it."""
+    recipient = {"to": to} if to is not None else {"recipient": bsuid}
+    return {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        **recipient,
+        **({"context": {"message_id": in_reply_to}} if in_reply_to else {}),
+        "type": "text",
+        "text": {"preview_url": False, "body": text},
+        "biz_opaque_callback_data": callback_data,
+    }
+
+
+class GraphApi:
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, version: str) -> None:
+        self._session = session
+        self._base = f"{base_url.rstrip('/')}/{version}"
+
+    async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+        """Repeats what Meta says it did not take for a moment's reason, and nothing else."""
+        tries = AsyncRetrying(
+            retry=retry_if_result(lambda o: isinstance(o, Refused) and o.kind == "transient"),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_exponential(multiplier=TRY_BASE_S, max=2.0),
+        )
+        try:
+            return await tries(self._post, phone_number_id, token, body)
+        except RetryError as given_up:
+            last: Outcome = given_up.last_attempt.result()
+            return last
+
+    async def _post(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+        try:
+            async with self._session.post(
+                f"{self._base}/{phone_number_id}/messages",
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                raw = await response.content.read(MAX_ANSWER_BYTES)
+                return _outcome(response.status, raw)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            # No connection, so nothing was written.
+            return Refused("transient", _local_error(type(error).__name__))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return Unknown(type(error).__name__)
+
+
+def _outcome(status: int, raw: bytes) -> Outcome:
+    try:
+        answer: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+        return Refused(
+            _class_of(answer["error"].get("code"), status), error_report(answer["error"])
+        )
+    if status == 200 and isinstance(answer, dict):
+        messages = answer.get("messages")
+        first = messages[0] if isinstance(messages, list) and messages else None
+        wamid = first.get("id") if isinstance(first, dict) else None
+        if isinstance(wamid, str) and wamid:
+            return Accepted(wamid)
+    if 300 <= status < 500:
+        return Refused("refused", _local_error(f"http_{status}"))
+    return Unknown(f"http_{status}")
+
+
+def _class_of(code: Any, status: int) -> Class:
+    if code in TRANSIENT:
+        return "transient"
+    if code in THROTTLED:
+        return "throttled"
+    if code in OUR_ACCOUNT:
+        return "account"
+    return "throttled" if status >= 500 else "refused"
+
+
+def _local_error(title: str) -> dict[str, Any]:
+    return {"code": None, "title": title, "details": None}

@@ -1,0 +1,62 @@
+"""Whose number a webhook speaks of, as far as the ingress needs to know.
+
+A hit is believed for 5 s, a miss never: a chatbot that was just created is found at once. The
+answer goes along with what is published and decides nothing; so a database that is slow or away
+costs LOOKUP_TIMEOUT_S once in RETRY_AFTER_S, and no webhook waits longer for it.
+"""
+
+import asyncio
+import time
+
+import structlog
+
+from db.chatbots import resolve_numbers
+from db.ids import UserId
+from db.pool import UNAVAILABLE, Pool
+from handlers.whatsapp.wire import normalised
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+BELIEVED_S = 5.0
+LOOKUP_TIMEOUT_S = 0.25
+RETRY_AFTER_S = 1.0
+REMEMBERED_MAX = 10_000  # numbers; then all are forgotten and asked again
+
+
+class Directory:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[str, tuple[UserId, float]] = {}
+        self._away_until = 0.0
+
+    @property
+    def problem(self) -> str | None:
+        return "not reachable" if time.monotonic() < self._away_until else None
+
+    async def tenants(self, numbers: dict[str, str | None]) -> dict[str, int]:
+        """phone_number_id -> tenant, of those (phone_number_id -> display number) that are known."""
+        now = time.monotonic()
+        found = {
+            pnid: user_id
+            for pnid in numbers
+            for user_id, until in [self._known.get(pnid, (UserId(0), 0.0))]
+            if until > now
+        }
+        missing = [pnid for pnid in numbers if pnid not in found]
+        if missing and now >= self._away_until:
+            try:
+                async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._pool.acquire() as conn:
+                    rows = await resolve_numbers(
+                        conn, missing, [normalised(numbers[p]) for p in missing], False
+                    )
+            except UNAVAILABLE as error:
+                self._away_until = time.monotonic() + RETRY_AFTER_S
+                log.warning("directory.unavailable", error=type(error).__name__)
+                return dict(found)
+            if len(self._known) + len(rows) > REMEMBERED_MAX:
+                self._known.clear()
+            for row in rows:
+                if row.user_id is not None:
+                    found[missing[row.place - 1]] = row.user_id
+                    self._known[missing[row.place - 1]] = (row.user_id, now + BELIEVED_S)
+        return dict(found)

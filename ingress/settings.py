@@ -1,0 +1,42 @@
+"""What the ingress process needs from its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from handlers.configuration import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    database_url: str = field(repr=False)
+    amqp_url: str = field(repr=False)
+    app_secrets: tuple[str, ...] = field(repr=False)
+    verify_token: str = field(repr=False)
+    host: str
+    port: int
+    log_level: str
+    log_format: str
+
+
+def read(values: Mapping[str, str]) -> Settings:
+    """Raises BadConfiguration with every problem."""
+    env = Environment(values)
+    log_level, log_format = env.logging()
+    settings = Settings(
+        database_url=env.database_url(),
+        amqp_url=env.amqp_url(),
+        app_secrets=env.names(
+            "WHATSAPP_APP_SECRET",
+            what="the Meta app's secret, which signs webhooks (during a rotation new,old)",
+        ),
+        verify_token=env.text(
+            "WHATSAPP_VERIFY_TOKEN",
+            what="any text; the same one is typed into the Meta app's webhook settings",
+        ),
+        host=env.text("HOST", "0.0.0.0", what="address to listen on"),
+        port=env.number("PORT", 8080, low=0, high=65_535, what="to listen on") or 0,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    env.check()
+    return settings

@@ -1,0 +1,116 @@
+"""GET and POST /webhooks/whatsapp: Meta's handshake, and signed events made durable."""
+
+import base64
+import hmac
+import json
+import re
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+
+from handlers import telemetry
+from handlers.envelope import Envelope, encode, grouped
+from handlers.ingest_log.port import Entry, IngestLog, NotDurable
+from handlers.whatsapp.signature import is_signed
+from handlers.whatsapp.wire import Update, split
+from ingress.directory import Directory
+from ingress.settings import Settings
+
+PATH = "/webhooks/whatsapp"
+MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta's largest is 3 MB; aiohttp's default of 1 MiB loses those
+_CHALLENGE = re.compile(r"[A-Za-z0-9._-]{1,256}")  # echoed, so nothing that a browser would run
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Webhook:
+    def __init__(self, settings: Settings, ingest_log: IngestLog, directory: Directory) -> None:
+        self._settings = settings
+        self._log = ingest_log
+        self._directory = directory
+
+    async def verify(self, request: web.Request) -> web.Response:
+        query = request.query
+        token = query.get("hub.verify_token", "").encode("utf-8", "replace")
+        challenge = query.get("hub.challenge", "")
+        expected = hmac.compare_digest(token, self._settings.verify_token.encode())
+        if not expected or query.get("hub.mode") != "subscribe":
+            return web.Response(
+                status=403, text="hub.mode is not subscribe, or hub.verify_token is another one"
+            )
+        if not _CHALLENGE.fullmatch(challenge):
+            return web.Response(status=400, text="hub.challenge is missing or malformed")
+        return web.Response(text=challenge)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """200 only when every update of the POST is durable; what we do not understand is kept
+        like the rest, because Meta would repeat it for seven days."""
+        started = time.monotonic()
+        body = await request.read()
+        if not is_signed(
+            body, request.headers.get("X-Hub-Signature-256"), self._settings.app_secrets
+        ):
+            telemetry.WEBHOOKS.labels("401").inc()
+            log.warning("webhook.refused", reason="signature", bytes=len(body))
+            return web.Response(
+                status=401,
+                text="X-Hub-Signature-256 is missing or was not made with this app's secret",
+            )
+        updates = taken_apart(body)
+        trace_id = uuid4().hex
+        numbers = {u.phone_number_id: u.display_number for u in updates if u.phone_number_id}
+        tenants = await self._directory.tenants(numbers)
+        received_at = datetime.now(UTC).isoformat()
+        entries = [
+            Entry(lane, encode(Envelope(trace_id, received_at, tuple(group), tenants)))
+            for lane, group in grouped(updates).items()
+        ]
+        published = time.monotonic()
+        reason = None
+        try:
+            await self._log.publish(entries)
+        except NotDurable as error:
+            reason = str(error)
+        status = 503 if reason else 200
+        confirm_s = time.monotonic() - published
+        kinds = Counter(update.kind for update in updates)
+        telemetry.WEBHOOKS.labels(str(status)).inc()
+        telemetry.PUBLISH_SECONDS.observe(confirm_s)
+        if not reason:
+            for kind, count in kinds.items():
+                telemetry.UPDATES.labels(kind).inc(count)
+        log.info(
+            "webhook.received",
+            trace_id=trace_id,
+            status=status,
+            reason=reason,
+            bytes=len(body),
+            updates=dict(kinds),
+            entries=len(entries),
+            tenants=sorted(set(tenants.values())),
+            confirm_ms=round(confirm_s * 1000, 1),
+            duration_ms=round((time.monotonic() - started) * 1000, 1),
+        )
+        if reason:
+            return web.Response(
+                status=503, text=f"not durable now: {reason}", headers={"Retry-After": "1"}
+            )
+        return web.Response(text="durable")
+
+
+def taken_apart(body: bytes) -> list[Update]:
+    """The updates of a signed body. What is no WhatsApp object is one update that nobody will
+    understand: kept and counted."""
+    try:
+        payload = json.loads(body)
+        json.dumps(payload)  # nesting that can be read and not written is no webhook either
+    except (ValueError, RecursionError):
+        opaque = {"base64": base64.b64encode(body).decode()}
+        return [Update("other", "not_json", None, None, opaque, None)]
+    if not isinstance(payload, dict) or payload.get("object") != "whatsapp_business_account":
+        return [Update("other", "not_whatsapp", None, None, payload, None)]
+    return split(payload)

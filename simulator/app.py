@@ -1,0 +1,59 @@
+"""The server that plays Meta, the model and a tenant's endpoint."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+
+from simulator import control, endpoint, graph_api, model
+from simulator.state import HTTP, STATE, State
+
+MAX_BODY_BYTES = 16 * 1024 * 1024  # a raw webhook of several MiB, wrapped in JSON
+WEBHOOK_CONNECT_S = 5.0
+WEBHOOK_READ_S = 10.0
+WEBHOOK_CONNECTIONS = 200  # Meta delivers concurrently
+
+GRAPH_NUMBER = r"/{version:v\d+\.\d+}/{phone_number_id}"
+
+
+def create_app() -> web.Application:
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[control.name_problems])
+    app[STATE] = State()
+    app.cleanup_ctx.append(_outgoing)
+    app.on_shutdown.append(_wake_sleepers)
+    app.add_routes(
+        [
+            web.post(f"{GRAPH_NUMBER}/messages", graph_api.send_message),
+            web.get(GRAPH_NUMBER, graph_api.show_number),
+            web.post("/v1/chat/completions", model.complete),
+            web.get("/v1/models", model.list_models),
+            web.post("/tenant/{name}", endpoint.receive),
+            web.get("/", control.show_page),
+            web.get("/_sim/config", control.show_config),
+            web.post("/_sim/config", control.configure),
+            web.post("/_sim/model/rules", control.set_rules),
+            web.post("/_sim/graph/faults", control.add_faults),
+            web.post("/_sim/tenant/{name}", control.set_endpoint),
+            web.post("/_sim/messages", control.say),
+            web.post("/_sim/raw", control.post_raw),
+            web.get("/_sim/log", control.show_log),
+            web.delete("/_sim/log", control.forget),
+            web.get("/_sim/chat", control.show_chat),
+        ]
+    )
+    return app
+
+
+async def _outgoing(app: web.Application) -> AsyncIterator[None]:
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=WEBHOOK_CONNECT_S, sock_read=WEBHOOK_READ_S
+    )
+    connector = aiohttp.TCPConnector(limit=WEBHOOK_CONNECTIONS)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+        app[HTTP] = http
+        yield
+        await app[STATE].close()
+
+
+async def _wake_sleepers(app: web.Application) -> None:
+    app[STATE].wake_sleepers()

@@ -1,0 +1,103 @@
+"""Drives a running simulator from tests and from the demo."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+Json = dict[str, Any]
+
+
+class ControlRefused(Exception):
+    """The simulator did not understand what it was told."""
+
+    def __init__(self, status: int, answer: str) -> None:
+        super().__init__(f"{status}: {answer}")
+        self.status = status
+        self.answer = answer
+
+
+class Simulator:
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def config(self, **changes: object) -> Json:
+        answer: Json = await self._json("POST", "/_sim/config", changes)
+        return answer
+
+    async def say(
+        self, phone_number_id: str, sender: str | None, *texts: str, **options: object
+    ) -> Json:
+        """Writes as a customer; options are the other keys of POST /_sim/messages."""
+        told: Json = {"phone_number_id": phone_number_id, "texts": texts, **options}
+        if sender is not None:
+            told["from"] = sender
+        answer: Json = await self._json("POST", "/_sim/messages", told)
+        return answer
+
+    async def raw(self, **post: object) -> Json:
+        """Posts to the ingress as told: payload= or body=, signature=, secret=, headers=."""
+        answer: Json = await self._json("POST", "/_sim/raw", post)
+        return answer
+
+    async def rules(self, *rules: Json) -> None:
+        await self._json("POST", "/_sim/model/rules", rules)
+
+    async def faults(self, *faults: Json) -> None:
+        await self._json("POST", "/_sim/graph/faults", faults)
+
+    async def tenant(self, name: str, *answers: Json) -> None:
+        await self._json("POST", f"/_sim/tenant/{name}", answers)
+
+    async def log(self, *kinds: str, since: int = 0) -> list[Json]:
+        query = [("since", str(since)), *(("kind", kind) for kind in kinds)]
+        answer: list[Json] = await self._json("GET", "/_sim/log", query=query)
+        return answer
+
+    async def sends(
+        self, customer: str | None = None, *, outcome: str | None = "accepted", since: int = 0
+    ) -> list[Json]:
+        """Graph calls in order; `customer` is `to` or `recipient` exactly as it was sent."""
+        return [
+            entry
+            for entry in await self.log("send", since=since)
+            if outcome in (None, entry["outcome"])
+            and customer in (None, entry["to"] or entry["recipient"])
+        ]
+
+    async def chat(self, phone_number_id: str, customer: str) -> list[Json]:
+        query = [("phone_number_id", phone_number_id), ("customer", customer)]
+        answer: list[Json] = await self._json("GET", "/_sim/chat", query=query)
+        return answer
+
+    async def reset(self) -> None:
+        await self._json("DELETE", "/_sim/log")
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        body: Json | Sequence[Json] | None = None,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> Any:
+        if self._http is None:
+            raise RuntimeError("use `async with Simulator(url)`")
+        async with self._http.request(method, self.url + path, json=body, params=query) as response:
+            if response.status != 200:
+                raise ControlRefused(response.status, await response.text())
+            return await response.json()

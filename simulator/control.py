@@ -1,0 +1,143 @@
+"""The simulator's own interface, under /_sim."""
+
+import json
+from collections.abc import Awaitable, Callable
+from importlib import resources
+
+from aiohttp import web
+
+from simulator.fields import Malformed
+from simulator.journal import KINDS, Kind
+from simulator.meta import Courier, NoWebhookUrl
+from simulator.script import (
+    Inbound,
+    RawPost,
+    Script,
+    customer_key,
+    merge_settings,
+    read_endpoint_answers,
+    read_faults,
+    read_rules,
+)
+from simulator.state import HTTP, STATE
+
+PAGE_POLICY = (
+    "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
+
+
+@web.middleware
+async def name_problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Malformed as malformed:
+        return web.json_response({"problems": malformed.problems}, status=400)
+    except NoWebhookUrl as unset:
+        return web.json_response({"problems": [str(unset)]}, status=409)
+
+
+async def configure(request: web.Request) -> web.Response:
+    state = request.app[STATE]
+    state.settings = merge_settings(state.settings, await _read_json(request))
+    return await show_config(request)
+
+
+async def show_config(request: web.Request) -> web.Response:
+    """The settings without their secrets."""
+    settings = request.app[STATE].settings
+    numbers = [
+        {"phone_number_id": number.phone_number_id, "display_phone_number": f"+{digits}"}
+        for number in settings.numbers.values()
+        if (digits := number.display_phone_number)
+    ]
+    return web.json_response(
+        {
+            "webhook_url": settings.webhook_url,
+            "numbers": numbers,
+            "status_delay_ms": settings.status_delay_ms,
+            "statuses": settings.statuses,
+            "model_latency_ms": settings.model_latency_ms,
+            "webhook_retry": settings.webhook_retry,
+        }
+    )
+
+
+async def set_rules(request: web.Request) -> web.Response:
+    rules = read_rules(await _read_json(request))
+    request.app[STATE].rules.replace(rules)
+    return web.json_response({"rules": len(rules)})
+
+
+async def add_faults(request: web.Request) -> web.Response:
+    faults = read_faults(await _read_json(request))
+    request.app[STATE].faults.extend(faults)
+    return web.json_response({"added": len(faults)})
+
+
+async def set_endpoint(request: web.Request) -> web.Response:
+    answers = read_endpoint_answers(await _read_json(request))
+    script = request.app[STATE].endpoints.setdefault(request.match_info["name"], Script())
+    script.replace(answers)
+    return web.json_response({"answers": len(answers)})
+
+
+async def say(request: web.Request) -> web.Response:
+    inbound = Inbound.read(await _read_json(request))
+    wamids, answers = await Courier(request.app[STATE], request.app[HTTP]).say(inbound)
+    return web.json_response(
+        {"wamids": wamids, "answers": [answer.as_json() for answer in answers]}
+    )
+
+
+async def post_raw(request: web.Request) -> web.Response:
+    post = RawPost.read(await _read_json(request))
+    answer = await Courier(request.app[STATE], request.app[HTTP]).post_raw(post)
+    return web.json_response(answer.as_json())
+
+
+async def show_log(request: web.Request) -> web.Response:
+    named = [kind for value in request.query.getall("kind", []) for kind in value.split(",")]
+    since = request.query.get("since", "0")
+    problems = [f"kind: {kind} is not one of {', '.join(KINDS)}" for kind in {*named} - {*KINDS}]
+    if not (since.isascii() and since.isdigit()):
+        problems.append("since: must be a whole number")
+    if problems:
+        raise Malformed(problems)
+    kinds: list[Kind] = [kind for kind in KINDS if not named or kind in named]
+    body = request.app[STATE].journal.since(int(since), kinds)
+    return web.Response(body=body, content_type="application/json")
+
+
+async def forget(request: web.Request) -> web.Response:
+    request.app[STATE].forget()
+    return web.json_response({"success": True})
+
+
+async def show_chat(request: web.Request) -> web.Response:
+    missing = [
+        f"{name}: is required"
+        for name in ("phone_number_id", "customer")
+        if not request.query.get(name)
+    ]
+    if missing:
+        raise Malformed(missing)
+    customer = customer_key(request.query["customer"])
+    lines = request.app[STATE].conversations.of(request.query["phone_number_id"], customer)
+    return web.json_response(lines)
+
+
+async def show_page(_: web.Request) -> web.Response:
+    page = resources.files("simulator").joinpath("page.html").read_text(encoding="utf-8")
+    return web.Response(
+        text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY}
+    )
+
+
+async def _read_json(request: web.Request) -> object:
+    try:
+        value: object = json.loads(await request.read())
+    except ValueError as error:
+        raise Malformed([f"body: is not JSON ({error})"]) from error
+    return value

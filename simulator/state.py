@@ -1,0 +1,98 @@
+"""Everything one running simulator knows."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from simulator.journal import Conversations, Journal, remember
+from simulator.script import EndpointAnswer, Fault, Inbound, Rule, Script, Settings
+
+MAX_PEOPLE = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    customer: str
+    digits: str | None
+    user_id: str | None
+    name: str | None
+
+
+class People:
+    """Those who wrote, found by digits and by BSUID."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Person] = OrderedDict()
+
+    def meet(self, inbound: Inbound) -> Person:
+        person = Person(inbound.customer, inbound.digits, inbound.user_id, inbound.name)
+        for key in (inbound.digits, inbound.user_id):
+            if key is not None:
+                remember(self._known, key, person, MAX_PEOPLE)
+        return person
+
+    def find(self, key: str) -> Person | None:
+        return self._known.get(key)
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+class State:
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.journal = Journal()
+        self.conversations = Conversations()
+        self.people = People()
+        self.faults: Script[Fault] = Script()
+        self.rules: Script[Rule] = Script()
+        self.endpoints: dict[str, Script[EndpointAnswer]] = {}
+        self._closing = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def forget(self) -> None:
+        """Empties the record and the scripts; the settings stay."""
+        self.journal.clear()
+        self.conversations.clear()
+        self.people.clear()
+        self.faults.replace([])
+        self.rules.replace([])
+        self.endpoints.clear()
+
+    async def pause(self, ms: float) -> None:
+        """Sleeps, but never past the server's end: a long scripted hang must not delay it."""
+        if ms > 0:
+            try:
+                await asyncio.wait_for(self._closing.wait(), ms / 1000)
+            except TimeoutError:
+                return
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def wake_sleepers(self) -> None:
+        self._closing.set()
+
+    async def close(self) -> None:
+        self.wake_sleepers()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+STATE = web.AppKey("state", State)
+HTTP = web.AppKey("http", aiohttp.ClientSession)
+
+
+def drop_connection(request: web.Request) -> web.Response:
+    """Ends the connection without an answer; the returned response reaches nobody."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

@@ -1,0 +1,96 @@
+"""What the worker process needs from its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from handlers.configuration import Environment
+from handlers.secrets import MIN_KEY_CHARS
+
+OFFLINE_MODEL = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    database_url: str = field(repr=False)
+    amqp_url: str = field(repr=False)
+    graph_url: str
+    graph_version: str
+    shared_token: str | None = field(repr=False)
+    openai_key: str | None = field(repr=False)
+    openai_url: str | None
+    openai_model: str
+    secrets_keys: tuple[str, ...] = field(repr=False)
+    debounce: timedelta
+    debounce_max: timedelta
+    send_unknown: timedelta
+    host: str
+    metrics_port: int | None
+    log_level: str
+    log_format: str
+
+
+def read(values: Mapping[str, str]) -> Settings:
+    """Raises BadConfiguration with every problem."""
+    env = Environment(values)
+    log_level, log_format = env.logging()
+    key = env.optional("OPENAI_API_KEY")
+    model = env.optional("OPENAI_MODEL") or "gpt-4.1-mini"
+    if key is None and model != OFFLINE_MODEL:
+        env.problems.append(
+            "OPENAI_API_KEY is missing: the key of the model server; or set OPENAI_MODEL=offline"
+            " for the built-in answerer, which copies knowledge-base answers"
+        )
+    settings = Settings(
+        database_url=env.database_url(),
+        amqp_url=env.amqp_url(),
+        graph_url=env.url(
+            "WHATSAPP_API_URL",
+            ("https", "http"),
+            "https://graph.facebook.com",
+            what="where the WhatsApp Cloud API is",
+        ),
+        graph_version=env.text("WHATSAPP_API_VERSION", "v25.0", what="e.g. v25.0"),
+        shared_token=env.optional("WHATSAPP_ACCESS_TOKEN"),
+        openai_key=key,
+        openai_url=(
+            env.url("OPENAI_BASE_URL", ("https", "http"), what="of the model server")
+            if env.optional("OPENAI_BASE_URL")
+            else None
+        ),
+        openai_model=model,
+        secrets_keys=secrets_keys(env),
+        debounce=env.milliseconds(
+            "DEBOUNCE_MS", 1_500, high=60_000, what="quiet after which a burst is over"
+        ),
+        debounce_max=env.milliseconds(
+            "DEBOUNCE_MAX_MS", 8_000, high=600_000, what="longest that a burst may last"
+        ),
+        send_unknown=env.milliseconds(
+            "SEND_UNKNOWN_MS",
+            60_000,
+            high=3_600_000,
+            what="how long a send with unknown outcome waits for a status",
+        ),
+        host=env.text("HOST", "127.0.0.1", what="address to listen on"),
+        metrics_port=env.number(
+            "METRICS_PORT", None, low=0, high=65_535, what="for /metrics, /healthz and /readyz"
+        ),
+        log_level=log_level,
+        log_format=log_format,
+    )
+    if settings.debounce_max < settings.debounce:
+        env.problems.append("DEBOUNCE_MAX_MS is less than DEBOUNCE_MS: a burst would end before it")
+    env.check()
+    return settings
+
+
+def secrets_keys(env: Environment) -> tuple[str, ...]:
+    what = (
+        "encrypts stored credentials; a random text, e.g. from `openssl rand -base64 32`"
+        " (during a rotation new,old)"
+    )
+    keys = env.names("SECRETS_KEY", what=what)
+    if any(len(key) < MIN_KEY_CHARS for key in keys):
+        env.problems.append(f"SECRETS_KEY is shorter than {MIN_KEY_CHARS} characters: {what}")
+    return keys
