@@ -1,8 +1,8 @@
 """Sets this checkout up with nothing but a bare Python: `python3 cli/bootstrap.py`.
 
 Makes `.venv` with the locked packages, without touching the system's Python (Debian's has neither
-pip nor ensurepip). With `--rabbitmq` it makes sure that a rabbitmq-server is installed instead. Both
-do nothing, at once, when nothing is to be done, and may run several times at the same time.
+pip nor ensurepip). With `--rabbitmq` it makes sure that a rabbitmq-server is installed instead.
+Both do nothing, at once, when nothing is to be done, and may run several times at the same time.
 
 Only the standard library may be imported here, and the syntax must suit older Pythons, so that they
 can find a newer one or say what is missing. The slower modules are imported where they are used.
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(2)
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 

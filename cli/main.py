@@ -26,7 +26,7 @@ it starts. The variables and their defaults are in the README.
 examples:
   swiftreplies migrate
   swiftreplies tenant create --email owner@bakery.example --name "Lemon Street Bakery"
-  swiftreplies chatbot create --user 1 --name Luma --number +12025550143 --phone-number-id 4098712345
+  swiftreplies chatbot create --user 1 --name Luma --number +12025550143
   swiftreplies kb import --chatbot 1 faq.csv
   swiftreplies ingress & swiftreplies worker &
 """

@@ -49,8 +49,8 @@ async def migrate(env: Environment, say: Callable[[str], None]) -> None:
         await rabbitmq.declare_topology(amqp)
     except rabbitmq.UNREACHABLE as error:
         raise Refused(
-            f"RabbitMQ at AMQP_URL: {str(error) or type(error).__name__}. Is it running, and do user,"
-            " password and virtual host fit?"
+            f"RabbitMQ at AMQP_URL: {str(error) or type(error).__name__}. Is it running, and do"
+            " user, password and virtual host fit?"
         ) from error
     say("broker topology is current")
 
@@ -297,6 +297,6 @@ def _check(env: Environment) -> None:
 
 def _database_problem(error: BaseException) -> str:
     return (
-        f"PostgreSQL at DATABASE_URL: {str(error) or type(error).__name__}. Is it running, and do user,"
-        " password and database fit?"
+        f"PostgreSQL at DATABASE_URL: {str(error) or type(error).__name__}. Is it running, and"
+        " do user, password and database fit?"
     )

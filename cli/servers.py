@@ -501,13 +501,13 @@ def _reachable(path: Path, account: pwd.struct_passwd | None) -> bool:
 
 def _readable_copy(source: str | Path, target: str | Path) -> None:
     """A copy that everybody can read; just a second name of the file where that is enough."""
-    mode = os.stat(source).st_mode
+    mode = Path(source).stat().st_mode
     if mode & stat.S_IROTH:
         with contextlib.suppress(OSError):
             os.link(source, target)
             return
     shutil.copyfile(source, target)
-    os.chmod(target, 0o755 if mode & stat.S_IXUSR else 0o644)
+    Path(target).chmod(0o755 if mode & stat.S_IXUSR else 0o644)
 
 
 def _children(pid: int) -> list[int]:
@@ -643,7 +643,7 @@ class _Place:
 @asynccontextmanager
 async def _place(preferred_account: str, end_signal: str) -> AsyncIterator[_Place]:
     account = _account(preferred_account)
-    wanted = (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")
+    wanted = (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")  # noqa: S108 - made by mkdtemp below
     parents = [Path(name) for name in wanted if name and os.access(name, os.W_OK)]
     parent = next((path for path in parents if _reachable(path, account)), None)
     if parent is None:

@@ -94,6 +94,14 @@ class Stack:
         self.simulator_url = json.loads(line)["url"]
         return process
 
+    async def until_one_ends(self) -> Process:
+        """Waits as long as everything runs."""
+        while True:
+            for process in self.processes:
+                if process.returncode is not None:
+                    return process
+            await asyncio.sleep(0.5)
+
     async def end(self) -> None:
         """In the order that loses nothing: first who brings work, last who does it."""
         for process in self.processes:
@@ -105,22 +113,24 @@ class Stack:
 
 @asynccontextmanager
 async def running(
-    say: Callable[[str], None], overrides: Mapping[str, str], workers: int = 1
+    say: Callable[[str], None],
+    overrides: Mapping[str, str],
+    *,
+    workers: int = 1,
+    simulated_model: bool = False,
 ) -> AsyncIterator[Stack]:
     """Servers, simulator, schema, ingress and workers; `overrides` go into their environment."""
     async with AsyncExitStack() as ending:
-        given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "AMQP_URL")}
+        given = {**os.environ, **overrides}
         async with asyncio.TaskGroup() as group:
-            database = group.create_task(_database(ending, given["DATABASE_URL"], say))
-            broker = group.create_task(_broker(ending, given["AMQP_URL"], say))
+            database = group.create_task(_database(ending, given.get("DATABASE_URL", ""), say))
+            broker = group.create_task(_broker(ending, given.get("AMQP_URL", ""), say))
         log_directory = Path(
             ending.enter_context(tempfile.TemporaryDirectory(prefix="swiftreplies-log-"))
         )
         stack = Stack(
             environment={
                 **os.environ,
-                "DATABASE_URL": database.result(),
-                "AMQP_URL": broker.result(),
                 "INGEST_LOG": "rabbitmq",
                 "WHATSAPP_APP_SECRET": secrets.token_hex(16),
                 "WHATSAPP_VERIFY_TOKEN": secrets.token_hex(8),
@@ -128,19 +138,23 @@ async def running(
                 "SECRETS_KEY": secrets.token_urlsafe(32),
                 "PYTHONUNBUFFERED": "1",
                 **overrides,
+                "DATABASE_URL": database.result(),
+                "AMQP_URL": broker.result(),
             },
             log_directory=log_directory,
         )
         ending.push_async_callback(stack.end)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(stack.start_simulator())
-            migrating = group.create_task(stack.command("migrate"))
-        say(migrating.result().strip().splitlines()[-2])
+        await stack.start_simulator()
         stack.environment["WHATSAPP_API_URL"] = stack.simulator_url
+        if simulated_model:
+            stack.environment["OPENAI_BASE_URL"] = f"{stack.simulator_url}/v1"
+        # All at once: the worker takes longer to load its libraries than the schema takes.
         async with asyncio.TaskGroup() as group:
+            migrating = group.create_task(stack.command("migrate"))
             group.create_task(stack.start_ingress())
             for _ in range(workers):
                 group.create_task(stack.start_worker())
+        say("; ".join(migrating.result().strip().splitlines()[-2:]))
         say(f"ingress at {stack.ingress_url}, {workers} worker{'s' if workers > 1 else ''}")
         yield stack
 

@@ -75,8 +75,18 @@ class Environment:
         value = self.number(name, default, low=0, high=high, what=what)
         return timedelta(milliseconds=default if value is None else value)
 
-    def choice(self, name: str, options: tuple[str, ...], default: str, *, what: str) -> str:
-        value = (self.optional(name) or default).strip()
+    def choice(
+        self,
+        name: str,
+        options: tuple[str, ...],
+        default: str,
+        *,
+        what: str,
+        any_case: bool = False,
+    ) -> str:
+        value = self.optional(name) or default
+        if any_case:
+            value = value.lower()
         if value not in options:
             self.problems.append(f"{name} is none of {', '.join(options)}: {what}")
             return default
@@ -113,7 +123,8 @@ class Environment:
         level = self.choice(
             "LOG_LEVEL",
             ("debug", "info", "warning", "error"),
-            (self.optional("LOG_LEVEL") or "info").lower(),
+            "info",
             what="how much is logged",
+            any_case=True,
         )
         return level, self.choice("LOG_FORMAT", ("json", "console"), "json", what="of the log")

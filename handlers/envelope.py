@@ -3,13 +3,14 @@
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args
 
 from handlers.ingest_log.port import LANES, PARTITIONS, Lane
-from handlers.whatsapp.wire import Update
+from handlers.whatsapp.wire import Kind, Update
 
 VERSION = 1
+_FIELDS = tuple(f.name for f in fields(Update))
 
 
 class Malformed(Exception):
@@ -45,7 +46,10 @@ def encode(envelope: Envelope) -> bytes:
             "trace_id": envelope.trace_id,
             "received_at": envelope.received_at,
             "tenants": envelope.tenants,
-            "updates": [asdict(update) for update in envelope.updates],
+            # Not asdict(): it copies by recursion and gives up on nesting that JSON still carries.
+            "updates": [
+                {name: getattr(update, name) for name in _FIELDS} for update in envelope.updates
+            ],
         },
         separators=(",", ":"),
     ).encode()
@@ -58,13 +62,31 @@ def decode(body: bytes) -> Envelope:
         if value["v"] != VERSION:
             raise Malformed(f"version {value['v']!r}")
         return Envelope(
-            trace_id=value["trace_id"],
-            received_at=value["received_at"],
-            updates=tuple(Update(**update) for update in value["updates"]),
+            trace_id=_text(value["trace_id"]),
+            received_at=_text(value["received_at"]),
+            updates=tuple(_update(update) for update in value["updates"]),
             tenants=value["tenants"],
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Malformed(type(error).__name__) from error
+
+
+def _update(value: Any) -> Update:
+    """An update of the wrong form would fail its whole batch, again and again."""
+    update = Update(**value)
+    if update.kind not in get_args(Kind):
+        raise Malformed("kind")
+    _text(update.field)
+    for text in (update.phone_number_id, update.display_number):
+        if text is not None:
+            _text(text)
+    return update
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Malformed("not a text")
+    return value
 
 
 def grouped(updates: Sequence[Update]) -> dict[Lane, list[Update]]:

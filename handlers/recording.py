@@ -25,13 +25,21 @@ from db.pool import CONFLICT, REFUSED, UNAVAILABLE, Conn, Pool, tenant
 from db.usage import count_received
 from handlers import telemetry
 from handlers.envelope import Envelope, Malformed, decode
-from handlers.whatsapp.wire import TextMessage, Unknown, Update, normalised, parse_message
+from handlers.whatsapp.wire import (
+    TextMessage,
+    Unknown,
+    Update,
+    normalised,
+    parse_message,
+    storable,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # What one item can do to its batch: data that the database refuses, or that cannot be encoded.
 _POISON = (*REFUSED, ValueError, LookupError, TypeError)
 
+MAX_NUMBER_CHARS = 255  # an id that no index takes would stop the batch it is in
 TRIES_ON_CONFLICT = 5  # deadlock, or a row that another worker made between our look and our write
 
 
@@ -46,10 +54,10 @@ class Arrived:
         raw = {"field": self.update.field, "item": self.update.raw, "contact": self.update.contact}
         return ParkedItem(
             reason=reason,
-            detail=detail,
+            detail=_column(detail),
             kind=self.update.kind,
-            phone_number_id=_column(self.update.phone_number_id),
-            display_number=_column(self.update.display_number),
+            phone_number_id=_column(self.update.phone_number_id, MAX_NUMBER_CHARS),
+            display_number=_column(self.update.display_number, MAX_NUMBER_CHARS),
             trace_id=self.trace_id,
             raw=json.dumps(raw, separators=(",", ":")).encode(),
         )
@@ -319,9 +327,9 @@ def _first_of_each(items: Iterable[Item[TextMessage]]) -> list[Item[TextMessage]
 def _number(arrived: Arrived) -> tuple[str | None, str | None]:
     """phone_number_id, and the business's number in the form it is stored in."""
     update = arrived.update
-    return _column(update.phone_number_id), normalised(update.display_number)
+    return _column(update.phone_number_id, MAX_NUMBER_CHARS), normalised(update.display_number)
 
 
-def _column(value: str | None) -> str | None:
+def _column(value: str | None, longest: int | None = None) -> str | None:
     """As a text column takes it."""
-    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd") if value else None
+    return storable(value)[:longest] if value else None

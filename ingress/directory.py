@@ -1,8 +1,8 @@
 """Whose number a webhook speaks of, as far as the ingress needs to know.
 
 A hit is believed for 5 s, a miss never: a chatbot that was just created is found at once. The
-answer goes along with what is published and decides nothing; so a database that is slow or away
-costs LOOKUP_TIMEOUT_S once in RETRY_AFTER_S, and no webhook waits longer for it.
+answer goes along with what is published and decides nothing; so a database that is slow, away or
+not migrated costs LOOKUP_TIMEOUT_S once in RETRY_AFTER_S, and no webhook waits longer for it.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import structlog
 
 from db.chatbots import resolve_numbers
 from db.ids import UserId
-from db.pool import UNAVAILABLE, Pool
-from handlers.whatsapp.wire import normalised
+from db.pool import REFUSED, UNAVAILABLE, Pool
+from handlers.whatsapp.wire import normalised, storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -34,29 +34,28 @@ class Directory:
         return "not reachable" if time.monotonic() < self._away_until else None
 
     async def tenants(self, numbers: dict[str, str | None]) -> dict[str, int]:
-        """phone_number_id -> tenant, of those (phone_number_id -> display number) that are known."""
+        """The tenants of those that are known; `numbers`: phone_number_id -> display number."""
         now = time.monotonic()
-        found = {
-            pnid: user_id
-            for pnid in numbers
-            for user_id, until in [self._known.get(pnid, (UserId(0), 0.0))]
-            if until > now
-        }
+        believed = {p: self._known[p] for p in numbers if p in self._known}
+        found = {p: user_id for p, (user_id, until) in believed.items() if until > now}
         missing = [pnid for pnid in numbers if pnid not in found]
         if missing and now >= self._away_until:
             try:
                 async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._pool.acquire() as conn:
                     rows = await resolve_numbers(
-                        conn, missing, [normalised(numbers[p]) for p in missing], False
+                        conn,
+                        [storable(p) for p in missing],
+                        [normalised(numbers[p]) for p in missing],
+                        False,
                     )
-            except UNAVAILABLE as error:
+            except (*UNAVAILABLE, *REFUSED) as error:
                 self._away_until = time.monotonic() + RETRY_AFTER_S
                 log.warning("directory.unavailable", error=type(error).__name__)
-                return dict(found)
+                return {**found}
             if len(self._known) + len(rows) > REMEMBERED_MAX:
                 self._known.clear()
             for row in rows:
                 if row.user_id is not None:
                     found[missing[row.place - 1]] = row.user_id
                     self._known[missing[row.place - 1]] = (row.user_id, now + BELIEVED_S)
-        return dict(found)
+        return {**found}

@@ -33,7 +33,7 @@ def read(values: Mapping[str, str]) -> Settings:
             "WHATSAPP_VERIFY_TOKEN",
             what="any text; the same one is typed into the Meta app's webhook settings",
         ),
-        host=env.text("HOST", "0.0.0.0", what="address to listen on"),
+        host=env.text("HOST", "0.0.0.0", what="address to listen on"),  # noqa: S104 - a server
         port=env.number("PORT", 8080, low=0, high=65_535, what="to listen on") or 0,
         log_level=log_level,
         log_format=log_format,

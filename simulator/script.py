@@ -29,7 +29,7 @@ class Number:
 @dataclass(frozen=True, slots=True)
 class Settings:
     webhook_url: str | None = None
-    app_secret: str = "simulated-app-secret"
+    app_secret: str = "simulated-app-secret"  # noqa: S105 - nobody's
     numbers: Mapping[str, Number] = field(default_factory=dict)
     status_delay_ms: int = 30
     statuses: tuple[Status, ...] = ("sent", "delivered")

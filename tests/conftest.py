@@ -1,6 +1,5 @@
 """Real servers for the whole session, and a database of its own for each test."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import pytest
 
 from cli.servers import Postgres, RabbitMQ, postgres, rabbitmq
 from db.migrate import migrate
-from db.pool import Pool, create_pool
+from db.pool import Conn, Pool, create_pool
 from handlers.ingest_log.rabbitmq import DEAD_QUEUES, ORDERED_QUEUES, OTHER_QUEUES, declare_topology
 
 RUNTIME_LOGIN = "runtime"  # neither superuser nor owner, as in production
@@ -75,7 +74,7 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def owner(database: Database) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def owner(database: Database) -> AsyncIterator[Conn]:
     """Sees every row of every tenant: for arranging and for looking."""
     conn = await asyncpg.connect(database.owner_url)
     yield conn
@@ -98,8 +97,3 @@ async def broker(rabbitmq_server: RabbitMQ) -> AsyncIterator[RabbitMQ]:
         names = [*ORDERED_QUEUES.values(), *OTHER_QUEUES.values(), *DEAD_QUEUES.values()]
         for name in names:
             await (await channel.get_queue(name, ensure=False)).purge()
-
-
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    return asyncio.DefaultEventLoopPolicy()

@@ -4,11 +4,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.pool import Conn
 
-Owner = asyncpg.Connection[asyncpg.Record]
+Owner = Conn
 _numbers = itertools.count(1)
 
 

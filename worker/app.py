@@ -28,6 +28,7 @@ ROLES = ("ingest", "turns", "sends", "scheduler")
 POOL_SIZE = 16
 GRAPH_CONNECTIONS = 100
 WAIT_S = 1.0
+MIGRATION_PATIENCE_S = 10.0  # a deploy starts processes and `migrate` at the same moment
 
 
 class NotMigrated(Exception):
@@ -98,8 +99,12 @@ def _answerer(settings: Settings) -> Answerer:
 
 
 async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
-    """Waits for the database; refuses to work on a schema that is not this release's."""
+    """Waits for the database, and a moment for a migration that runs now; refuses to work on a
+    schema that is not this release's."""
+    deadline = asyncio.get_running_loop().time() + MIGRATION_PATIENCE_S
     while not stop.is_set():
+        refusal: Exception | None = None
+        missing: list[str] = []
         try:
             async with pool.acquire() as conn:
                 missing = await pending(conn)
@@ -108,15 +113,21 @@ async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
             await asyncio.sleep(WAIT_S)
             continue
         except REFUSED as error:
+            refusal = error
+        if refusal is None and not missing:
+            return
+        if asyncio.get_running_loop().time() < deadline:
+            log.warning("worker.waits_for_migration", lacks=missing)
+            await asyncio.sleep(WAIT_S / 4)
+        elif refusal is not None:
             raise NotMigrated(
-                f"the database refuses this login: {error}. Check DATABASE_URL, and that"
+                f"the database refuses this login: {refusal}. Check DATABASE_URL, and that"
                 " `swiftreplies migrate` was run for it"
-            ) from error
-        if missing:
+            ) from refusal
+        else:
             raise NotMigrated(
                 f"the database lacks {', '.join(missing)}: run `swiftreplies migrate`"
             )
-        return
 
 
 async def _probes(settings: Settings, liveness: Liveness) -> web.AppRunner | None:

@@ -1,8 +1,9 @@
 """This worker's beat, from a thread of its own.
 
-A lease is (worker, epoch); a worker is dead when it has not beaten for TERM by the database's clock.
-Model work on the main loop can starve a task there for longer than that, a thread with its own loop
-and connection it cannot. A main loop that hangs for HUNG_S is dead all the same, so the beat ends.
+A lease is (worker, epoch); a worker is dead when it has not beaten for TERM by the database's
+clock. Model work on the main loop can starve a task there for longer than that, a thread with its
+own loop and connection it cannot. A main loop that hangs for HUNG_S is dead all the same, so the
+beat ends.
 """
 
 import asyncio

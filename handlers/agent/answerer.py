@@ -7,7 +7,7 @@ from typing import Protocol
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
-from openai import OpenAIError
+from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 from pydantic import SecretStr
 
 from handlers.agent.prompt import Briefing, Row, system_prompt
@@ -62,13 +62,25 @@ class Model:
                 [SystemMessage(system_prompt(briefing)), *messages], RunnableConfig(callbacks=[])
             )
         except OpenAIError as error:
-            raise NoAnswer(type(error).__name__) from error
+            raise NoAnswer(_why(error)) from error
         if not answer.text.strip():
             raise NoAnswer("empty_answer")
         return answer
 
 
-# Tuned on the phrasings in tests/test_offline.py: below the bar an answer is a guess, and within
+def _why(error: OpenAIError) -> str:
+    match error:
+        case APIStatusError():
+            return f"http_{error.status_code}"
+        case APITimeoutError():  # a kind of APIConnectionError, so it comes first
+            return "timeout"
+        case APIConnectionError():
+            return "unreachable"
+        case _:
+            return type(error).__name__
+
+
+# Tuned on the phrasings in tests/unit/test_offline.py: below the bar an answer is a guess, and within
 # the margin two rows answer different questions about equally well.
 OFFLINE_BAR = 0.22
 OFFLINE_MARGIN = 0.03

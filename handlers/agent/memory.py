@@ -71,7 +71,7 @@ class SlotSaver(BaseCheckpointSaver[int]):
         config: RunnableConfig,
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
+        new_versions: ChannelVersions,  # noqa: ARG002 - the base class's signature
     ) -> RunnableConfig:
         _slot.get().saved = (checkpoint, metadata)
         return _at((config.get("configurable") or {})["thread_id"], checkpoint["id"])

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import aio_pika
@@ -29,10 +30,14 @@ DEAD_QUEUES = {"inbound": "wa.in.dlq", "status": "wa.status.dlq", "other": "wa.o
 
 PUBLISH_TIMEOUT_S = 2.0  # then the outcome is unknown, and Meta is told to come again
 CONNECT_TIMEOUT_S = 5.0
+ALARM_POLL_S = 0.5
+ALARM_GRACE_S = 0.05  # an open connection that is not ready for so long is blocked by an alarm
 HEARTBEAT_S = 30
 RECONNECT_MIN_S = 0.2
 RECONNECT_MAX_S = 2.0
 STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
+STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the broker, if it is there
+CLOSE_TIMEOUT_S = 1.0
 PREFETCH = 200  # a consumer; entries are small
 BATCH_MAX = 200
 DELIVERY_LIMIT = 100  # a backstop: poison is taken out by its handler, not by counting crashes
@@ -114,23 +119,40 @@ class Publisher:
         await declare(channel)
         self._exchange = await channel.get_exchange(EXCHANGE, ensure=False)
         log.info("ingest_log.connected", connection=self._name)
+        watching = asyncio.create_task(self._watch_alarms(connection))
         try:
             await _first_closed(connection, channel)
         finally:
             self._exchange = None
+            self._blocked = False
+            watching.cancel()
+
+    async def _watch_alarms(self, connection: AbstractConnection) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(ALARM_GRACE_S):
+                    transport = connection.transport
+                    await (transport.connection if transport else connection).ready()
+                self._blocked = False
+                await asyncio.sleep(ALARM_POLL_S)
+            except TimeoutError:
+                self._blocked = True
 
     async def publish(self, entries: Sequence[Entry]) -> None:
         exchange = self._exchange
-        if exchange is None:
-            raise NotDurable("not connected to RabbitMQ")
+        if exchange is None or self.problem is not None:
+            raise NotDurable(self.problem or "not connected to RabbitMQ")
+        failures: list[BaseException] = []
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S), asyncio.TaskGroup() as group:
                 for entry in entries:
                     group.create_task(_publish(exchange, entry))
         except* (TimeoutError, *UNREACHABLE) as errors:
-            first = errors.exceptions[0]
+            failures += errors.exceptions
+        if failures:  # raised in the clause above, it would come out as a group
+            first = failures[0]
             why = "refused or returned" if isinstance(first, DeliveryError) else "not confirmed"
-            raise NotDurable(f"{why}: {type(first).__name__}") from errors
+            raise NotDurable(f"{why}: {type(first).__name__}") from first
 
 
 async def _publish(exchange: aio_pika.abc.AbstractExchange, entry: Entry) -> None:
@@ -156,7 +178,7 @@ async def consume(
     lanes: Sequence[Lane],
     handler: Handler,
     stop: asyncio.Event,
-    on_state: Callable[[bool], None] = lambda connected: None,
+    on_state: Callable[[bool], None] = lambda _: None,
 ) -> None:
     """Feeds the lanes' entries to the handler, batch by batch, until `stop`.
 
@@ -168,6 +190,11 @@ async def consume(
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=PREFETCH)
         await declare(channel)
+        # The broker ends a subscription, and nothing else, when its queue is deleted or loses its
+        # leader.
+        cancelled = asyncio.Event()
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
         buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()  # bounded by PREFETCH
         for lane in lanes:
             queue = await channel.get_queue((ORDERED_QUEUES | OTHER_QUEUES)[lane], ensure=False)
@@ -176,8 +203,8 @@ async def consume(
             await queue.consume(buffer.put, no_ack=False, arguments={"x-priority": rank})
         on_state(True)
         log.info("ingest_log.connected", connection=name, lanes=len(lanes))
-        pump = asyncio.create_task(_pump(buffer, handler, stop))
-        closed = asyncio.create_task(_first_closed(connection, channel))
+        pump = asyncio.create_task(_pump(buffer, observed, stop))
+        closed = asyncio.create_task(_first_closed(connection, channel, cancelled.wait()))
         try:
             # After `stop` the pump ends by itself, when the running batch is recorded and
             # acknowledged. The channel is then closed, never cancelled: a cancel hands later
@@ -192,12 +219,21 @@ async def consume(
             await asyncio.wait({pump, closed})
         await channel.close()
 
+    handling = False  # between two batches there is nothing to finish
+
+    async def observed(bodies: Sequence[bytes]) -> None:
+        nonlocal handling
+        handling = True
+        try:
+            await handler(bodies)
+        finally:
+            handling = False
+
     serving = asyncio.create_task(_serve(url, name, session, stop.is_set))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        # Between two connections there is nothing to finish.
-        await asyncio.wait({serving}, timeout=STOP_TIMEOUT_S)
+        await asyncio.wait({serving}, timeout=STOP_TIMEOUT_S if handling else STOP_IDLE_TIMEOUT_S)
         if serving.done():
             serving.result()
     finally:
@@ -215,7 +251,7 @@ async def _pump(
         while not stop.is_set():
             first = asyncio.create_task(buffer.get())
             await asyncio.wait({first, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not first.done():
+            if stop.is_set():  # what was taken is un-acknowledged, and comes again
                 first.cancel()
                 return
             batch = [first.result()]
@@ -230,8 +266,10 @@ async def _pump(
         stopping.cancel()
 
 
-async def _first_closed(connection: AbstractConnection, channel: AbstractChannel) -> None:
-    waits = [asyncio.ensure_future(connection.closed()), asyncio.ensure_future(channel.closed())]
+async def _first_closed(
+    connection: AbstractConnection, channel: AbstractChannel, *others: Awaitable[Any]
+) -> None:
+    waits = [asyncio.ensure_future(w) for w in (connection.closed(), channel.closed(), *others)]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -256,7 +294,8 @@ async def _serve(
             log.warning("ingest_log.lost", connection=name, error=str(error) or repr(error))
         finally:
             with contextlib.suppress(*UNREACHABLE):
-                await connection.close()
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await connection.close()
         if not is_over():
             await asyncio.sleep(RECONNECT_MIN_S)
 

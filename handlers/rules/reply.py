@@ -4,7 +4,7 @@ import re
 
 MAX_CHARS = 4096
 SHORTENED = "\n\n(I had to shorten this - ask me for the rest.)"
-_SENTENCE_END = re.compile(r"[.!?…。！？](?=\s|$)|\n")
+_SENTENCE_END = re.compile("[.!?\u2026\u3002\uff01\uff1f](?=\\s|$)|\n")  # Latin and CJK
 
 
 def fitted(text: str) -> str:

@@ -119,6 +119,7 @@ def parse_message(update: Update) -> TextMessage | Unknown:
     if phone_number is None and bsuid is None:
         return Unknown("message_without_sender")
     name = _get(_get(update.contact, "profile"), "name")
+    quoted = _string(_get(raw.get("context"), "id"))
     return TextMessage(
         wamid=storable(wamid),
         sent_at=sent_at,
@@ -127,7 +128,7 @@ def parse_message(update: Update) -> TextMessage | Unknown:
         bsuid=storable(bsuid) if bsuid else None,
         name=storable(name)[:MAX_NAME_CHARS] if isinstance(name, str) and name else None,
         text=storable(body)[:MAX_TEXT_CHARS],
-        replies_to=_string(_get(raw.get("context"), "id")),
+        replies_to=storable(quoted) if quoted else None,
     )
 
 
@@ -197,16 +198,18 @@ def _of_change(change: Json) -> Iterator[Update]:
     if field != "messages" or not isinstance(value, dict):
         yield Update("other", field, phone_number_id, display, change, None)
         return
-    understood = False
+    understood = odd = False
     kinds: tuple[tuple[Kind, str], ...] = (("message", "messages"), ("status", "statuses"))
     for kind, key in kinds:
         items = value.get(key)
-        if isinstance(items, list) and items:
+        if not isinstance(items, list):
+            odd = odd or bool(items)
+            continue
+        for item in items:
             understood = True
-            for item in items:
-                contact = _contact_of(item, value.get("contacts")) if kind == "message" else None
-                yield Update(kind, field, phone_number_id, display, item, contact)
-    if not understood or value.get("errors"):
+            contact = _contact_of(item, value.get("contacts")) if kind == "message" else None
+            yield Update(kind, field, phone_number_id, display, item, contact)
+    if odd or not understood or value.get("errors"):
         yield Update("other", field, phone_number_id, display, change, None)
 
 

@@ -1,0 +1,195 @@
+"""The product as processes, driven through HTTP, broker and database only."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+
+from cli.servers import Postgres, RabbitMQ
+from cli.stack import Stack, running
+from db.pool import Conn
+from simulator.client import Simulator
+from tests.conftest import TEMPLATE, runtime_url, with_database
+
+T = TypeVar("T")
+DEBOUNCE_MS = 300
+SEND_UNKNOWN_MS = 1_500
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    user_id: int
+    chatbot_id: int
+    phone_number_id: str
+    number: str
+    token: str
+
+
+@dataclass(slots=True)
+class Product:
+    stack: Stack
+    simulator: Simulator
+    owner: Conn
+    _made: int = 0
+
+    async def bot(self, *, daily: int = 1_000, instructions: str = "", knowledge: str = "") -> Bot:
+        """A tenant with one chatbot, made by the operator's commands."""
+        self._made += 1
+        stamp = f"{time.time_ns() % 10**9:09d}{self._made % 10}"
+        token = f"token-{stamp}-of-this-bot"
+        user = await self.stack.command(
+            *("tenant", "create", "--email", f"t{stamp}@example.com"),
+            *("--daily-messages", str(daily), "--json"),
+        )
+        chatbot = await self.stack.command(
+            *("chatbot", "create", "--user", str(user["user_id"]), "--name", f"Bot {stamp}"),
+            *("--number", f"+1{stamp}", "--phone-number-id", f"40{stamp}"),
+            *("--access-token", token, "--instructions", instructions or f"You are {stamp}."),
+            "--json",
+        )
+        bot = Bot(user["user_id"], chatbot["chatbot_id"], f"40{stamp}", f"+1{stamp}", token)
+        if knowledge:
+            file = self.stack.log_directory / f"kb-{stamp}.csv"
+            file.write_text("question,answer\n" + knowledge)
+            await self.stack.command("kb", "import", "--chatbot", str(bot.chatbot_id), str(file))
+        await self.simulator.config(
+            numbers=[
+                {
+                    "phone_number_id": bot.phone_number_id,
+                    "display_phone_number": bot.number.lstrip("+"),
+                    "token": token,
+                }
+            ]
+        )
+        return bot
+
+    async def sends(self, bot: Bot, outcome: str | None = "accepted") -> list[dict[str, Any]]:
+        entries = await self.simulator.log("send")
+        return [
+            e
+            for e in entries
+            if e["phone_number_id"] == bot.phone_number_id
+            and (outcome is None or e["outcome"] == outcome)
+        ]
+
+    async def replies(self, bot: Bot, count: int) -> list[str]:
+        """The texts sent by a bot, once there are as many, and no more of them."""
+        sends = await until(lambda: self.sends(bot), lambda s: len(s) >= count)
+        assert len(sends) == count
+        return [send["text"] for send in sends]
+
+    async def prompts(self, bot_marker: str) -> list[dict[str, Any]]:
+        """Requests that the model got whose system prompt has the marker."""
+        entries = await self.simulator.log("model")
+        return [e["request"] for e in entries if bot_marker in str(e["request"]["messages"][0])]
+
+    async def rows(self, bot: Bot, query: str) -> list[Any]:
+        return await self.owner.fetch(query, bot.user_id)
+
+    async def settled(self, bot: Bot) -> None:
+        """Nothing is unanswered, leased or on its way out any more."""
+
+        async def open_work() -> int:
+            found: int = await self.owner.fetchval(
+                "SELECT (SELECT count(*) FROM conversations WHERE user_id = $1 AND (lease_owner IS"
+                " NOT NULL OR input_seq > answered_seq)) + (SELECT count(*) FROM messages WHERE"
+                " user_id = $1 AND status IN ('queued', 'sending', 'unknown'))",
+                bot.user_id,
+            )
+            return found
+
+        await until(open_work, lambda n: n == 0)
+
+    async def counters_equal_rows(self, bot: Bot) -> tuple[int, int]:
+        """(sent, received), after comparing every counter with what the rows say."""
+        row = await self.owner.fetchrow(
+            "SELECT coalesce(sum(daily_messages_sent), 0)::int AS sent,"
+            " coalesce(sum(daily_messages_received), 0)::int AS received,"
+            " coalesce(sum(messages_reserved), 0)::int AS reserved,"
+            " (SELECT coalesce(sum(total_messages_sent), 0)::int FROM monthly_usage_summary"
+            "   WHERE user_id = $1) AS month,"
+            " (SELECT count(*)::int FROM messages WHERE user_id = $1"
+            "   AND usage_day IS NOT NULL) AS counted,"
+            " (SELECT count(*)::int FROM messages WHERE user_id = $1"
+            "   AND direction = 'inbound') AS inbound"
+            " FROM usage_tracking WHERE user_id = $1",
+            bot.user_id,
+        )
+        assert row is not None
+        assert row["sent"] == row["month"] == row["counted"]
+        assert row["received"] == row["inbound"]
+        assert row["reserved"] == 0
+        return row["sent"], row["received"]
+
+
+async def until(
+    look: Callable[[], Awaitable[T]], good: Callable[[T], bool], patience_s: float = PATIENCE_S
+) -> T:
+    """What `look` sees once it is good; the last look when it never is."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        seen = await look()
+        if good(seen) or time.monotonic() > deadline:
+            assert good(seen), f"still {seen!r} after {patience_s} s"
+            return seen
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+async def session_product(
+    postgres_server: Postgres, rabbitmq_server: RabbitMQ
+) -> AsyncIterator[Product]:
+    name = "e2e"
+    admin = await asyncpg.connect(postgres_server.url)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await admin.close()
+    owner_url = with_database(postgres_server.url, name)
+    overrides = {
+        "DATABASE_URL": runtime_url(postgres_server.url, name),
+        "MIGRATION_DATABASE_URL": owner_url,
+        "AMQP_URL": rabbitmq_server.url,
+        "OPENAI_API_KEY": "sk-simulated",
+        "OPENAI_MODEL": "simulated-model",
+        "DEBOUNCE_MS": str(DEBOUNCE_MS),
+        "DEBOUNCE_MAX_MS": "1500",
+        "SEND_UNKNOWN_MS": str(SEND_UNKNOWN_MS),
+        "LOG_LEVEL": "info",
+        "LOG_FORMAT": "json",
+    }
+    async with (
+        running(lambda line: None, overrides, workers=2, simulated_model=True) as stack,
+        Simulator(stack.simulator_url) as simulator,
+    ):
+        owner = await asyncpg.connect(owner_url)
+        await simulator.config(
+            webhook_url=f"{stack.ingress_url}/webhooks/whatsapp",
+            app_secret=stack.environment["WHATSAPP_APP_SECRET"],
+        )
+        yield Product(stack, simulator, owner)
+        await owner.close()
+
+
+@pytest.fixture
+async def product(session_product: Product) -> AsyncIterator[Product]:
+    await session_product.simulator.reset()
+    await session_product.simulator.config(
+        statuses=["sent", "delivered", "read"], model_latency_ms=0, webhook_retry=False
+    )
+    yield session_product
+    for process in session_product.stack.processes:
+        assert process.returncode is None or process.name == "worker", process.tail()
+
+
+@pytest.fixture
+async def workers(product: Product) -> AsyncIterator[None]:
+    """For tests that kill workers: there are two again afterwards."""
+    yield
+    stack = product.stack
+    stack.processes = [p for p in stack.processes if p.returncode is None]
+    for _ in range(2 - sum(p.name == "worker" for p in stack.processes)):
+        await stack.start_worker()

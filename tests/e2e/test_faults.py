@@ -1,0 +1,181 @@
+"""What dies, and what of it the customer notices."""
+
+import asyncio
+import time
+
+from cli.processes import Process
+from tests.e2e.conftest import Product, until
+from tests.e2e.test_conversation import NOOR, quiet, say
+
+
+async def worker_in_turn(product: Product, user_id: int) -> Process:
+    """The process that holds the tenant's conversation now."""
+    name: str = await until(
+        lambda: product.owner.fetchval(
+            "SELECT w.name FROM conversations c JOIN workers w ON w.id = c.lease_owner"
+            " WHERE c.user_id = $1",
+            user_id,
+        ),
+        lambda found: found is not None,
+    )
+    pid = int(name.rpartition(":")[2])
+    return next(p for p in product.stack.processes if p.pid == pid)
+
+
+async def test_a_worker_killed_in_mid_turn_is_replaced_by_another(
+    product: Product, workers: None
+) -> None:
+    bot = await product.bot()
+    await product.simulator.config(model_latency_ms=2_000)
+    await say(product, bot, "who answers?")
+    await until(lambda: product.simulator.log("model"), lambda seen: len(seen) == 1)
+    victim = await worker_in_turn(product, bot.user_id)
+    killed = time.monotonic()
+    victim.kill()
+    assert await product.replies(bot, 1) == ["Re: who answers?"]
+    took = time.monotonic() - killed
+    assert took < 15, f"{took:.1f} s"
+    assert len(await product.simulator.log("model")) == 2
+    await quiet()
+    await product.replies(bot, 1)
+    await product.settled(bot)
+    assert await product.counters_equal_rows(bot) == (1, 1)
+    epoch = await product.owner.fetchval(
+        "SELECT epoch FROM conversations WHERE user_id = $1", bot.user_id
+    )
+    assert epoch == 2
+
+
+async def test_a_worker_told_to_stop_finishes_its_turn(product: Product, workers: None) -> None:
+    bot = await product.bot()
+    await product.simulator.config(model_latency_ms=1_500)
+    await say(product, bot, "last words?")
+    await until(lambda: product.simulator.log("model"), lambda seen: len(seen) == 1)
+    worker = await worker_in_turn(product, bot.user_id)
+    worker.terminate()
+    assert await product.replies(bot, 1) == ["Re: last words?"]
+    assert await worker.ended() == 0, worker.tail()
+    assert len(await product.simulator.log("model")) == 1
+    await product.settled(bot)
+    assert await product.counters_equal_rows(bot) == (1, 1)
+
+
+async def test_a_send_without_an_answer_is_settled_by_its_status(product: Product) -> None:
+    bot = await product.bot()
+    await product.simulator.faults(
+        {
+            "kind": "timeout_after_accept",
+            "hold_ms": 300,
+            "phone_number_id": bot.phone_number_id,
+        }
+    )
+    await say(product, bot, "did it arrive?")
+    await product.settled(bot)
+    await quiet()
+    (row,) = await product.rows(
+        bot, "SELECT * FROM messages WHERE user_id = $1 AND direction = 'outbound'"
+    )
+    assert (row["status"], row["send_attempts"]) == ("read", 1)
+    assert len(await product.sends(bot, None)) == 1
+
+
+async def test_a_send_that_nobody_ever_heard_of_goes_once_more(product: Product) -> None:
+    bot = await product.bot()
+    await product.simulator.faults(
+        {"kind": "timeout_before_accept", "phone_number_id": bot.phone_number_id}
+    )
+    await say(product, bot, "first")
+    await until(
+        lambda: product.rows(bot, "SELECT 1 FROM messages WHERE user_id = $1 AND status='unknown'"),
+        lambda rows: len(rows) == 1,
+    )
+    await say(product, bot, "second")  # its answer waits for the first one's
+    assert await product.replies(bot, 2) == ["Re: first", "Re: second"]
+    await product.settled(bot)
+    rows = await product.rows(
+        bot,
+        "SELECT send_attempts, metadata -> 'resent_after_unknown' AS marked FROM messages"
+        " WHERE user_id = $1 AND direction = 'outbound' ORDER BY id",
+    )
+    assert [tuple(row) for row in rows] == [(2, "true"), (1, None)]
+    assert await product.counters_equal_rows(bot) == (2, 2)
+
+
+async def test_unknown_twice_is_the_end_and_the_unit_comes_back(product: Product) -> None:
+    bot = await product.bot()
+    await product.simulator.faults(
+        {"kind": "timeout_before_accept", "phone_number_id": bot.phone_number_id, "times": 2}
+    )
+    await say(product, bot, "hello?")
+    await until(
+        lambda: product.rows(
+            bot,
+            "SELECT 1 FROM messages WHERE user_id = $1 AND status = 'failed'"
+            " AND metadata ->> 'reason' = 'send_outcome_unknown'",
+        ),
+        lambda rows: len(rows) == 1,
+    )
+    assert await product.counters_equal_rows(bot) == (0, 1)
+
+
+async def test_a_refused_send_fails_with_metas_words_and_the_bot_learns_of_it(
+    product: Product,
+) -> None:
+    bot = await product.bot(instructions="You are the PLUM shop.")
+    await product.simulator.faults(
+        {
+            "kind": "error",
+            "status": 400,
+            "code": 131026,
+            "message": "Message undeliverable",
+            "phone_number_id": bot.phone_number_id,
+        }
+    )
+    await say(product, bot, "first")
+    await until(
+        lambda: product.rows(bot, "SELECT 1 FROM messages WHERE user_id=$1 AND status='failed'"),
+        lambda rows: len(rows) == 1,
+    )
+    assert await product.counters_equal_rows(bot) == (0, 1)
+    code = await product.owner.fetchval(
+        "SELECT metadata #>> '{errors,0,code}' FROM messages WHERE user_id=$1 AND status='failed'",
+        bot.user_id,
+    )
+    assert code == "131026"
+    await say(product, bot, "second")
+    await product.replies(bot, 1)
+    last = (await product.prompts("PLUM"))[-1]["messages"]
+    assert "not delivered" in str(last)
+
+
+async def test_a_passing_refusal_is_tried_again(product: Product) -> None:
+    bot = await product.bot()
+    await product.simulator.faults(
+        {
+            "kind": "error",
+            "status": 503,
+            "code": 131016,
+            "times": 2,
+            "phone_number_id": bot.phone_number_id,
+        }
+    )
+    await say(product, bot, "hello")
+    assert await product.replies(bot, 1) == ["Re: hello"]
+    await product.settled(bot)
+    assert await product.counters_equal_rows(bot) == (1, 1)
+
+
+async def test_conversations_do_not_wait_for_each_other(product: Product) -> None:
+    bot = await product.bot()
+    await product.simulator.rules({"match": "slow", "reply": "at last", "latency_ms": 4_000})
+    await say(product, bot, "slow please", sender=NOOR)
+    await until(lambda: product.simulator.log("model"), lambda seen: len(seen) == 1)
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for n in range(20):
+            group.create_task(say(product, bot, "quick", sender=f"+120255502{n:02d}"))
+    await until(
+        lambda: product.sends(bot), lambda sends: sum(s["text"] == "Re: quick" for s in sends) == 20
+    )
+    assert time.monotonic() - started < 3.5
+    await product.replies(bot, 21)
