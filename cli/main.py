@@ -175,6 +175,7 @@ def _configured(read: Any, process: str) -> Any:
 
 
 def _serve(run: Any, settings: Any) -> None:
+    import structlog
     import uvloop
 
     async def until_signalled() -> None:
@@ -194,6 +195,12 @@ def _serve(run: Any, settings: Any) -> None:
         uvloop.run(until_signalled())
     except OSError as error:
         raise Failure(f"cannot listen: {error.strerror or error}") from error
+    except Failure:
+        raise
+    except Exception as error:
+        # Not as a traceback: that would print what the error choked on.
+        structlog.get_logger().error("process.crashed", exc_info=error)
+        raise Failure("crashed; the log says where") from error
 
 
 # ---- operator commands ---------------------------------------------------------------------------

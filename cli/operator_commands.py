@@ -1,6 +1,7 @@
 """What an operator does to the installation. As the database's owner, the tenant set explicitly."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -153,6 +154,11 @@ async def kb_import(env: Environment, *, chatbot_id: int, file: Path) -> dict[st
     return {"inserted": inserted, "updated": updated, "rejected": rejected}
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    why: str
+
+
 def read_knowledge(file: Path) -> tuple[list[KnowledgeRow], list[dict[str, Any]]]:
     """The good rows, and for each bad line where it is and why."""
     rows: dict[str, KnowledgeRow] = {}
@@ -172,7 +178,7 @@ def read_knowledge(file: Path) -> tuple[list[KnowledgeRow], list[dict[str, Any]]
 
 
 def _records(file: Path) -> Iterator[tuple[int, Any]]:
-    """Line number and what stands there: a dict, or a sentence that says what is wrong with it."""
+    """Where a record starts, and the record: a JSON value or, of CSV, a dict; or what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -185,27 +191,39 @@ def _records(file: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield number, f"not JSON: {error}"
+                    yield number, Unreadable(f"not JSON: {error}")
         return
     csv.field_size_limit(1_000_000)
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
-    missing = {"question", "answer"} - {(h or "").strip().lower() for h in reader.fieldnames or []}
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = [name.strip().lower() for name in next(reader, [])]
+    except csv.Error as error:
+        raise Refused(f"the first line of {file} is not CSV: {error}") from error
+    missing = {"question", "answer"} - set(columns)
     if missing:
         raise Refused(f"{file} has no column {' and no column '.join(sorted(missing))}")
     while True:
+        first_line = reader.line_num + 1
         try:
-            row = next(reader)
+            values = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield reader.line_num, f"not CSV: {error}"
+            yield first_line, Unreadable(f"not CSV: {error}")
             continue
-        yield reader.line_num, {(k or "").strip().lower(): v for k, v in row.items()}
+        if len(values) > len(columns):
+            # Most often a comma in an answer without quotes: half of it would be imported.
+            why = f"{len(values)} values for {len(columns)} columns: quote values with commas"
+            yield first_line, Unreadable(why)
+        elif values:
+            yield first_line, dict(zip(columns, values, strict=False))
 
 
 def _knowledge_row(value: Any) -> KnowledgeRow | str:
+    if isinstance(value, Unreadable):
+        return value.why
     if not isinstance(value, dict):
-        return value if isinstance(value, str) else "not an object with question and answer"
+        return "not an object with question and answer"
     limits = {
         "question": MAX_QUESTION_CHARS,
         "answer": MAX_ANSWER_CHARS,
@@ -245,7 +263,9 @@ async def _owner(env: Environment) -> AsyncIterator[Conn]:
         raise Refused(_database_problem(error)) from error
     try:
         yield conn
-    except asyncpg.UndefinedTableError as error:
+    except UNAVAILABLE as error:
+        raise Refused(_database_problem(error)) from error
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
         raise Refused("the database has no schema yet: run `swiftreplies migrate`") from error
     except asyncpg.ForeignKeyViolationError as error:
         raise Refused(f"no such row: {error.detail}") from error
@@ -259,6 +279,7 @@ def _vault(env: Environment) -> Vault:
     keys = env.names("SECRETS_KEY", what="encrypts the access token")
     if any(len(key) < MIN_KEY_CHARS for key in keys):
         env.problems.append(f"SECRETS_KEY is shorter than {MIN_KEY_CHARS} characters")
+    env.database_url()  # so that both are told when both are missing
     _check(env)
     return Vault(keys)
 
@@ -274,9 +295,12 @@ def _plan(file: Path | None) -> dict[str, Any]:
         raise Refused(f"{file} is not JSON: {error}") from error
     if not isinstance(plan, dict):
         raise Refused(f"{file} is not a JSON object")
+    limits = plan.get("limits", {})
+    if not isinstance(limits, dict):
+        raise Refused(f"{file}: limits is not a JSON object")
     problems = [
         f"limits.{name} is not a whole number from 0"
-        for name, value in (plan.get("limits") or {}).items()
+        for name, value in limits.items()
         if name.startswith(("max_", "message_history")) and not _is_count(value)
     ]
     if problems:

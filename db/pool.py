@@ -1,5 +1,6 @@
 """Connections, and the transaction in which one tenant is visible."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -106,17 +107,26 @@ async def tenant_transaction(conn: Conn, user_id: UserId) -> AsyncIterator[None]
     """A transaction in which this tenant's rows, and no other's, exist."""
     # BEGIN and the setting travel in one message; the simple protocol takes no parameters, and
     # an int has no spelling that is SQL.
-    await conn.execute(f"BEGIN; SELECT set_config('app.user_id', '{int(user_id)}', true)")
+    begin = f"BEGIN; SELECT set_config('app.user_id', '{int(user_id)}', true)"
+    await _whole(conn, begin)
     try:
         yield
     except BaseException:
-        try:
-            await conn.execute("ROLLBACK")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            # The line is gone, and the transaction with it; the pool must not reuse it.
-            conn.terminate()
+        # The error that brought us here says more than a ROLLBACK that fails on a dead line.
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await _whole(conn, "ROLLBACK")
         raise
-    await conn.execute("COMMIT")
+    await _whole(conn, "COMMIT")
+
+
+async def _whole(conn: Conn, statement: str) -> None:
+    """A statement that begins or ends a transaction. When it is cut short, nobody knows whether
+    one is open, and the pool must not hand this connection to somebody else."""
+    try:
+        await conn.execute(statement)
+    except BaseException:
+        conn.terminate()
+        raise
 
 
 @asynccontextmanager

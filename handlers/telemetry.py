@@ -64,6 +64,10 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 
 def _exceptions(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    record = event.get("_record")
+    if record is not None and record.name == "asyncio":
+        # Below its first line asyncio prints the task, and with it the error's text.
+        event["event"] = event["event"].partition("\n")[0]
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

@@ -33,6 +33,7 @@ from handlers.agent.memory import Slot
 from handlers.agent.prompt import Briefing, Row
 from handlers.rules.backoff import backoff
 from handlers.rules.reply import fitted
+from handlers.whatsapp.wire import storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -242,7 +243,7 @@ async def _write(
                 conn,
                 user_id,
                 conversation_id,
-                fitted(reply.text),
+                fitted(storable(reply.text)),
                 {"kind": "reply", "model": reply.model, "kb_ids": list(reply.kb_ids)},
                 read.inputs[-1].wamid,
                 read.usage_day,
@@ -264,12 +265,10 @@ async def _write(
             answered = reply is not None or apology is not None
             reason = read.silence or apology
             await settle_inputs(conn, user_id, inputs, answered, reason, duration)
-        if read.usage_day is not None:
-            settled = await settle_messages(
-                conn, user_id, conversation_id, 1 if reply is not None else 0
-            )
-            if not settled:
-                raise RuntimeError("the unit that this turn reserved is gone")
+        # Also without a unit of its own: a turn that died may have left one behind.
+        spent = 1 if reply is not None else 0
+        if not await settle_messages(conn, user_id, conversation_id, spent):
+            raise RuntimeError("the unit that this turn reserved is gone")
     return True
 
 

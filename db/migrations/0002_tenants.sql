@@ -255,8 +255,13 @@ BEGIN
            wa_id = regexp_replace(phone_number, '\D', '', 'g'),
            phone_number = '+' || regexp_replace(phone_number, '\D', '', 'g'),
            thread_id = coalesce(thread_id, admin_id || ':' || gen_random_uuid());
-    INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id)
-    SELECT admin_id, bot_id, id, thread_id FROM contacts ORDER BY id;
+    INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id, last_inbound_at)
+    SELECT admin_id, bot_id, c.id, c.thread_id, i.newest
+      FROM contacts c
+      LEFT JOIN (SELECT contact_id, max(sent_at) AS newest FROM messages
+                  WHERE direction NOT IN ('outbound', 'outgoing', 'out')
+                  GROUP BY contact_id) i ON i.contact_id = c.id
+     ORDER BY c.id;
     UPDATE messages m
        SET user_id = admin_id, chatbot_id = bot_id, conversation_id = v.id,
            created_at = coalesce(m.sent_at, m.created_at), ai_processed = true,
@@ -445,11 +450,12 @@ CREATE TABLE monthly_usage_summary (
 -- What a running turn holds of its tenant's limits. One row a conversation, because a conversation
 -- has one turn: a turn that is repeated finds its hold and cannot take a second.
 CREATE TABLE usage_reservations (
-    conversation_id bigint PRIMARY KEY,
     user_id         bigint NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    conversation_id bigint NOT NULL,
     usage_day       date NOT NULL,
     messages        integer NOT NULL CHECK (messages > 0),
     created_at      timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (user_id, conversation_id),
     FOREIGN KEY (user_id, conversation_id) REFERENCES conversations (user_id, id)
         ON DELETE CASCADE
 );

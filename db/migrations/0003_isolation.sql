@@ -284,12 +284,13 @@ BEGIN
         SELECT p.oid::regprocedure FROM pg_proc p
          WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
     LOOP
+        -- First: with the ownership goes what the owner so far was granted.
+        EXECUTE format('ALTER FUNCTION %s OWNER TO swiftreplies_system', f);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO CURRENT_USER, swiftreplies_system', f);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO CURRENT_USER', f);
         IF f <> 'chatbot_owner(bigint)'::regprocedure THEN
             EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO swiftreplies_app', f);
         END IF;
-        EXECUTE format('ALTER FUNCTION %s OWNER TO swiftreplies_system', f);
     END LOOP;
 END $$;
 REVOKE CREATE ON SCHEMA public FROM swiftreplies_system;

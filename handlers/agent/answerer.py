@@ -80,8 +80,8 @@ def _why(error: OpenAIError) -> str:
             return type(error).__name__
 
 
-# Tuned on the phrasings in tests/unit/test_offline.py: below the bar an answer is a guess, and within
-# the margin two rows answer different questions about equally well.
+# Tuned on the phrasings in tests/unit/test_offline.py: below the bar an answer is a guess, and
+# within the margin two rows answer different questions about equally well.
 OFFLINE_BAR = 0.22
 OFFLINE_MARGIN = 0.03
 OFFLINE_NO_ANSWER = (
@@ -125,6 +125,9 @@ def _best(index: Index, question: str, knowledge: Sequence[Row]) -> Row | None:
     hits = index.search(question, 2)
     if not hits or hits[0].share < OFFLINE_BAR:
         return None
+    best = knowledge[hits[0].place]
     if len(hits) > 1 and hits[0].share - hits[1].share < OFFLINE_MARGIN:
-        return None
-    return knowledge[hits[0].place]
+        rival = knowledge[hits[1].place]
+        if best.category is None or best.category != rival.category:
+            return None
+    return best

@@ -2,16 +2,20 @@
 
 import re
 
+from handlers.whatsapp.wire import storable
+
 MAX_CHARS = 4096
 SHORTENED = "\n\n(I had to shorten this - ask me for the rest.)"
-_SENTENCE_END = re.compile("[.!?\u2026\u3002\uff01\uff1f](?=\\s|$)|\n")  # Latin and CJK
+_SENTENCE_END = re.compile("[.!?\u2026](?=\\s|$)|[\u3002\uff01\uff1f]|\n")  # CJK has no spaces
 
 
 def fitted(text: str) -> str:
-    """One message: over 4,096 characters it ends with the last whole sentence and says so.
+    """One message, storable: over 4,096 characters it ends with the last whole sentence and says
+    so.
 
     WhatsApp counts UTF-16 units, of which an emoji has two.
     """
+    text = storable(text)
     if _units(text) <= MAX_CHARS:
         return text
     room = MAX_CHARS - _units(SHORTENED)

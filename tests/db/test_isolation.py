@@ -1,0 +1,662 @@
+"""No tenant reads, writes, references or infers another's rows, whatever the code forgets."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from cli.servers import Postgres
+from db.checkpoints import load_checkpoint, save_checkpoint
+from db.ids import UserId
+from db.pool import Conn, Pool, create_pool, tenant
+from tests.conftest import RUNTIME_LOGIN, Database
+from tests.db.test_migrations import new_database, run
+from tests.factories import Owner, make_tenant
+
+CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+
+# ---- the catalogue: each of these returns what is wrong -----------------------------------------
+
+TENANT_TABLES = """
+    SELECT c.oid, c.relname::text AS name FROM pg_class c
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'user_id' AND NOT a.attisdropped
+     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+    UNION
+    SELECT c.oid, c.relname::text FROM pg_class c
+     WHERE c.oid IN ('users'::regclass, 'checkpoints'::regclass, 'checkpoint_blobs'::regclass,
+                     'checkpoint_writes'::regclass)
+"""
+
+WRONG = {
+    "tables without forced row-level security": f"""
+        SELECT t.name FROM ({TENANT_TABLES}) t JOIN pg_class c ON c.oid = t.oid
+         WHERE NOT c.relrowsecurity OR NOT c.relforcerowsecurity""",
+    "tables without a policy for what is read and what is written": f"""
+        SELECT t.name FROM ({TENANT_TABLES}) t
+         WHERE NOT EXISTS (
+             SELECT FROM pg_policy p
+              WHERE p.polrelid = t.oid AND p.polname = 'tenant' AND p.polcmd = '*'
+                AND pg_get_expr(p.polqual, p.polrelid) LIKE '%app.user_id%'
+                AND pg_get_expr(p.polwithcheck, p.polrelid) LIKE '%app.user_id%')""",
+    "further policies, which would widen": """
+        SELECT tablename || '.' || policyname FROM pg_policies
+         WHERE schemaname = 'public' AND policyname <> 'tenant'
+           AND roles <> '{swiftreplies_system}'""",
+    "tables of other kinds that the runtime may touch": f"""
+        SELECT c.relname::text FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'f', 'm')
+           AND c.oid NOT IN (SELECT t.oid FROM ({TENANT_TABLES}) t)
+           AND c.relname NOT IN ('workers', 'schema_migrations', 'checkpoint_migrations')
+           AND (has_any_column_privilege('swiftreplies_app', c.oid, 'SELECT,UPDATE')
+                OR has_table_privilege('swiftreplies_app', c.oid, 'DELETE,TRUNCATE'))""",
+    "truncation, which row-level security does not see": """
+        SELECT c.relname::text FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+           AND has_table_privilege('swiftreplies_app', c.oid, 'TRUNCATE')""",
+    "partitions that the runtime may touch directly": """
+        SELECT c.relname::text FROM pg_class c
+         WHERE c.relispartition AND c.relkind = 'r'
+           AND has_table_privilege('swiftreplies_app', c.oid, 'SELECT,INSERT,UPDATE,DELETE')""",
+    "roles stronger than they may be": """
+        SELECT rolname::text FROM pg_roles
+         WHERE rolname LIKE 'swiftreplies\\_%'
+           AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolcanlogin)
+        UNION ALL
+        SELECT r.rolname::text FROM pg_roles r
+         WHERE r.rolname NOT IN ('swiftreplies_app', 'swiftreplies_system')
+           AND (pg_has_role('swiftreplies_app', r.oid, 'MEMBER')
+                OR pg_has_role('swiftreplies_system', r.oid, 'MEMBER'))""",
+    "what the runtime's role owns": """
+        SELECT pg_describe_object(classid, objid, objsubid) FROM pg_shdepend
+         WHERE deptype = 'o' AND refclassid = 'pg_authid'::regclass
+           AND refobjid = 'swiftreplies_app'::regrole
+           AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())""",
+    "members of the role that looks across tenants": """
+        SELECT rolname::text FROM pg_roles
+         WHERE rolname <> 'swiftreplies_system' AND NOT rolsuper
+           AND pg_has_role(oid, 'swiftreplies_system', 'MEMBER')""",
+    "schemas in which the runtime may create": """
+        SELECT nspname::text FROM pg_namespace
+         WHERE nspname NOT LIKE 'pg\\_%'
+           AND (has_schema_privilege('swiftreplies_app', oid, 'CREATE')
+                OR has_schema_privilege('swiftreplies_system', oid, 'CREATE'))""",
+    "functions with another's rights that are not as they must be": """
+        SELECT p.oid::regprocedure::text FROM pg_proc p
+         WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace
+           AND (p.proowner <> 'swiftreplies_system'::regrole
+                OR p.proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
+                OR has_function_privilege('public', p.oid, 'EXECUTE'))""",
+    # Names that are not in this list may be content.
+    "functions with another's rights that return more than ids": """
+        SELECT p.oid::regprocedure || ' ' || coalesce(o.name, p.prorettype::regtype::text)
+          FROM pg_proc p
+          LEFT JOIN LATERAL (
+               SELECT name FROM unnest(p.proargnames, p.proargmodes) AS a (name, mode)
+                WHERE mode IN ('o', 'b', 't')) o ON true
+         WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace
+           AND coalesce(o.name NOT IN ('user_id', 'chatbot_id', 'conversation_id', 'message_id',
+                                       'id', 'epoch', 'outcome', 'what'),
+                        p.prorettype <> 'bigint'::regtype)""",
+    "columns that the role that looks across tenants may see": """
+        SELECT table_name || '.' || column_name FROM information_schema.column_privileges
+         WHERE grantee = 'swiftreplies_system' AND privilege_type = 'SELECT'
+           AND column_name NOT IN (
+               'id', 'user_id', 'chatbot_id', 'conversation_id', 'whatsapp_phone_number',
+               'phone_number_id', 'bound_at', 'ready_at', 'pending_since', 'lease_owner', 'epoch',
+               'input_seq', 'answered_seq', 'direction', 'status', 'send_owner', 'send_after',
+               'unknown_at')
+           AND table_name <> 'workers'""",
+    "foreign keys between tenants' rows": """
+        SELECT conrelid::regclass || '.' || conname FROM pg_constraint k
+         WHERE contype = 'f' AND connamespace = 'public'::regnamespace
+           AND confrelid <> 'users'::regclass
+           AND EXISTS (SELECT FROM pg_attribute a
+                        WHERE a.attrelid = k.conrelid AND a.attname = 'user_id')
+           AND EXISTS (SELECT FROM pg_attribute a
+                        WHERE a.attrelid = k.confrelid AND a.attname = 'user_id')
+           AND NOT EXISTS (
+               SELECT FROM unnest(k.conkey, k.confkey) AS p (ours, theirs)
+                 JOIN pg_attribute o ON o.attrelid = k.conrelid AND o.attnum = p.ours
+                 JOIN pg_attribute t ON t.attrelid = k.confrelid AND t.attnum = p.theirs
+                WHERE o.attname = 'user_id' AND t.attname = 'user_id')""",
+    "views with their owner's rights": """
+        SELECT c.relname::text FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace
+           AND (c.relkind = 'm' OR c.relkind = 'v'
+                AND NOT coalesce(c.reloptions @> ARRAY['security_invoker=true'], false))""",
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_the_catalogue_has_no(owner: Owner, what: str) -> None:
+    assert [row[0] for row in await owner.fetch(WRONG[what])] == []
+
+
+BREAKAGES = {
+    "tables without forced row-level security": (
+        "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY",
+        ["orders"],
+    ),
+    "tables without a policy for what is read and what is written": (
+        """CREATE TABLE notes (user_id bigint);
+           DROP POLICY tenant ON orders;
+           CREATE POLICY tenant ON orders USING (user_id::text = current_setting('app.user_id'))""",
+        ["notes", "orders"],
+    ),
+    "further policies, which would widen": (
+        "CREATE POLICY support ON orders USING (true)",
+        ["orders.support"],
+    ),
+    "tables of other kinds that the runtime may touch": (
+        "GRANT SELECT (raw) ON parked_items TO swiftreplies_app",
+        ["parked_items"],
+    ),
+    "truncation, which row-level security does not see": (
+        "GRANT ALL ON orders TO swiftreplies_app",
+        ["orders"],
+    ),
+    "partitions that the runtime may touch directly": (
+        """CREATE TABLE part (user_id bigint) PARTITION BY LIST (user_id);
+           CREATE TABLE part_1 PARTITION OF part DEFAULT;
+           GRANT SELECT ON part_1 TO swiftreplies_app""",
+        ["part_1"],
+    ),
+    "roles stronger than they may be": (
+        """ALTER ROLE swiftreplies_app BYPASSRLS;
+           CREATE ROLE readers; GRANT readers TO swiftreplies_system""",
+        ["readers", "swiftreplies_app"],
+    ),
+    "what the runtime's role owns": (
+        "CREATE TABLE mine (); ALTER TABLE mine OWNER TO swiftreplies_app",
+        ["table mine"],
+    ),
+    "members of the role that looks across tenants": (
+        "CREATE ROLE someone LOGIN; GRANT swiftreplies_system TO someone",
+        ["someone"],
+    ),
+    "schemas in which the runtime may create": (
+        "GRANT CREATE ON SCHEMA public TO swiftreplies_app",
+        ["public"],
+    ),
+    "functions with another's rights that are not as they must be": (
+        """ALTER FUNCTION chatbot_owner(bigint) RESET search_path;
+           GRANT EXECUTE ON FUNCTION unknown_sends(interval, int) TO PUBLIC""",
+        ["chatbot_owner(bigint)", "unknown_sends(interval,integer)"],
+    ),
+    "functions with another's rights that return more than ids": (
+        """CREATE FUNCTION peek() RETURNS TABLE (id bigint, content_text text) LANGUAGE sql
+               SECURITY DEFINER AS 'SELECT id, content_text FROM messages';
+           CREATE FUNCTION last() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT NULL'""",
+        ["last() text", "peek() content_text"],
+    ),
+    "columns that the role that looks across tenants may see": (
+        "GRANT SELECT (content_text) ON messages TO swiftreplies_system",
+        ["messages.content_text"],
+    ),
+    "foreign keys between tenants' rows": (
+        "ALTER TABLE orders ADD CONSTRAINT plain FOREIGN KEY (message_id) REFERENCES messages (id)",
+        ["orders.plain"],
+    ),
+    "views with their owner's rights": (
+        "CREATE VIEW everything AS SELECT * FROM messages",
+        ["everything"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_the_catalogue_would_show(owner: Owner, what: str) -> None:
+    breakage, shown = BREAKAGES[what]
+    transaction = owner.transaction()
+    await transaction.start()
+    try:
+        await owner.execute(breakage)
+        assert sorted(row[0] for row in await owner.fetch(WRONG[what])) == shown
+    finally:
+        await transaction.rollback()
+
+
+async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
+    rows = await owner.fetch(
+        "SELECT proname, has_function_privilege('swiftreplies_app', oid, 'EXECUTE') AS runtime"
+        " FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    )
+    assert {r["proname"]: r["runtime"] for r in rows} == {
+        "resolve_number": True,
+        "chatbot_owner": False,  # operators only
+        "claim_conversations": True,
+        "claim_sends": True,
+        "sweep_dead_workers": True,
+        "sweep_unheld": True,
+        "unknown_sends": True,
+    }
+
+
+# ---- the behaviour, for every table that the catalogue has --------------------------------------
+
+_unique = itertools.count(1)
+
+# The least that a row needs besides its tenant: values, and for columns that refer to a row of the
+# same tenant the table that it is in.
+ROWS: dict[str, dict[str, Any]] = {
+    "user_subscriptions": {
+        "subscription_name": "'x'",
+        "contract_start_date": "CURRENT_DATE",
+        "is_active": "false",
+    },
+    "chatbots": {"name": "'x'", "phone_number_id": "'id-$n'"},
+    "chatbot_phone_numbers": {"phone_number_id": "'other-$n'", "chatbot_id": "@chatbots"},
+    "contacts": {"phone_number": "'+99$n'", "thread_id": "'t-$n'"},
+    "conversations": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "thread_id": "'thread-$n'",
+    },
+    "messages": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "conversation_id": "@conversations",
+        "direction": "'outbound'",
+        "status": "'queued'",
+    },
+    "orders": {"chatbot_id": "@chatbots", "contact_id": "@contacts", "message_id": "@messages"},
+    "order_items": {"order_id": "@orders", "product_name": "'x'"},
+    "campaigns": {"name": "'x'", "chatbot_id": "@chatbots"},
+    "bot_knowledge_base": {"chatbot_id": "@chatbots", "question": "'q$n'", "answer": "'x'"},
+    "conversation_instructions": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "instruction_text": "'x'",
+    },
+    "actions": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "request_type": "'x'",
+        "request_details": "'x'",
+    },
+    "products": {"name": "'x'"},
+    "usage_tracking": {"tracking_date": "CURRENT_DATE + $n"},
+    "monthly_usage_summary": {"year": "$n", "month": "1"},
+    "usage_reservations": {
+        "conversation_id": "@conversations",
+        "usage_day": "CURRENT_DATE",
+        "messages": "1",
+    },
+    "analytics_events": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "event_type": "'x'",
+    },
+    "api_keys": {"key_name": "'x'", "api_key_hash": "'hash-$n'"},
+    "webhooks": {"chatbot_id": "@chatbots", "url": "'https://x.example'", "events": "'[]'"},
+}
+# Of these the runtime may read its tenant's rows and change none, or not all of them.
+READ_ONLY = {"user_subscriptions"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A tenant with one row in every table: the table's name to the row's id."""
+
+    user_id: UserId
+    thread_id: str
+    rows: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Two:
+    ours: Side
+    theirs: Side
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+def insertion(table: str, side: Side, overrides: dict[str, str] | None = None) -> str:
+    values = {"user_id": str(side.user_id), **ROWS[table]} | (overrides or {})
+    n = str(next(_unique) + 10_000)
+    filled = [
+        str(side.rows[v[1:]]) if v.startswith("@") else v.replace("$n", n) for v in values.values()
+    ]
+    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join(filled)})"
+
+
+async def make_side(owner: Owner) -> Side:
+    made = await make_tenant(owner)
+    rows = {"users": int(made.user_id), "chatbots": int(made.chatbot_id)}
+    side = Side(made.user_id, f"of-{made.user_id}", rows)
+    for table in ROWS:
+        if table == "chatbots":  # made with the tenant
+            continue
+        given = {"thread_id": f"'{side.thread_id}'"} if table == "conversations" else None
+        key = {"chatbot_phone_numbers": "chatbot_id", "usage_reservations": "conversation_id"}
+        rows[table] = await owner.fetchval(
+            f"{insertion(table, side, given)} RETURNING {key.get(table, 'id')}"
+        )
+    await owner.execute(
+        f"INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint)"
+        f" VALUES ('{side.thread_id}', 'c', '{{}}');"
+        f"INSERT INTO checkpoint_blobs (thread_id, channel, version, type, blob)"
+        f" VALUES ('{side.thread_id}', 'messages', '1', 'msgpack', 'x');"
+        f"INSERT INTO checkpoint_writes (thread_id, checkpoint_id, task_id, idx, channel, blob)"
+        f" VALUES ('{side.thread_id}', 'c', 't', 0, 'messages', 'x')"
+    )
+    return side
+
+
+@pytest.fixture(scope="module")
+async def two(database: Database) -> Two:
+    owner = await asyncpg.connect(database.owner_url)
+    try:
+        return Two(await make_side(owner), await make_side(owner))
+    finally:
+        await owner.close()
+
+
+@pytest.fixture(params=["runtime", "superuser"])
+async def any_pool(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Pool]:
+    """Whatever the login of DATABASE_URL may do by itself."""
+    url = database.runtime_url if request.param == "runtime" else database.owner_url
+    pool = await create_pool(url, size=1, name="tests")
+    yield pool
+    pool.terminate()
+
+
+def whose(table: str, side: Side) -> str:
+    """The condition that picks a tenant's rows."""
+    if table in CHECKPOINTS:
+        return f"thread_id = '{side.thread_id}'"
+    return f"{'id' if table == 'users' else 'user_id'} = {side.user_id}"
+
+
+async def tenant_tables(conn: Conn) -> list[str]:
+    return sorted(row["name"] for row in await conn.fetch(TENANT_TABLES))
+
+
+async def test_every_table_of_the_catalogue_is_tried(owner: Owner) -> None:
+    """A table that is new needs an entry in ROWS."""
+    assert set(await tenant_tables(owner)) == {*ROWS, *CHECKPOINTS, "users"}
+
+
+async def test_only_the_tenant_s_own_rows_are_there(any_pool: Pool, two: Two) -> None:
+    async with tenant(any_pool, two.ours.user_id) as conn:
+        for table in await tenant_tables(conn):
+            total = await conn.fetchval(f"SELECT count(*) FROM {table}")
+            own = await conn.fetchval(
+                f"SELECT count(*) FROM {table} WHERE {whose(table, two.ours)}"
+            )
+            assert total == own > 0, table
+
+
+async def test_without_a_tenant_there_are_no_rows(any_pool: Pool, two: Two) -> None:
+    async with any_pool.acquire() as conn:
+        for table in await tenant_tables(conn):
+            assert await conn.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+
+
+async def test_another_s_rows_are_not_changed_even_without_a_condition(
+    any_pool: Pool, owner: Owner, two: Two
+) -> None:
+    async def theirs() -> dict[str, int]:
+        return {
+            table: await owner.fetchval(
+                f"SELECT count(*) FROM {table} WHERE {whose(table, two.theirs)}"
+            )
+            for table in await tenant_tables(owner)
+        }
+
+    before = await theirs()
+    assert min(before.values()) > 0
+    for table in await tenant_tables(owner):
+        column = "thread_id" if table in CHECKPOINTS else "user_id"
+        column = "id" if table == "users" else column
+        for change in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
+            try:
+                async with tenant(any_pool, two.ours.user_id) as conn:
+                    aimed = await conn.execute(f"{change} WHERE {whose(table, two.theirs)}")
+                    assert aimed.endswith(" 0"), change
+                    blind = await conn.execute(change)
+                    assert not blind.endswith(" 0"), f"{change}: even the tenant's own rows"
+                    raise Undone  # the next test needs ours
+            except Undone:
+                pass
+            except asyncpg.InsufficientPrivilegeError:
+                assert table in READ_ONLY or change == "DELETE FROM users"
+    assert await theirs() == before
+
+
+@pytest.mark.parametrize("table", ROWS)
+async def test_a_row_for_another_tenant_is_refused(any_pool: Pool, two: Two, table: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with tenant(any_pool, two.ours.user_id) as conn:
+            await conn.execute(insertion(table, two.theirs))
+    if table not in READ_ONLY:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with tenant(any_pool, two.ours.user_id) as conn:
+                await conn.execute(f"UPDATE {table} SET user_id = {two.theirs.user_id}")
+
+
+async def test_a_user_is_not_made_or_taken_by_another(any_pool: Pool, two: Two) -> None:
+    for statement in (
+        "INSERT INTO users (email, password_hash) VALUES ('new@example.com', '!')",
+        f"UPDATE users SET id = {two.theirs.user_id} + 1000",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with tenant(any_pool, two.ours.user_id) as conn:
+                await conn.execute(statement)
+
+
+REFERENCES = """
+    SELECT k.conrelid::regclass::text, a.attname::text, k.confrelid::regclass::text
+      FROM pg_constraint k
+      JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+       AND a.attname <> 'user_id'
+     WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace
+       AND k.confrelid <> 'users'::regclass
+"""
+
+
+async def test_another_s_row_cannot_be_referred_to(pool: Pool, owner: Owner, two: Two) -> None:
+    """One that is not there is refused with the same words, so that nothing can be inferred."""
+    references = await owner.fetch(REFERENCES)
+    assert len(references) > 20
+    for table, column, to in references:
+        refusals = []
+        for row_id in (two.theirs.rows[to], 987_654_321):
+            overrides = {column: str(row_id)}
+            if table == "conversations":  # a second of the same pair would be refused as such
+                overrides.setdefault("contact_id", str(two.ours.rows["contacts"]))
+            with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
+                async with tenant(pool, two.ours.user_id) as conn:
+                    await conn.execute(insertion(table, two.ours, overrides))
+            refusals.append(refused.value.message)
+        assert refusals[0] == refusals[1], (table, column)
+
+
+async def test_our_own_rows_can_be_referred_to(pool: Pool, two: Two) -> None:
+    """What the tests above take from ROWS would otherwise prove nothing."""
+    once = {"conversations", "usage_reservations"}  # a second would be refused as such
+    for table in sorted(ROWS.keys() - READ_ONLY - once):
+        async with tenant(pool, two.ours.user_id) as conn:
+            assert await conn.execute(insertion(table, two.ours)) == "INSERT 0 1"
+
+
+async def test_an_order_item_takes_the_tenant_of_the_transaction(pool: Pool, two: Two) -> None:
+    """The documented insert, which has no user_id, stays complete."""
+    async with tenant(pool, two.ours.user_id) as conn:
+        user_id = await conn.fetchval(
+            "INSERT INTO order_items (order_id, product_name) VALUES ($1, 'cake')"
+            " RETURNING user_id",
+            two.ours.rows["orders"],
+        )
+    assert user_id == two.ours.user_id
+
+
+# ---- checkpoints --------------------------------------------------------------------------------
+
+
+async def test_a_thread_of_another_tenant_cannot_be_read_or_written(
+    any_pool: Pool, owner: Owner, two: Two
+) -> None:
+    thread = two.theirs.thread_id
+    async with tenant(any_pool, two.ours.user_id) as conn:
+        assert await load_checkpoint(conn, thread) is None
+    for thread_id in (thread, "nobody's"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with tenant(any_pool, two.ours.user_id) as conn:
+                await save_checkpoint(conn, thread_id, "evil", {}, {}, [], [], [], [])
+    kept = await owner.fetch("SELECT checkpoint_id FROM checkpoints WHERE thread_id = $1", thread)
+    assert [k["checkpoint_id"] for k in kept] == ["c"]
+
+
+async def test_a_thread_keeps_its_last_checkpoint_only(pool: Pool, owner: Owner) -> None:
+    side = await make_side(owner)
+    async with tenant(pool, side.user_id) as conn:
+        await save_checkpoint(
+            conn, side.thread_id, "c1", {"v": 1}, {"m": 1}, ["a", "b"], ["1", "1"],
+            ["t", "t"], [b"1", None],
+        )  # fmt: skip
+        await save_checkpoint(
+            conn, side.thread_id, "c2", {"v": 2}, {"m": 2}, ["a", "b"], ["2", "1"],
+            ["t", "t"], [b"2", b"3"],
+        )  # fmt: skip
+        now = await load_checkpoint(conn, side.thread_id)
+    assert now is not None
+    assert (now.checkpoint_id, now.checkpoint, now.metadata) == ("c2", {"v": 2}, {"m": 2})
+    assert (now.channels, now.versions, now.blobs) == (["a", "b"], ["2", "1"], [b"2", b"3"])
+    counts = await owner.fetchrow(
+        "SELECT (SELECT count(*) FROM checkpoints WHERE thread_id = $1),"
+        " (SELECT count(*) FROM checkpoint_blobs WHERE thread_id = $1),"
+        " (SELECT count(*) FROM checkpoint_writes WHERE thread_id = $1)",
+        side.thread_id,
+    )
+    assert counts is not None
+    assert tuple(counts) == (1, 2, 0)
+
+
+# ---- the tenant of a connection -----------------------------------------------------------------
+
+
+async def visible(conn: Conn) -> int:
+    count: int = await conn.fetchval("SELECT count(*) FROM contacts")
+    return count
+
+
+async def test_the_tenant_is_gone_with_its_transaction(any_pool: Pool, two: Two) -> None:
+    async with tenant(any_pool, two.ours.user_id) as conn:
+        assert await visible(conn) > 0
+        backend = await conn.fetchval("SELECT pg_backend_pid()")
+    async with any_pool.acquire() as again:
+        assert await again.fetchval("SELECT pg_backend_pid()") == backend
+        assert await visible(again) == 0
+        async with again.transaction():
+            assert await visible(again) == 0
+
+
+async def test_the_tenant_is_gone_after_a_failure(any_pool: Pool, two: Two) -> None:
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with tenant(any_pool, two.ours.user_id) as conn:
+            await conn.execute("SELECT 1/0")
+    async with any_pool.acquire() as conn:
+        assert await visible(conn) == 0
+
+
+async def test_the_tenant_is_gone_after_a_cancellation(any_pool: Pool, two: Two) -> None:
+    entered = asyncio.Event()
+
+    async def wait_in_the_database() -> None:
+        async with tenant(any_pool, two.ours.user_id) as conn:
+            await conn.execute("UPDATE contacts SET name = 'half'")
+            entered.set()
+            await conn.execute("SELECT pg_sleep(30)")
+
+    task = asyncio.create_task(wait_in_the_database())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with any_pool.acquire() as conn:
+        assert await visible(conn) == 0
+    async with tenant(any_pool, two.ours.user_id) as conn:
+        assert await conn.fetchval("SELECT count(*) FROM contacts WHERE name = 'half'") == 0
+
+
+async def test_tenants_that_take_turns_on_one_connection_see_their_own(
+    any_pool: Pool, two: Two
+) -> None:
+    async def own(side: Side) -> None:
+        async with tenant(any_pool, side.user_id) as conn:
+            rows = await conn.fetch("SELECT user_id FROM contacts")
+            assert {r["user_id"] for r in rows} == {side.user_id}
+
+    await asyncio.gather(*(own(side) for side in (two.ours, two.theirs) * 10))
+
+
+async def test_a_runtime_connection_cannot_become_more(pool: Pool) -> None:
+    async with pool.acquire() as conn:
+        assert await conn.fetchval("SELECT current_user") == "swiftreplies_app"
+        assert await conn.fetchval("SELECT session_user") == RUNTIME_LOGIN
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute("SET ROLE swiftreplies_system")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute("SELECT chatbot_owner(1)")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute("ALTER TABLE contacts DISABLE ROW LEVEL SECURITY")
+
+
+async def test_a_login_that_was_not_granted_the_role_gets_no_connection(
+    postgres_server: Postgres, database: Database
+) -> None:
+    admin = await asyncpg.connect(postgres_server.url)
+    await admin.execute("CREATE ROLE stranger LOGIN PASSWORD 'x'")
+    try:
+        url = database.runtime_url.replace("runtime:runtime@", "stranger:x@")
+        pool = await create_pool(url, size=1, name="tests")
+        with pytest.raises(asyncpg.PostgresError, match="permission denied to set role"):
+            await pool.fetchval("SELECT 1")
+        pool.terminate()
+    finally:
+        await admin.execute("DROP ROLE stranger")
+        await admin.close()
+
+
+async def test_the_owner_of_a_single_url_is_bound_as_well(postgres_server: Postgres) -> None:
+    """No superuser, the tables' owner: FORCE ROW LEVEL SECURITY, and the role it takes."""
+    admin = await asyncpg.connect(postgres_server.url)
+    await admin.execute(
+        "CREATE ROLE single LOGIN PASSWORD 'x'; GRANT swiftreplies_app TO single;"
+        "GRANT swiftreplies_system TO single"
+    )
+    try:
+        async with new_database(postgres_server, "single:x") as made:
+            single = Database(made.name, made.owner_url, made.owner_url)
+            await run(single)
+            await admin.execute("REVOKE swiftreplies_system FROM single")
+            ours, theirs = [await _side_as_admin(postgres_server, made.name) for _ in range(2)]
+            plain = await asyncpg.connect(single.owner_url)
+            pool = await create_pool(single.owner_url, size=1, name="tests")
+            try:
+                assert await visible(plain) == 0
+                async with tenant(pool, ours.user_id) as conn:
+                    assert await conn.fetchval("SELECT current_user") == "swiftreplies_app"
+                    rows = await conn.fetch("SELECT user_id FROM contacts")
+                    assert {r["user_id"] for r in rows} == {ours.user_id} != {theirs.user_id}
+            finally:
+                plain.terminate()
+                pool.terminate()
+    finally:
+        await admin.execute("DROP ROLE single")
+        await admin.close()
+
+
+async def _side_as_admin(server: Postgres, database: str) -> Side:
+    conn = await asyncpg.connect(server.database_url(database))
+    try:
+        return await make_side(conn)
+    finally:
+        await conn.close()

@@ -1,0 +1,236 @@
+"""The named SQL and the Python beside it agree: every query, every parameter, every column."""
+
+import collections.abc
+import dataclasses
+import datetime as dt
+import decimal
+import hashlib
+import importlib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+import db
+from db.ids import UserId
+from db.parked import ParkedItem, park_items
+from db.pool import Conn, Pool
+from db.sql import load
+from tests.factories import Owner
+
+PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "int2": (int,),
+    "int4": (int,),
+    "int8": (int,),
+    "text": (str,),
+    "varchar": (str,),
+    "bool": (bool,),
+    "bytea": (bytes,),
+    "numeric": (decimal.Decimal,),
+    "date": (dt.date,),
+    "timestamptz": (dt.datetime,),
+    "interval": (dt.timedelta,),
+    "jsonb": (dict, list),
+}
+
+# One list of items becomes an array a column; test_parked_items_keep_every_field covers it.
+BY_HAND = {"parked.park_items"}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    module: types.ModuleType
+    name: str
+    sql: str
+
+    def __str__(self) -> str:
+        return f"{self.module.__name__.removeprefix('db.')}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A prepared query: PostgreSQL's types, 'x[]' for an array of x."""
+
+    parameters: list[str]
+    columns: dict[str, str]
+
+
+def queries() -> list[Query]:
+    found = []
+    for path in sorted(Path(str(db.__file__)).parent.glob("*.sql")):
+        module = importlib.import_module(f"db.{path.stem}")
+        found += [Query(module, name, sql) for name, sql in load(str(path)).items()]
+    return found
+
+
+async def describe(conn: Conn, sql: str) -> Described:
+    prepared = await conn.prepare(sql)
+    return Described(
+        [t.name for t in prepared.get_parameters()],
+        {a.name: a.type.name for a in prepared.get_attributes()},
+    )
+
+
+def fits(postgres_type: str, hint: Any) -> bool:
+    """Whether a Python annotation says what asyncpg takes or gives for this type."""
+    hint = _without_none(hint)
+    if postgres_type.endswith("[]"):
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        return (
+            origin in (collections.abc.Sequence, list)
+            and len(arguments) == 1
+            and fits(postgres_type.removesuffix("[]"), arguments[0])
+        )
+    hint = getattr(hint, "__supertype__", hint)  # a NewType
+    return (typing.get_origin(hint) or hint) in PYTHON_TYPES[postgres_type]
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        (hint,) = [a for a in typing.get_args(hint) if a is not types.NoneType]
+    return hint
+
+
+def disagreements(described: Described, function: Callable[..., Any]) -> list[str]:
+    hints = typing.get_type_hints(function)
+    returned = _without_none(hints.pop("return"))
+    parameters = list(hints.items())[1:]  # the first is the connection
+    found = []
+    if len(parameters) != len(described.parameters):
+        found.append(f"{len(parameters)} parameters, the query has {len(described.parameters)}")
+    for (name, hint), wanted in zip(parameters, described.parameters, strict=False):
+        if not fits(wanted, hint):
+            found.append(f"parameter {name} is {hint}, the query takes {wanted}")
+    if returned is types.NoneType:
+        return found
+    if typing.get_origin(returned) is list:
+        (returned,) = map(_without_none, typing.get_args(returned))
+    if dataclasses.is_dataclass(returned):
+        fields = typing.get_type_hints(returned)
+    elif len(described.columns) == 1:
+        fields = dict.fromkeys(described.columns, returned)
+    else:
+        return [*found, f"returns {returned}, the query {sorted(described.columns)}"]
+    if fields.keys() != described.columns.keys():
+        found.append(f"only one of both has {sorted(fields.keys() ^ described.columns.keys())}")
+    found += [
+        f"{name} is {hint}, the query gives {described.columns[name]}"
+        for name, hint in fields.items()
+        if name in described.columns and not fits(described.columns[name], hint)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("query", queries(), ids=str)
+async def test_query_and_function_agree(pool: Pool, query: Query) -> None:
+    async with pool.acquire() as conn:
+        described = await describe(conn, query.sql)
+    function = getattr(query.module, query.name)
+    assert callable(function)
+    if str(query) not in BY_HAND:
+        assert disagreements(described, function) == []
+
+
+def test_every_module_with_sql_has_queries() -> None:
+    names = [str(q) for q in queries()]
+    assert len(names) == len(set(names)) > 30
+    assert {n.split(".")[0] for n in names} == {
+        p.stem for p in Path(str(db.__file__)).parent.glob("*.sql")
+    }
+
+
+# ---- that a disagreement would be seen ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeUp:
+    id: UserId
+    email: str
+    created_at: dt.datetime
+
+
+async def agreed(conn: Conn, user_id: UserId, emails: Sequence[str]) -> list[MadeUp]:
+    raise NotImplementedError
+
+
+async def one_parameter_less(conn: Conn, user_id: UserId) -> list[MadeUp]:
+    raise NotImplementedError
+
+
+async def other_parameter(conn: Conn, user_id: str, emails: str) -> MadeUp | None:
+    raise NotImplementedError
+
+
+async def scalar(conn: Conn, user_id: UserId, emails: Sequence[str]) -> int:
+    raise NotImplementedError
+
+
+MADE_UP = "SELECT id, email, created_at FROM users WHERE id = $1 AND email = ANY ($2::text[])"
+
+
+@pytest.mark.parametrize(
+    ("sql", "function", "seen"),
+    [
+        (MADE_UP, agreed, []),
+        (MADE_UP, one_parameter_less, ["1 parameters, the query has 2"]),
+        (
+            MADE_UP,
+            other_parameter,
+            [
+                "parameter user_id is <class 'str'>, the query takes int8",
+                "parameter emails is <class 'str'>, the query takes text[]",
+            ],
+        ),
+        (
+            MADE_UP,
+            scalar,
+            ["returns <class 'int'>, the query ['created_at', 'email', 'id']"],
+        ),
+        (
+            MADE_UP.replace("email,", "email AS mail,"),
+            agreed,
+            ["only one of both has ['email', 'mail']"],
+        ),
+        (
+            MADE_UP.replace("created_at", "created_at::date"),
+            agreed,
+            ["created_at is <class 'datetime.datetime'>, the query gives date"],
+        ),
+    ],
+)
+async def test_a_disagreement_is_seen(
+    owner: Owner, sql: str, function: Callable[..., Any], seen: list[str]
+) -> None:
+    assert disagreements(await describe(owner, sql), function) == seen
+
+
+async def test_a_query_that_names_what_is_not_there_is_seen(owner: Owner) -> None:
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await describe(owner, "SELECT nothing_like_it FROM users")
+
+
+async def test_parked_items_keep_every_field(pool: Pool, owner: Owner) -> None:
+    """As the runtime, which may add and not look; the same item twice is one row."""
+    item = ParkedItem(
+        reason="unknown_number",
+        detail="nobody's",
+        kind="messages",
+        phone_number_id="4098",
+        display_number="+1202555",
+        trace_id="t1",
+        raw=b"\x00{}",
+    )
+    async with pool.acquire() as conn:
+        await park_items(conn, [item, item])
+        await park_items(conn, [item])
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.fetch("SELECT * FROM parked_items")
+    rows = await owner.fetch("SELECT * FROM parked_items")
+    assert len(rows) == 1
+    wanted = dataclasses.asdict(item) | {"item_key": hashlib.sha256(b"messages\x00\x00{}").digest()}
+    assert {name: rows[0][name] for name in wanted} == wanted

@@ -1,0 +1,169 @@
+"""The environment: everything that is wrong is told at once, and no secret is."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from handlers.configuration import BadConfiguration
+from ingress import settings as ingress
+from worker import settings as worker
+
+INGRESS = {
+    "DATABASE_URL": "postgresql://swift:pw-of-database@db.example/swiftreplies",
+    "AMQP_URL": "amqp://swift:pw-of-broker@mq.example/",
+    "WHATSAPP_APP_SECRET": "secret-of-app",
+    "WHATSAPP_VERIFY_TOKEN": "token-to-verify",
+}
+WORKER = {
+    "DATABASE_URL": INGRESS["DATABASE_URL"],
+    "AMQP_URL": INGRESS["AMQP_URL"],
+    "OPENAI_API_KEY": "key-of-model",
+    "SECRETS_KEY": "key-of-all-secrets-at-rest",
+}
+Read = Callable[[Mapping[str, str]], Any]
+
+
+def problems(read: Read, values: Mapping[str, str]) -> list[str]:
+    with pytest.raises(BadConfiguration) as caught:
+        read(values)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def names(read: Read, values: Mapping[str, str]) -> list[str]:
+    return sorted(problem.split()[0] for problem in problems(read, values))
+
+
+def test_the_ingress_names_all_that_is_missing() -> None:
+    assert names(ingress.read, {}) == sorted(INGRESS)
+    assert names(ingress.read, dict.fromkeys(INGRESS, "  ")) == sorted(INGRESS)
+
+
+def test_the_worker_names_all_that_is_missing() -> None:
+    assert names(worker.read, {}) == sorted(WORKER)
+
+
+def test_missing_and_malformed_are_told_together() -> None:
+    bad = {
+        "DATABASE_URL": "mysql://swift:pw-of-database@db.example/",
+        "AMQP_URL": "amqp://swift:pw-of-broker@:99999999/",
+        "WHATSAPP_APP_SECRET": " , ,",
+        "PORT": "65536",
+        "LOG_LEVEL": "loud",
+        "LOG_FORMAT": "xml",
+        "INGEST_LOG": "kafka",
+    }
+    found = problems(ingress.read, bad)
+    assert sorted(p.split()[0] for p in found) == sorted([*bad, "WHATSAPP_VERIFY_TOKEN"])
+    assert "pw-of" not in "\n".join(found)
+
+
+def test_the_worker_tells_everything_together() -> None:
+    bad = {
+        "DATABASE_URL": "db.example",
+        "AMQP_URL": "amqp://",
+        "SECRETS_KEY": "short-key",
+        "OPENAI_BASE_URL": "localhost:8080",
+        "WHATSAPP_API_URL": "ftp://graph.example",
+        "METRICS_PORT": "-1",
+        "SEND_UNKNOWN_MS": "1s",
+        "DEBOUNCE_MS": "9000",
+        "DEBOUNCE_MAX_MS": "8000",
+    }
+    found = problems(worker.read, bad)
+    expected = [*(set(bad) - {"DEBOUNCE_MS"}), "OPENAI_API_KEY"]
+    assert sorted(p.split()[0] for p in found) == sorted(expected)
+    assert "short-key" not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h:port/db",
+        "postgresql:///db",
+        "postgresql://[::1/db",
+        "http://h/db",
+        "h:5432",
+        "//h/db",
+    ],
+)
+def test_a_database_url_is_checked(url: str) -> None:
+    assert names(ingress.read, INGRESS | {"DATABASE_URL": url}) == ["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///db?host=/run/postgresql",
+        "postgres://u@h/db",
+        "postgresql://u:p@[::1]:5433/db?sslmode=require",
+    ],
+)
+def test_a_good_database_url_is_taken_as_it_is(url: str) -> None:
+    assert ingress.read(INGRESS | {"DATABASE_URL": url}).database_url == url
+
+
+def test_the_ingress_has_defaults() -> None:
+    read = ingress.read(INGRESS | {"PORT": "", "LOG_LEVEL": " "})
+    assert (read.host, read.port, read.log_level, read.log_format) == (
+        *("0.0.0.0", 8080, "info", "json"),
+    )
+    assert read.app_secrets == ("secret-of-app",)
+
+
+def test_the_worker_has_defaults() -> None:
+    read = worker.read(WORKER)
+    assert read.graph_url == "https://graph.facebook.com"
+    assert read.graph_version == "v25.0"
+    assert (read.debounce, read.debounce_max) == (
+        *(timedelta(milliseconds=1_500), timedelta(milliseconds=8_000)),
+    )
+    assert read.send_unknown == timedelta(minutes=1)
+    assert read.metrics_port is None
+    assert read.shared_token is None
+    assert read.openai_url is None
+
+
+def test_a_rotation_lists_new_and_old() -> None:
+    read = ingress.read(INGRESS | {"WHATSAPP_APP_SECRET": " new , old ,"})
+    assert read.app_secrets == ("new", "old")
+    keys = worker.read(WORKER | {"SECRETS_KEY": "a" * 16 + "," + "b" * 16}).secrets_keys
+    assert keys == ("a" * 16, "b" * 16)
+    with pytest.raises(BadConfiguration, match="SECRETS_KEY is shorter than 16"):
+        worker.read(WORKER | {"SECRETS_KEY": "a" * 16 + ",b"})
+
+
+def test_case_does_not_matter_for_the_log_level() -> None:
+    assert ingress.read(INGRESS | {"LOG_LEVEL": "WARNING"}).log_level == "warning"
+
+
+def test_port_zero_is_any_port() -> None:
+    assert ingress.read(INGRESS | {"PORT": "0"}).port == 0
+    assert worker.read(WORKER | {"METRICS_PORT": "0"}).metrics_port == 0
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "80.0", "http", "1e3", "99999999999999999999"])
+def test_a_port_is_a_number(port: str) -> None:
+    assert names(ingress.read, INGRESS | {"PORT": port}) == ["PORT"]
+
+
+def test_no_model_key_is_fine_only_when_that_is_said() -> None:
+    keyless = {k: v for k, v in WORKER.items() if k != "OPENAI_API_KEY"}
+    (problem,) = problems(worker.read, keyless)
+    assert "OPENAI_MODEL=offline" in problem
+    assert names(worker.read, keyless | {"OPENAI_MODEL": "gpt-x"}) == ["OPENAI_API_KEY"]
+    assert worker.read(keyless | {"OPENAI_MODEL": "offline"}).openai_key is None
+
+
+def test_a_debounce_of_nothing_is_possible() -> None:
+    read = worker.read(WORKER | {"DEBOUNCE_MS": "0", "DEBOUNCE_MAX_MS": "0"})
+    assert read.debounce == read.debounce_max == timedelta()
+
+
+@pytest.mark.parametrize(("read", "values"), [(ingress.read, INGRESS), (worker.read, WORKER)])
+def test_settings_do_not_print_secrets(read: Read, values: dict[str, str]) -> None:
+    shown = repr(read(values | {"WHATSAPP_ACCESS_TOKEN": "token-shared"}))
+    for secret in ("pw-of", "secret-of", "token-", "key-of"):
+        assert secret not in shown
