@@ -15,8 +15,8 @@ help: ## this list
 setup: ## make .venv with the locked packages; the others do this themselves
 	@$(SET_UP)
 
-broker:
-	@$(SET_UP) --rabbitmq
+broker:  # also with an AMQP_URL: the suite kills the brokers that it tests with
+	@AMQP_URL= $(SET_UP) --rabbitmq
 
 broker-if-possible:
 	@$(SET_UP) --rabbitmq --optional

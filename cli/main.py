@@ -189,8 +189,15 @@ def _serve(run: Any, settings: Any) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signalled)
+        # asyncio's own lines would quote the error's text, which may be a customer's.
+        loop.set_exception_handler(
+            lambda _, context: log.error(
+                "loop.error", what=context.get("message"), exc_info=context.get("exception")
+            )
+        )
         await run(settings, stop)
 
+    log = structlog.get_logger()
     try:
         uvloop.run(until_signalled())
     except OSError as error:
@@ -199,7 +206,7 @@ def _serve(run: Any, settings: Any) -> None:
         raise
     except Exception as error:
         # Not as a traceback: that would print what the error choked on.
-        structlog.get_logger().error("process.crashed", exc_info=error)
+        log.error("process.crashed", exc_info=error)
         raise Failure("crashed; the log says where") from error
 
 

@@ -40,6 +40,7 @@ class Stack:
     simulator_url: str = ""
     processes: list[Process] = field(default_factory=list)
     log_directory: Path = Path()
+    _started: int = 0
 
     async def command(self, *arguments: str) -> Any:
         """Runs `swiftreplies ...`; its JSON when it prints some."""
@@ -50,7 +51,12 @@ class Stack:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
         if process.returncode != 0:
             raise StackError(f"swiftreplies {' '.join(arguments)}: {err.decode().strip()}")
         return json.loads(out) if "--json" in arguments else out.decode()
@@ -59,11 +65,12 @@ class Stack:
         self, name: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None
     ) -> Process:
         """Starts a process of the product; its log goes to a file."""
+        self._started += 1
         process = await Process.start(
             name,
             arguments,
             {**self.environment, **(extra or {})},
-            self.log_directory / f"{name}-{len(self.processes)}.log",
+            self.log_directory / f"{name}-{self._started}.log",
         )
         self.processes.append(process)
         return process
@@ -104,10 +111,12 @@ class Stack:
 
     async def end(self) -> None:
         """In the order that loses nothing: first who brings work, last who does it."""
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            await process.ended()
+        for name in ("ingress", "worker", "simulator"):
+            ending = [p for p in self.processes if p.name == name]
+            for process in ending:
+                process.terminate()
+            for process in ending:
+                await process.ended()
         self.processes.clear()
 
 

@@ -39,6 +39,11 @@ async def add_contacts(
     )
 
 
+async def release_numbers(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> None:
+    """These customers are reached by their BSUID alone from now on."""
+    await conn.execute(_SQL["release_numbers"], user_id, ids)
+
+
 async def touch_contacts(
     conn: Conn,
     user_id: UserId,

@@ -13,6 +13,10 @@ SELECT $1::bigint, n.chatbot_id, n.phone_number, n.bsuid, n.wa_id, left(n.name, 
  ORDER BY n.phone_number, n.bsuid
 ON CONFLICT DO NOTHING;
 
+-- name: release_numbers
+UPDATE contacts SET phone_number = NULL, wa_id = NULL, updated_at = now()
+ WHERE user_id = $1 AND id = ANY ($2::bigint[]) AND bsuid IS NOT NULL;
+
 -- name: touch_contacts
 -- What the message says anew of its sender; an identifier is added, never replaced.
 UPDATE contacts c

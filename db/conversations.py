@@ -79,8 +79,11 @@ async def mark_ready(
     )
 
 
-async def claim_conversations(conn: Conn, worker_id: WorkerId, limit: int) -> list[Claim]:
-    return [Claim(**row) for row in await conn.fetch(_SQL["claim_conversations"], worker_id, limit)]
+async def claim_conversations(
+    conn: Conn, worker_id: WorkerId, limit: int, tenant_max: int
+) -> list[Claim]:
+    rows = await conn.fetch(_SQL["claim_conversations"], worker_id, limit, tenant_max)
+    return [Claim(**row) for row in rows]
 
 
 async def read_turn(
@@ -102,12 +105,13 @@ async def fence(
     epoch: int,
     read_seq: int,
     rebuilt: bool,
-) -> ConversationId | None:
-    """None: the lease is somebody else's now, and nothing of this turn may be written."""
-    held: ConversationId | None = await conn.fetchval(
+) -> bool | None:
+    """Whether the bot has been silenced meanwhile. None: the lease is somebody else's now, and
+    nothing of this turn may be written."""
+    silenced: bool | None = await conn.fetchval(
         _SQL["fence"], user_id, conversation_id, worker_id, epoch, read_seq, rebuilt
     )
-    return held
+    return silenced
 
 
 async def hand_over(
@@ -126,11 +130,10 @@ async def put_back(
     conversation_id: ConversationId,
     worker_id: WorkerId,
     epoch: int,
-    delay: timedelta,
-    failures: int,
+    failed: bool,
 ) -> ConversationId | None:
     held: ConversationId | None = await conn.fetchval(
-        _SQL["put_back"], user_id, conversation_id, worker_id, epoch, delay, failures
+        _SQL["put_back"], user_id, conversation_id, worker_id, epoch, failed
     )
     return held
 

@@ -31,10 +31,11 @@ UPDATE conversations c
  WHERE c.user_id = $1 AND c.id = n.id;
 
 -- name: claim_conversations
-SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2);
+SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2, $3);
 
 -- name: read_turn
--- All that a turn needs to know but the messages, in one round trip.
+-- All that a turn needs to know but the messages, in one round trip. The lock keeps the lease where
+-- it is until the reservation is committed: one that a lost lease left behind would bind its unit.
 SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.rebuild_thread,
        (v.lease_owner = $3 AND v.epoch = $4) AS mine,
        coalesce(v.taken_over_until > now(), false) AS taken_over,
@@ -57,7 +58,8 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
   JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
   JOIN users u ON u.id = $1
- WHERE v.user_id = $1 AND v.id = $2;
+ WHERE v.user_id = $1 AND v.id = $2
+   FOR SHARE OF v;
 
 -- name: fence
 -- First statement of a turn's last transaction. It misses when the lease went to somebody else;
@@ -68,22 +70,32 @@ UPDATE conversations
    SET lease_owner = NULL,
        answered_seq = greatest(answered_seq, $5),
        ready_at = CASE WHEN input_seq > $5 THEN coalesce(ready_at, now()) END,
+       -- What came meanwhile and was read is no burst's first message any more.
+       pending_since = CASE WHEN input_seq > $5 THEN pending_since END,
        attempts = 0,
        rebuild_thread = rebuild_thread AND NOT $6,
        updated_at = now()
  WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
-RETURNING id;
+RETURNING (coalesce(taken_over_until > now(), false)
+           OR (SELECT coalesce(c.conversation_paused, false) FROM contacts c
+                WHERE c.user_id = $1 AND c.id = contact_id)) AS silenced;
 
 -- name: hand_over
+-- A human who has the conversation keeps it.
 UPDATE conversations
-   SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4
- WHERE user_id = $1 AND id = $2;
+   SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4,
+       taken_over_by = 'product'
+ WHERE user_id = $1 AND id = $2 AND NOT coalesce(taken_over_until > now(), false);
 
 -- name: put_back
--- A turn that could not finish: somebody tries again after $5.
+-- A turn that could not finish: somebody tries again. After a failure ($5) later with each one, up
+-- to 32 times 0.5 s, and from messages alone: the checkpoint may be what it failed on.
 UPDATE conversations
-   SET lease_owner = NULL, attempts = attempts + $6,
-       ready_at = CASE WHEN input_seq > answered_seq THEN now() + $5::interval END,
+   SET lease_owner = NULL, attempts = attempts + $5::boolean::int,
+       rebuild_thread = rebuild_thread OR $5::boolean,
+       ready_at = CASE WHEN input_seq > answered_seq THEN now() +
+                      $5::boolean::int * interval '0.5 s' * 2 ^ least(attempts, 5)
+                                       * (0.75 + random() / 2) END,
        updated_at = now()
  WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
 RETURNING id;

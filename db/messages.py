@@ -56,6 +56,7 @@ class Send:
     access_token: str | None  # encrypted
     chatbot_active: bool
     tenant_active: bool
+    silenced: bool  # a human has the conversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +144,11 @@ async def queue_reply(
     )
 
 
-async def claim_sends(conn: Conn, worker_id: WorkerId, limit: int) -> list[SendClaim]:
-    return [SendClaim(**row) for row in await conn.fetch(_SQL["claim_sends"], worker_id, limit)]
+async def claim_sends(
+    conn: Conn, worker_id: WorkerId, limit: int, tenant_max: int
+) -> list[SendClaim]:
+    rows = await conn.fetch(_SQL["claim_sends"], worker_id, limit, tenant_max)
+    return [SendClaim(**row) for row in rows]
 
 
 async def read_send(
@@ -181,9 +185,9 @@ async def requeue_send(
 
 
 async def lock_unknown(conn: Conn, user_id: UserId, message_id: MessageId) -> int | None:
-    """How often it has been sent; None: its outcome is known by now."""
-    attempts: int | None = await conn.fetchval(_SQL["lock_unknown"], user_id, message_id)
-    return attempts
+    """How often its outcome became unknown; None: it is known by now."""
+    count: int | None = await conn.fetchval(_SQL["lock_unknown"], user_id, message_id)
+    return count
 
 
 async def end_send(

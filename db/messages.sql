@@ -26,11 +26,13 @@ ON CONFLICT (user_id, chatbot_id, message_id) DO NOTHING
 RETURNING id, conversation_id, input_seq, sent_at;
 
 -- name: read_messages
--- The last $4 rows of the conversation and, whatever their number, up to $5 unanswered inputs.
+-- The last $4 rows of the conversation that are no open inputs, and the first $5 that are.
 (SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
         message_id AS wamid, metadata
-   FROM messages WHERE user_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $4)
-UNION
+   FROM messages WHERE user_id = $1 AND conversation_id = $2
+    AND (input_seq IS NULL OR input_seq <= $3)
+  ORDER BY id DESC LIMIT $4)
+UNION ALL
 (SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
         message_id AS wamid, metadata
    FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
@@ -53,7 +55,7 @@ SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', n
 RETURNING id;
 
 -- name: claim_sends
-SELECT user_id, message_id FROM claim_sends($1, $2);
+SELECT user_id, message_id FROM claim_sends($1, $2, $3);
 
 -- name: read_send
 -- What is to be sent and to whom. Nothing comes back when it is no longer the worker's to send.
@@ -62,8 +64,14 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
        b.id AS chatbot_id, b.phone_number_id, b.access_token,
        (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
            AS chatbot_active,
-       coalesce(u.is_active, false) AS tenant_active
+       coalesce(u.is_active, false) AS tenant_active,
+       -- A person has the conversation: what the bot still had to say would talk over them.
+       (NOT coalesce(m.is_from_human, false)
+        AND (coalesce(c.conversation_paused, false)
+             OR coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false)))
+           AS silenced
   FROM messages m
+  LEFT JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
   JOIN contacts c ON c.user_id = $1 AND c.id = m.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
   JOIN users u ON u.id = $1
@@ -76,10 +84,12 @@ UPDATE messages SET status = 'sending', send_attempts = send_attempts + 1, send_
  WHERE user_id = $1 AND id = $2;
 
 -- name: mark_accepted
--- A status may have come before Meta's answer to the call: it is further on and stays.
+-- A status may have come before Meta's answer to the call: it is further on and stays. 'queued':
+-- somebody took this worker for dead and put the message up again; it need not go again.
 UPDATE messages
    SET message_id = coalesce(message_id, $3), send_owner = NULL, sent_at = now(), unknown_at = NULL,
-       status = CASE WHEN status IN ('sending', 'unknown') THEN 'accepted' ELSE status END
+       status = CASE WHEN status IN ('queued', 'sending', 'unknown') THEN 'accepted'
+                     ELSE status END
  WHERE user_id = $1 AND id = $2
 RETURNING status;
 
@@ -87,7 +97,8 @@ RETURNING status;
 UPDATE messages
    SET send_owner = NULL,
        status = CASE WHEN status = 'sending' THEN 'unknown' ELSE status END,
-       unknown_at = CASE WHEN status = 'sending' THEN now() END
+       unknown_at = CASE WHEN status = 'sending' THEN now() END,
+       unknown_count = unknown_count + (status = 'sending')::int
  WHERE user_id = $1 AND id = $2
 RETURNING status;
 
@@ -101,7 +112,7 @@ UPDATE messages
 RETURNING send_attempts;
 
 -- name: lock_unknown
-SELECT send_attempts FROM messages
+SELECT unknown_count FROM messages
  WHERE user_id = $1 AND id = $2 AND status = 'unknown' FOR NO KEY UPDATE;
 
 -- name: end_send
@@ -120,37 +131,47 @@ RETURNING m.conversation_id, was.usage_day;
 
 -- name: merge_statuses
 -- Upwards only, in any order of arrival: 'failed' stands above 'sent' (Meta gave up) and below
--- 'delivered' (it arrived all the same). Matched by wamid, or by the id that we sent along.
+-- 'delivered' (it arrived all the same). Matched by wamid, or by the id that we sent along: of a
+-- message that went out twice both wamids tell how far it got, but only the one that we know of can
+-- fail it. Several statuses of one message count by the furthest.
 WITH item AS (
     SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::jsonb[])
         WITH ORDINALITY AS i (wamid, our_id, status, report, place)
 ), hit AS (
-    SELECT i.place, i.wamid, i.status, i.report, m.id, m.status AS was, m.usage_day
+    SELECT i.place, i.wamid, i.status, i.report, m.id, m.status AS was, m.usage_day,
+           array_position(ARRAY['queued', 'sending', 'unknown', 'accepted', 'sent', 'failed',
+                                'delivered', 'read', 'played'], i.status) AS rank,
+           array_position(ARRAY['queued', 'sending', 'unknown', 'accepted', 'sent', 'failed',
+                                'delivered', 'read', 'played'], m.status::text) AS rank_was,
+           (i.status = 'failed' AND m.message_id <> i.wamid) AS of_another_send
       FROM item i
       JOIN messages m ON m.user_id = $1 AND m.chatbot_id = $2 AND m.direction = 'outbound'
        AND (m.message_id = i.wamid
             OR (m.id = i.our_id AND (m.message_id IS NULL OR m.send_attempts > 1)))
      ORDER BY m.id FOR NO KEY UPDATE OF m
-), ranked AS (
-    SELECT hit.*,
-           array_position(ARRAY['queued', 'sending', 'unknown', 'accepted', 'sent', 'failed',
-                                'delivered', 'read', 'played'], status)
-         > coalesce(array_position(ARRAY['queued', 'sending', 'unknown', 'accepted', 'sent',
-                                'failed', 'delivered', 'read', 'played'], was::text), 99) AS upward
-      FROM hit
+), furthest AS (
+    SELECT DISTINCT ON (id) *,
+           (NOT coalesce(of_another_send, false) AND rank > coalesce(rank_was, 99)) AS upward
+      FROM hit ORDER BY id, coalesce(of_another_send, false), rank DESC
+), done AS (
+    UPDATE messages m
+       SET message_id = coalesce(m.message_id, f.wamid),
+           status = CASE WHEN f.upward THEN f.status ELSE m.status END,
+           unknown_at = CASE WHEN f.upward THEN NULL ELSE m.unknown_at END,
+           send_owner = CASE WHEN f.upward THEN NULL ELSE m.send_owner END,
+           usage_day = CASE WHEN f.upward AND f.status = 'failed' THEN NULL ELSE m.usage_day END,
+           metadata = m.metadata || jsonb_build_object(
+               'statuses', f.report -> 'statuses' || coalesce(m.metadata -> 'statuses', '{}'))
+               || (f.report - 'statuses')
+      FROM furthest f WHERE m.user_id = $1 AND m.id = f.id
+    RETURNING m.id, m.conversation_id, m.status, f.place,
+              CASE WHEN f.upward AND f.status = 'failed' THEN f.usage_day END AS give_back_day,
+              (f.upward AND f.status = 'failed') AS failed_now
 )
-UPDATE messages m
-   SET message_id = coalesce(m.message_id, r.wamid),
-       status = CASE WHEN r.upward THEN r.status ELSE m.status END,
-       unknown_at = CASE WHEN r.upward THEN NULL ELSE m.unknown_at END,
-       usage_day = CASE WHEN r.upward AND r.status = 'failed' THEN NULL ELSE m.usage_day END,
-       metadata = m.metadata || jsonb_build_object(
-           'statuses', r.report -> 'statuses' || coalesce(m.metadata -> 'statuses', '{}'))
-           || (r.report - 'statuses')
-  FROM ranked r WHERE m.user_id = $1 AND m.id = r.id
-RETURNING r.place::int, m.conversation_id, m.status,
-          CASE WHEN r.upward AND r.status = 'failed' THEN r.usage_day END AS give_back_day,
-          (r.upward AND r.status = 'failed') AS failed_now;
+SELECT hit.place::int, done.conversation_id, done.status,
+       CASE WHEN done.place = hit.place THEN done.give_back_day END AS give_back_day,
+       (done.place = hit.place AND done.failed_now) AS failed_now
+  FROM hit JOIN done ON done.id = hit.id;
 
 -- name: unknown_sends
 SELECT user_id, message_id FROM unknown_sends($1, $2);

@@ -33,6 +33,7 @@ UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is being promoted
     asyncpg.exceptions.InternalClientError,
     asyncpg.exceptions.ConnectionDoesNotExistError,
 )
@@ -111,6 +112,10 @@ async def tenant_transaction(conn: Conn, user_id: UserId) -> AsyncIterator[None]
     await _whole(conn, begin)
     try:
         yield
+    except (TimeoutError, asyncpg.InterfaceError, OSError):
+        # A server that stopped answering would let the ROLLBACK wait as long again.
+        conn.terminate()
+        raise
     except BaseException:
         # The error that brought us here says more than a ROLLBACK that fails on a dead line.
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

@@ -1,5 +1,6 @@
 """What a tenant has used of its plan (migrations/0004_metering.sql)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -35,8 +36,9 @@ async def release_messages(conn: Conn, user_id: UserId, conversation_id: Convers
     await conn.execute(_SQL["release_messages"], user_id, conversation_id)
 
 
-async def give_back_message(conn: Conn, user_id: UserId, usage_day: date) -> None:
-    await conn.execute(_SQL["give_back_message"], user_id, usage_day)
+async def give_back_messages(conn: Conn, user_id: UserId, usage_days: Sequence[date]) -> None:
+    """One entry a message."""
+    await conn.execute(_SQL["give_back_messages"], user_id, usage_days)
 
 
 async def count_received(conn: Conn, user_id: UserId, messages: int) -> None:

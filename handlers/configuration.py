@@ -102,10 +102,11 @@ class Environment:
         )
 
     def owner_url(self, default: str) -> str:
+        if self.optional("MIGRATION_DATABASE_URL") is None:
+            return default
         return self.url(
             "MIGRATION_DATABASE_URL",
             ("postgresql", "postgres"),
-            default or None,
             what="the same database as its owner; without it DATABASE_URL is used",
         )
 

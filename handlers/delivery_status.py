@@ -1,16 +1,17 @@
 """Statuses: how far each of our messages got, whatever order Meta tells it in."""
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 import structlog
 
 from db.conversations import forget_thread
-from db.ids import ChatbotId, MessageId, UserId
+from db.ids import ChatbotId, ConversationId, MessageId, UserId
 from db.messages import merge_statuses
 from db.parked import ParkedItem
 from db.pool import Pool, tenant
-from db.usage import give_back_message
+from db.usage import give_back_messages
 from handlers import telemetry
 from handlers.recording import Arrived, Item, by_tenant, each_or_park, opened, park
 from handlers.whatsapp.wire import Status, Unknown, parse_status
@@ -93,7 +94,8 @@ async def _merge_tenant(
     orphans: list[ParkedItem] = []
     messages = furthest(items)
     async with tenant(pool, user_id) as conn:
-        give_back = []
+        give_back: list[date] = []
+        unheard: set[ConversationId] = set()
         for chatbot_id in sorted({bot for bot, _ in messages}):
             groups = [group for (bot, _), group in messages.items() if bot == chatbot_id]
             merged = await merge_statuses(
@@ -111,13 +113,17 @@ async def _merge_tenant(
                     found += len(group)
                 else:
                     orphans += [item.arrived.parked("orphan_status") for item in group]
-            for row in merged:
-                if row.failed_now and row.conversation_id is not None:
-                    # The bot believes it said this; the customer never saw it.
-                    await forget_thread(conn, user_id, row.conversation_id)
+            unheard |= {
+                row.conversation_id
+                for row in merged
+                if row.failed_now and row.conversation_id is not None
+            }
             give_back += [row.give_back_day for row in merged if row.give_back_day is not None]
-        for day in sorted(give_back):
-            await give_back_message(conn, user_id, day)
+        for conversation_id in sorted(unheard):
+            # The bot believes it said this; the customer never saw it.
+            await forget_thread(conn, user_id, conversation_id)
+        if give_back:
+            await give_back_messages(conn, user_id, give_back)
     return found, orphans
 
 

@@ -16,7 +16,13 @@ from typing import Generic, TypeVar
 import structlog
 
 from db.chatbots import resolve_numbers
-from db.contacts import Contact, add_contacts, find_contacts, touch_contacts
+from db.contacts import (
+    Contact,
+    add_contacts,
+    find_contacts,
+    release_numbers,
+    touch_contacts,
+)
 from db.conversations import lock_conversations, mark_ready, open_conversations
 from db.ids import ChatbotId, ContactId, ConversationId, UserId
 from db.messages import record_inbound
@@ -278,6 +284,11 @@ async def _contacts(
     found = [contact_of(i.value, known) for i in items]
     new = _first_of_each([i for i, c in zip(items, found, strict=True) if c is None])
     if new:
+        # A number that went to another person leaves the contact who had it: a new person must not
+        # get the old one's conversation, nor the old one's pending replies.
+        held = {c.phone_number: c.id for c in known if c.phone_number is not None}
+        taken = sorted({held[p] for i in new if (p := i.value.phone_number) in held})
+        await release_numbers(conn, user_id, taken)
         await add_contacts(
             conn,
             user_id,
@@ -307,13 +318,15 @@ async def _contacts(
 
 
 def contact_of(message: TextMessage, known: Iterable[Contact]) -> ContactId | None:
-    """By BSUID first: numbers are given to other people after a while, BSUIDs are not."""
+    """By BSUID first: numbers are given to other people after a while, BSUIDs are not. Then by the
+    number, unless its contact is known to be somebody else."""
     by_phone: ContactId | None = None
     for contact in known:
         if message.bsuid is not None and contact.bsuid == message.bsuid:
             return contact.id
         if message.phone_number is not None and contact.phone_number == message.phone_number:
-            by_phone = contact.id
+            same = message.bsuid is None or contact.bsuid is None
+            by_phone = contact.id if same else None
     return by_phone
 
 

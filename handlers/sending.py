@@ -5,6 +5,7 @@ message goes out once more, marked, and unknown again it fails. Nothing later of
 leaves before.
 """
 
+import asyncio
 import random
 import time
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from db.messages import (
     read_send,
     requeue_send,
 )
-from db.pool import Conn, Pool, tenant
-from db.usage import give_back_message
+from db.pool import UNAVAILABLE, Conn, Pool, tenant
+from db.usage import give_back_messages
 from handlers import telemetry
 from handlers.rules.backoff import backoff
 from handlers.secrets import Undecryptable, Vault, access_token_of
@@ -35,10 +36,11 @@ from handlers.whatsapp.wire import callback_data, normalised
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-MAX_ATTEMPTS = 6  # of a send that Meta refused for a passing reason: about 4 minutes
+MAX_ATTEMPTS = 6  # of a send that Meta refused for a passing reason: one to two minutes
 MAX_UNKNOWN = 2
 RETRY_BASE_S = 4.0
 RETRY_CAP_S = 120.0
+SETTLE_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Sender:
                 callback_data=callback_data(message_id, send.send_attempts + 1),
             ),
         )
-        result = await self._settle(user_id, message_id, send, outcome)
+        result = await self._settle_patiently(user_id, message_id, send, outcome)
         reason = outcome.reason if isinstance(outcome, Unknown) else None
         code = outcome.error["code"] if isinstance(outcome, Refused) else None
         self._tell(claim, result, reason or code, started)
@@ -87,10 +89,10 @@ class Sender:
         started = time.monotonic()
         user_id, message_id = claim.user_id, claim.message_id
         async with tenant(self.pool, user_id) as conn:
-            attempts = await lock_unknown(conn, user_id, message_id)
-            if attempts is None:
+            times = await lock_unknown(conn, user_id, message_id)
+            if times is None:
                 return
-            if attempts < MAX_UNKNOWN:
+            if times < MAX_UNKNOWN:
                 mark = {"resent_after_unknown": True}
                 await requeue_send(conn, user_id, message_id, timedelta(0), mark)
                 result = "resent"
@@ -98,6 +100,22 @@ class Sender:
                 await self._end(conn, user_id, message_id, "failed", "send_outcome_unknown")
                 result = "failed"
         self._tell(claim, result, "send_outcome_unknown", started)
+
+    async def _settle_patiently(
+        self, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
+    ) -> str:
+        """What Meta answered is known here alone: keep it while the database restarts. Settling
+        twice changes nothing."""
+        deadline = time.monotonic() + SETTLE_PATIENCE_S
+        for failures in range(1_000):
+            try:
+                return await self._settle(user_id, message_id, send, outcome)
+            except UNAVAILABLE:
+                if time.monotonic() > deadline:
+                    raise
+                wait = backoff(failures, base_s=0.1, cap_s=2.0, dice=random.random())
+                await asyncio.sleep(wait.total_seconds())
+        raise AssertionError("unreachable: the deadline comes first")
 
     async def _settle(
         self, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
@@ -143,7 +161,7 @@ class Sender:
         if ended.conversation_id is not None:
             await forget_thread(conn, user_id, ended.conversation_id)
         if ended.usage_day is not None:
-            await give_back_message(conn, user_id, ended.usage_day)
+            await give_back_messages(conn, user_id, [ended.usage_day])
 
     def _token(self, send: Send) -> str | None:
         if send.access_token is None:
@@ -173,6 +191,8 @@ def recipient(send: Send) -> str | None:
 
 def why_not(send: Send, token: str | None) -> tuple[str, str] | None:
     """The status that a message gets instead of being sent, and the reason; None: send it."""
+    if send.silenced:
+        return "cancelled", "taken_over"
     if not send.tenant_active:
         return "cancelled", "tenant_inactive"
     if not send.chatbot_active:

@@ -23,7 +23,9 @@ PUBLISH_SECONDS = Histogram(
 )
 RECORDED = Counter("wa_messages_recorded_total", "Inbound messages recorded for the first time")
 DUPLICATES = Counter("wa_messages_duplicate_total", "Inbound messages that were there already")
-PARKED = Counter("wa_items_parked_total", "Items that no tenant could be given", ["reason"])
+PARKED = Counter(
+    "wa_items_parked_total", "Items kept whole because nothing could be done with them", ["reason"]
+)
 TURNS = Counter("wa_turns_total", "Turns, by how they ended", ["outcome"])
 TURN_SECONDS = Histogram(
     "wa_turn_seconds",
@@ -32,7 +34,9 @@ TURN_SECONDS = Histogram(
 )
 SENDS = Counter("wa_sends_total", "Calls to the Graph API, by outcome", ["outcome"])
 STATUSES = Counter("wa_statuses_total", "Delivery statuses, by what became of them", ["outcome"])
-TAKEOVERS = Counter("wa_leases_swept_total", "Leases taken from dead workers", ["what"])
+TAKEOVERS = Counter(
+    "wa_leases_swept_total", "Claims taken back from dead workers, or lost sight of", ["what"]
+)
 TURNS_RUNNING = Gauge("wa_turns_running", "Turns of this process in flight")
 CONSUMING = Gauge("wa_ingest_consuming", "1 while subscribed to the ingest log", ["role"])
 

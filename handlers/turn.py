@@ -28,7 +28,7 @@ from db.pool import UNAVAILABLE, Pool, tenant
 from db.usage import release_messages, reserve_messages, settle_messages
 from handlers import telemetry
 from handlers.agent.answerer import NoAnswer
-from handlers.agent.graph import HISTORY_MESSAGES, Agent, Reply
+from handlers.agent.graph import HISTORY_MESSAGES, INPUTS_MAX, Agent, Reply
 from handlers.agent.memory import Slot
 from handlers.agent.prompt import Briefing, Row
 from handlers.rules.backoff import backoff
@@ -38,10 +38,7 @@ from handlers.whatsapp.wire import storable
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 TURN_TIMEOUT_S = 45.0  # of the agent's run, all its calls together
-INPUTS_MAX = 100  # a turn; what is beyond is the next turn's
-MAX_FAILURES = 5
-RETRY_BASE_S = 0.5
-RETRY_CAP_S = 30.0
+MAX_FAILURES = 6  # turns that failed, or died with their worker, one after the other
 WRITE_PATIENCE_S = 20.0  # an answer is dear: keep it while the database restarts
 # How long the bot stays silent after it gave up, so that a colleague can take over. It ends by
 # itself, because nobody may be looking.
@@ -68,9 +65,12 @@ class Read:
         return max([self.context.answered_seq, *(i.input_seq or 0 for i in self.inputs)])
 
     @property
-    def seen(self) -> list[Message]:
-        """Without the inputs that are left to the next turn."""
-        return [r for r in self.rows if r.input_seq is None or r.input_seq <= self.read_seq]
+    def history(self) -> list[Message]:
+        """What was said before, in the order of the record."""
+        return [r for r in self.rows if r.input_seq is None or not self._is_input(r.input_seq)]
+
+    def _is_input(self, input_seq: int) -> bool:
+        return input_seq > self.context.answered_seq
 
 
 @dataclass(slots=True)
@@ -91,12 +91,12 @@ async def run_turn(pool: Pool, agent: Agent, worker_id: WorkerId, claim: Claim) 
         await _turn(pool, agent, worker_id, claim, report)
     except asyncio.CancelledError:
         report.outcome = "cancelled"
-        await _give_up(pool, worker_id, claim, failures=0, delay=timedelta(0))
+        await _give_up(pool, worker_id, claim, failed=False)
         raise
     except Exception as error:  # whatever it is, the customer is waiting: another try is owed
         report.outcome = "failed"
         log.warning("turn.failed", conversation_id=claim.conversation_id, exc_info=error)
-        await _give_up(pool, worker_id, claim, failures=1, delay=None)
+        await _give_up(pool, worker_id, claim, failed=True)
     finally:
         took = time.monotonic() - started
         telemetry.TURNS.labels(report.outcome).inc()
@@ -136,7 +136,11 @@ async def _turn(
         try:
             async with asyncio.timeout(TURN_TIMEOUT_S):
                 reply = await agent.run(
-                    read.context.thread_id, read.slot, read.seen, _briefing(read.context)
+                    read.context.thread_id,
+                    read.slot,
+                    read.history,
+                    read.inputs,
+                    _briefing(read.context),
                 )
         except (NoAnswer, TimeoutError) as error:
             apology = f"model:{error if isinstance(error, NoAnswer) else 'turn_timeout'}"
@@ -233,11 +237,15 @@ async def _write(
     inputs: list[MessageId] = [row.id for row in read.inputs]
     async with tenant(pool, user_id) as conn:
         rebuilt = reply is not None and read.context.rebuild_thread
-        held = await fence(
+        silenced = await fence(
             conn, user_id, conversation_id, worker_id, claim.epoch, read.read_seq, rebuilt
         )
-        if held is None:
+        if silenced is None:
             return False
+        silence = read.silence
+        if silenced and silence is None and inputs:
+            # A human came in while the model was thinking: what it thought stays unsaid.
+            reply, apology, silence = None, None, "taken_over"
         if reply is not None:
             await queue_reply(
                 conn,
@@ -263,7 +271,7 @@ async def _write(
         if inputs:
             duration = Decimal(round(time.monotonic() - started, 3)).quantize(Decimal("0.001"))
             answered = reply is not None or apology is not None
-            reason = read.silence or apology
+            reason = silence or apology
             await settle_inputs(conn, user_id, inputs, answered, reason, duration)
         # Also without a unit of its own: a turn that died may have left one behind.
         spent = 1 if reply is not None else 0
@@ -272,28 +280,16 @@ async def _write(
     return True
 
 
-async def _give_up(
-    pool: Pool, worker_id: WorkerId, claim: Claim, *, failures: int, delay: timedelta | None
-) -> None:
+async def _give_up(pool: Pool, worker_id: WorkerId, claim: Claim, *, failed: bool) -> None:
     """Leaves the conversation to another try. When even that fails, the sweep finds the lease."""
-    wait = delay
-    if wait is None:
-        wait = backoff(failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, dice=random.random())
+    user_id, conversation_id = claim.user_id, claim.conversation_id
     try:
-        async with tenant(pool, claim.user_id) as conn:
-            held = await put_back(
-                conn,
-                claim.user_id,
-                claim.conversation_id,
-                worker_id,
-                claim.epoch,
-                wait,
-                failures,
-            )
+        async with tenant(pool, user_id) as conn:
+            held = await put_back(conn, user_id, conversation_id, worker_id, claim.epoch, failed)
             if held is not None:
-                await release_messages(conn, claim.user_id, claim.conversation_id)
-    except UNAVAILABLE as error:
-        log.warning("turn.not_put_back", conversation_id=claim.conversation_id, exc_info=error)
+                await release_messages(conn, user_id, conversation_id)
+    except Exception as error:
+        log.warning("turn.not_put_back", conversation_id=conversation_id, exc_info=error)
 
 
 def _briefing(context: TurnContext) -> Briefing:

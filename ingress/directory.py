@@ -28,6 +28,7 @@ class Directory:
         self._pool = pool
         self._known: dict[str, tuple[UserId, float]] = {}
         self._away_until = 0.0
+        self._looking: set[asyncio.Task[dict[str, UserId]]] = set()
 
     @property
     def problem(self) -> str | None:
@@ -40,22 +41,34 @@ class Directory:
         found = {p: user_id for p, (user_id, until) in believed.items() if until > now}
         missing = [pnid for pnid in numbers if pnid not in found]
         if missing and now >= self._away_until:
-            try:
-                async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._pool.acquire() as conn:
-                    rows = await resolve_numbers(
-                        conn,
-                        [storable(p) for p in missing],
-                        [normalised(numbers[p]) for p in missing],
-                        False,
-                    )
-            except (*UNAVAILABLE, *REFUSED) as error:
-                self._away_until = time.monotonic() + RETRY_AFTER_S
-                log.warning("directory.unavailable", error=type(error).__name__)
-                return {**found}
-            if len(self._known) + len(rows) > REMEMBERED_MAX:
-                self._known.clear()
-            for row in rows:
-                if row.user_id is not None:
-                    found[missing[row.place - 1]] = row.user_id
-                    self._known[missing[row.place - 1]] = (row.user_id, now + BELIEVED_S)
+            looking = asyncio.create_task(self._look_up(missing, numbers))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+            # Not asyncio.timeout(): a database that hangs also lets the cancellation wait.
+            await asyncio.wait({looking}, timeout=LOOKUP_TIMEOUT_S)
+            if looking.done():
+                found |= looking.result()
+            else:
+                self._is_away("TimeoutError")
         return {**found}
+
+    async def _look_up(
+        self, missing: list[str], numbers: dict[str, str | None]
+    ) -> dict[str, UserId]:
+        displayed = [normalised(numbers[p]) for p in missing]
+        try:
+            async with self._pool.acquire() as conn:
+                rows = await resolve_numbers(conn, [storable(p) for p in missing], displayed, False)
+        except (*UNAVAILABLE, *REFUSED) as error:
+            self._is_away(type(error).__name__)
+            return {}
+        if len(self._known) + len(rows) > REMEMBERED_MAX:
+            self._known.clear()
+        found = {missing[r.place - 1]: r.user_id for r in rows if r.user_id is not None}
+        until = time.monotonic() + BELIEVED_S
+        self._known |= {p: (user_id, until) for p, user_id in found.items()}
+        return found
+
+    def _is_away(self, error: str) -> None:
+        self._away_until = time.monotonic() + RETRY_AFTER_S
+        log.warning("directory.unavailable", error=error)

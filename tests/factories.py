@@ -115,3 +115,28 @@ async def make_message(
             input_seq,
         )
     )
+
+
+async def make_conversations(owner: Owner, tenant: Tenant, count: int) -> list[ConversationId]:
+    """As make_conversation(), in two statements whatever the number."""
+    first = next(_numbers)
+    for _ in range(count - 1):
+        next(_numbers)
+    contacts = await owner.fetch(
+        "INSERT INTO contacts (user_id, chatbot_id, phone_number, wa_id, thread_id)"
+        " SELECT $1::bigint, $2, '+1303555' || n, '1303555' || n, $1::bigint || ':thread-' || n"
+        " FROM generate_series($3::int, $3 + $4 - 1) n RETURNING id, thread_id",
+        tenant.user_id,
+        tenant.chatbot_id,
+        first,
+        count,
+    )
+    rows = await owner.fetch(
+        "INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id)"
+        " SELECT $1, $2, * FROM unnest($3::bigint[], $4::text[]) RETURNING id",
+        tenant.user_id,
+        tenant.chatbot_id,
+        [c["id"] for c in contacts],
+        [c["thread_id"] for c in contacts],
+    )
+    return sorted(ConversationId(r["id"]) for r in rows)

@@ -117,7 +117,7 @@ async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
         if refusal is None and not missing:
             return
         if asyncio.get_running_loop().time() < deadline:
-            log.warning("worker.waits_for_migration", lacks=missing)
+            log.warning("worker.waits_for_migration", lacks=missing or ["the database role"])
             await asyncio.sleep(WAIT_S / 4)
         elif refusal is not None:
             raise NotMigrated(

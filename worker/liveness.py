@@ -80,12 +80,12 @@ class Liveness:
                         if conn is None or conn.is_closed():
                             conn = await connect_runtime(self._url, f"swiftreplies {self._name}")
                         await self._beat(conn)
-                except UNAVAILABLE as error:
+                except Exception as error:  # a beat thread that ended would leave a zombie
                     self._steady_since = None
                     if conn is not None:
                         conn.terminate()
                         conn = None
-                    log.warning("worker.beat_missed", error=type(error).__name__)
+                    log.warning("worker.beat_missed", exc_info=error)
             await asyncio.to_thread(
                 self._stop.wait, max(0.05, BEAT_S - (time.monotonic() - started))
             )

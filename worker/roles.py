@@ -2,8 +2,8 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from db.conversations import Claim, claim_conversations
 from db.ids import WorkerId
 from db.messages import SendClaim, claim_sends, unknown_sends
 from db.pool import UNAVAILABLE, Pool
-from db.workers import sweep_dead_workers, sweep_unheld
+from db.workers import Freed, sweep_dead_workers, sweep_unheld
 from handlers import telemetry
 from handlers.agent.graph import Agent
 from handlers.delivery_status import merge_batch, park_batch
@@ -28,12 +28,15 @@ from worker.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-TURN_SLOTS = 256  # a turn waits for the model; it holds memory, no connection
-SEND_SLOTS = 64
+# A turn waits for the model and a send for Meta: they hold memory, no database connection. One
+# tenant gets half of a worker's at most, so that its slow model or endpoint leaves room.
+TURN_SLOTS = 512
+SEND_SLOTS = 128
 CLAIM_MAX = 32
 TURN_POLL_S = 0.1
 SEND_POLL_S = 0.05
 SWEEP_S = 0.5
+HOUSE_S = 1.0
 UNKNOWN_POLL_S = 1.0
 UNKNOWN_BATCH = 100
 AWAY_S = 0.5  # between tries while the database is away
@@ -106,8 +109,8 @@ async def turns(
         try:
             await run_turn(pool, agent, worker_id, claim)
         finally:
-            holdings.conversations.discard(claim.conversation_id)
-            telemetry.TURNS_RUNNING.set(len(holdings.conversations))
+            holdings.conversations -= Counter([claim.conversation_id])
+            telemetry.TURNS_RUNNING.set(holdings.conversations.total())
             replied.set()
 
     async def claim(free: int) -> list[Coroutine[Any, Any, None]]:
@@ -115,9 +118,9 @@ async def turns(
         if worker_id is None:
             return []
         async with holdings.lock, pool.acquire() as conn:
-            claims = await claim_conversations(conn, worker_id, free)
+            claims = await claim_conversations(conn, worker_id, free, TURN_SLOTS // 2)
             holdings.conversations.update(c.conversation_id for c in claims)
-        telemetry.TURNS_RUNNING.set(len(holdings.conversations))
+        telemetry.TURNS_RUNNING.set(holdings.conversations.total())
         return [one(worker_id, c) for c in claims]
 
     await _work("turns", claim, TURN_SLOTS, TURN_POLL_S, liveness, None, stop)
@@ -140,14 +143,14 @@ async def sends(
         except Exception as error:  # a mistake of ours with one message must not end the role
             log.error("send.failed", message_id=claim.message_id, exc_info=error)
         finally:
-            holdings.messages.discard(claim.message_id)
+            holdings.messages -= Counter([claim.message_id])
 
     async def claim(free: int) -> list[Coroutine[Any, Any, None]]:
         worker_id = liveness.worker_id
         if worker_id is None:
             return []
         async with holdings.lock, pool.acquire() as conn:
-            claims = await claim_sends(conn, worker_id, free)
+            claims = await claim_sends(conn, worker_id, free, SEND_SLOTS // 2)
             holdings.messages.update(c.message_id for c in claims)
         return [one(worker_id, c) for c in claims]
 
@@ -176,8 +179,8 @@ async def _work(
                         task = asyncio.create_task(work)
                         running.add(task)
                         task.add_done_callback(running.discard)
-                except UNAVAILABLE as error:
-                    log.warning("claim.waits_for_database", role=role, error=type(error).__name__)
+                except Exception as error:
+                    log.warning("claim.failed", role=role, exc_info=error)
                     await _pause(stop, None, AWAY_S)
             if claimed < free or not free:
                 await _pause(stop, wake, poll_s * (0.75 + random.random() / 2))
@@ -195,9 +198,23 @@ async def scheduler(
     pool: Pool, sender: Sender, settings: Settings, liveness: Liveness, stop: asyncio.Event
 ) -> None:
     """What time does by itself."""
+    wait = settings.send_unknown
+
+    async def sweep_dead() -> None:
+        if liveness.may_judge:
+            async with pool.acquire() as conn:
+                _tell_freed(await sweep_dead_workers(conn, TERM))
+
+    async def settle_unknown() -> None:
+        async with pool.acquire() as conn:
+            due = await unknown_sends(conn, wait, UNKNOWN_BATCH)
+        for claim in due:
+            await sender.settle_unknown(claim)
+
+    look_s = min(UNKNOWN_POLL_S, max(0.1, wait.total_seconds() / 4))
     async with asyncio.TaskGroup() as group:
-        group.create_task(_sweep_dead(pool, liveness, stop))
-        group.create_task(_settle_unknown(pool, sender, settings.send_unknown, stop))
+        group.create_task(_every(SWEEP_S, "sweep_dead", sweep_dead, stop))
+        group.create_task(_every(look_s, "settle_unknown", settle_unknown, stop))
 
 
 async def keep_house(
@@ -205,49 +222,44 @@ async def keep_house(
 ) -> None:
     """In every worker, whatever its roles: shows that the loop runs, and lets go of what it claimed
     and lost sight of."""
-    while not stop.is_set():
+
+    async def show_life() -> None:
         liveness.main_loop_runs()
-        if liveness.worker_id is not None and liveness.is_alive:
-            try:
-                async with holdings.lock, pool.acquire() as conn:
-                    freed = await sweep_unheld(
-                        conn,
-                        liveness.worker_id,
-                        list(holdings.conversations),
-                        list(holdings.messages),
-                    )
-                for one in freed:
-                    telemetry.TAKEOVERS.labels(one.what).inc()
-                    log.warning("claim.let_go", what=one.what, id=one.id, user_id=one.user_id)
-            except UNAVAILABLE as error:
-                log.warning("sweep.waits_for_database", error=type(error).__name__)
-        await _pause(stop, None, 1.0)
+
+    async def let_go() -> None:
+        if liveness.worker_id is None or not liveness.is_alive:
+            return
+        async with holdings.lock, pool.acquire() as conn:
+            _tell_freed(
+                await sweep_unheld(
+                    conn,
+                    liveness.worker_id,
+                    list(holdings.conversations),
+                    list(holdings.messages),
+                )
+            )
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_every(HOUSE_S, "show_life", show_life, stop))
+        group.create_task(_every(HOUSE_S, "let_go", let_go, stop))
 
 
-async def _sweep_dead(pool: Pool, liveness: Liveness, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        if liveness.may_judge:
-            try:
-                async with pool.acquire() as conn:
-                    freed = await sweep_dead_workers(conn, TERM)
-                for one in freed:
-                    telemetry.TAKEOVERS.labels(one.what).inc()
-                    log.warning("lease.swept", what=one.what, id=one.id, user_id=one.user_id)
-            except UNAVAILABLE as error:
-                log.warning("sweep.waits_for_database", error=type(error).__name__)
-        await _pause(stop, None, SWEEP_S)
+def _tell_freed(freed: Sequence[Freed]) -> None:
+    for one in freed:
+        telemetry.TAKEOVERS.labels(one.what).inc()
+        log.warning("lease.swept", what=one.what, id=one.id, user_id=one.user_id)
 
 
-async def _settle_unknown(pool: Pool, sender: Sender, wait: timedelta, stop: asyncio.Event) -> None:
+async def _every(
+    seconds: float, what: str, work: Callable[[], Awaitable[None]], stop: asyncio.Event
+) -> None:
+    """Whatever goes wrong with it once, it is done again: what nobody sweeps, nobody answers."""
     while not stop.is_set():
         try:
-            async with pool.acquire() as conn:
-                due = await unknown_sends(conn, wait, UNKNOWN_BATCH)
-            for claim in due:
-                await sender.settle_unknown(claim)
-        except UNAVAILABLE as error:
-            log.warning("sweep.waits_for_database", error=type(error).__name__)
-        await _pause(stop, None, min(UNKNOWN_POLL_S, max(0.1, wait.total_seconds() / 4)))
+            await work()
+        except Exception as error:
+            log.warning("house.failed", what=what, exc_info=error)
+        await _pause(stop, None, seconds)
 
 
 async def _pause(stop: asyncio.Event, wake: asyncio.Event | None, seconds: float) -> None:

@@ -63,10 +63,13 @@ GRANT SELECT ON checkpoint_migrations TO swiftreplies_app;
 GRANT SELECT (id, user_id, whatsapp_phone_number, phone_number_id),
       UPDATE (phone_number_id, updated_at) ON chatbots TO swiftreplies_system;
 GRANT SELECT, INSERT ON chatbot_phone_numbers TO swiftreplies_system;
-GRANT SELECT (id, user_id, ready_at, lease_owner, epoch, input_seq, answered_seq, pending_since),
-      UPDATE (ready_at, lease_owner, epoch, pending_since) ON conversations TO swiftreplies_system;
-GRANT SELECT (id, user_id, conversation_id, direction, status, send_owner, send_after, unknown_at),
-      UPDATE (status, send_owner, unknown_at) ON messages TO swiftreplies_system;
+GRANT SELECT (id, user_id, ready_at, lease_owner, epoch, input_seq, answered_seq, pending_since,
+              attempts),
+      UPDATE (ready_at, lease_owner, epoch, pending_since, attempts)
+      ON conversations TO swiftreplies_system;
+GRANT SELECT (id, user_id, conversation_id, direction, status, send_owner, send_after, unknown_at,
+              unknown_count),
+      UPDATE (status, send_owner, unknown_at, unknown_count) ON messages TO swiftreplies_system;
 GRANT SELECT, DELETE ON workers TO swiftreplies_system;
 
 CREATE POLICY system ON chatbots TO swiftreplies_system USING (true);
@@ -126,8 +129,9 @@ $$;
 
 -- Ready conversations for a worker with p_limit free places: a tenant's n-th conversation waits
 -- behind every other tenant's (n-1)-th, those already running counted, so a flood of one tenant
--- takes only the places that nobody else wants.
-CREATE FUNCTION claim_conversations(p_worker bigint, p_limit integer)
+-- takes only the places that nobody else wants, and never more than p_tenant_max of a worker's:
+-- the rest stay free for who comes next.
+CREATE FUNCTION claim_conversations(p_worker bigint, p_limit integer, p_tenant_max integer)
     RETURNS TABLE (user_id bigint, conversation_id bigint, epoch bigint)
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE tenant AS (
@@ -140,7 +144,9 @@ CREATE FUNCTION claim_conversations(p_worker bigint, p_limit integer)
                  ORDER BY c.user_id LIMIT 1)
           FROM tenant t WHERE t.user_id IS NOT NULL
     ), running AS (
-        SELECT c.user_id, count(*) AS n FROM public.conversations c
+        SELECT c.user_id, count(*) AS n,
+               count(*) FILTER (WHERE c.lease_owner = p_worker) AS here
+          FROM public.conversations c
          WHERE c.lease_owner IS NOT NULL GROUP BY c.user_id
     ), picked AS (
         SELECT k.id
@@ -151,6 +157,7 @@ CREATE FUNCTION claim_conversations(p_worker bigint, p_limit integer)
                  FROM public.conversations c
                 WHERE c.user_id = t.user_id AND c.ready_at <= now() AND c.lease_owner IS NULL
                 ORDER BY c.ready_at LIMIT p_limit) k
+         WHERE coalesce(r.here, 0) + k.place <= p_tenant_max
          ORDER BY coalesce(r.n, 0) + k.place, k.ready_at
          LIMIT p_limit
     ), free AS (
@@ -166,7 +173,7 @@ $$;
 
 -- Replies that may leave now: queued, due, and the oldest unsettled of their conversation. Fair
 -- between tenants as above.
-CREATE FUNCTION claim_sends(p_worker bigint, p_limit integer)
+CREATE FUNCTION claim_sends(p_worker bigint, p_limit integer, p_tenant_max integer)
     RETURNS TABLE (user_id bigint, message_id bigint)
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE tenant AS (
@@ -179,9 +186,17 @@ CREATE FUNCTION claim_sends(p_worker bigint, p_limit integer)
                    AND m.user_id > t.user_id
                  ORDER BY m.user_id LIMIT 1)
           FROM tenant t WHERE t.user_id IS NOT NULL
+    ), running AS (
+        SELECT m.user_id, count(*) AS n,
+               count(*) FILTER (WHERE m.send_owner = p_worker) AS here
+          FROM public.messages m
+         WHERE m.direction = 'outbound' AND m.status IN ('queued', 'sending', 'unknown')
+           AND m.send_owner IS NOT NULL
+         GROUP BY m.user_id
     ), picked AS (
         SELECT k.id
           FROM tenant t
+          LEFT JOIN running r ON r.user_id = t.user_id
          CROSS JOIN LATERAL (
                SELECT m.id, row_number() OVER (ORDER BY m.id) AS place
                  FROM public.messages m
@@ -193,7 +208,8 @@ CREATE FUNCTION claim_sends(p_worker bigint, p_limit integer)
                          AND e.direction = 'outbound'
                          AND e.status IN ('queued', 'sending', 'unknown') AND e.id < m.id)
                 ORDER BY m.id LIMIT p_limit) k
-         ORDER BY k.place, k.id
+         WHERE coalesce(r.here, 0) + k.place <= p_tenant_max
+         ORDER BY coalesce(r.n, 0) + k.place, k.id
          LIMIT p_limit
     ), free AS (
         SELECT m.id FROM public.messages m
@@ -222,8 +238,9 @@ BEGIN
         SELECT c.id FROM public.conversations c
          WHERE c.lease_owner IS NOT NULL AND c.lease_owner <> ALL (alive)
          ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED)
+    -- It counts as a failed attempt: a turn that takes its process down must not take them all.
     UPDATE public.conversations c
-       SET lease_owner = NULL,
+       SET lease_owner = NULL, attempts = c.attempts + 1,
            ready_at = CASE WHEN c.input_seq > c.answered_seq THEN now() END
       FROM dead WHERE c.id = dead.id
     RETURNING 'conversation', c.user_id, c.id;
@@ -236,7 +253,8 @@ BEGIN
     UPDATE public.messages m
        SET send_owner = NULL,
            status = CASE WHEN m.status = 'sending' THEN 'unknown' ELSE m.status END,
-           unknown_at = CASE WHEN m.status = 'sending' THEN now() ELSE m.unknown_at END
+           unknown_at = CASE WHEN m.status = 'sending' THEN now() ELSE m.unknown_at END,
+           unknown_count = m.unknown_count + (m.status = 'sending')::int
       FROM dead WHERE m.id = dead.id
     RETURNING 'message', m.user_id, m.id;
     DELETE FROM public.workers w WHERE w.id <> ALL (alive)
@@ -250,19 +268,29 @@ CREATE FUNCTION sweep_unheld(p_worker bigint, p_conversations bigint[], p_messag
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+    -- What somebody has locked can wait for the next look; who waits here holds up every claim.
     RETURN QUERY
+    WITH lost AS (
+        SELECT c.id FROM public.conversations c
+         WHERE c.lease_owner = p_worker AND c.id <> ALL (p_conversations)
+           FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE public.conversations c
        SET lease_owner = NULL,
            ready_at = CASE WHEN c.input_seq > c.answered_seq THEN now() END
-     WHERE c.lease_owner = p_worker AND c.id <> ALL (p_conversations)
+      FROM lost WHERE c.id = lost.id
     RETURNING 'conversation', c.user_id, c.id;
     RETURN QUERY
+    WITH lost AS (
+        SELECT m.id FROM public.messages m
+         WHERE m.direction = 'outbound' AND m.status IN ('queued', 'sending', 'unknown')
+           AND m.send_owner = p_worker AND m.id <> ALL (p_messages)
+           FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE public.messages m
        SET send_owner = NULL,
            status = CASE WHEN m.status = 'sending' THEN 'unknown' ELSE m.status END,
-           unknown_at = CASE WHEN m.status = 'sending' THEN now() ELSE m.unknown_at END
-     WHERE m.direction = 'outbound' AND m.status IN ('queued', 'sending', 'unknown')
-       AND m.send_owner = p_worker AND m.id <> ALL (p_messages)
+           unknown_at = CASE WHEN m.status = 'sending' THEN now() ELSE m.unknown_at END,
+           unknown_count = m.unknown_count + (m.status = 'sending')::int
+      FROM lost WHERE m.id = lost.id
     RETURNING 'message', m.user_id, m.id;
 END $$;
 

@@ -107,6 +107,19 @@ BEGIN
     RETURN QUERY SELECT 'granted', v_day;
 END $$;
 
+-- A hold that goes gives its units back, whoever takes it away: a turn that settles, or the
+-- deletion of its conversation.
+CREATE FUNCTION release_hold() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM lock_usage(OLD.user_id, ARRAY[OLD.usage_day])
+       FROM users u WHERE u.id = OLD.user_id;  -- not while the tenant itself is deleted
+    PERFORM count_messages(OLD.user_id, OLD.usage_day, 0, -OLD.messages, 0);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER release_hold AFTER DELETE ON usage_reservations
+    FOR EACH ROW EXECUTE FUNCTION release_hold();
+
 -- Turns the conversation's hold into p_sent units spent; what is over goes back. Without a hold
 -- nothing is spent: the row that was to be counted must not be written either.
 CREATE FUNCTION settle_messages(p_user bigint, p_conversation bigint, p_sent integer)
@@ -121,8 +134,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN p_sent = 0;
     END IF;
-    PERFORM lock_usage(p_user, ARRAY[held.usage_day]);
-    PERFORM count_messages(p_user, held.usage_day, p_sent, -held.messages, 0);
+    PERFORM count_messages(p_user, held.usage_day, p_sent, 0, 0);
     RETURN p_sent <= held.messages;
 END $$;
 
@@ -131,12 +143,14 @@ CREATE FUNCTION release_messages(p_user bigint, p_conversation bigint) RETURNS b
     SELECT settle_messages(p_user, p_conversation, 0)
 $$;
 
--- Gives back the unit of a message that will not be sent after all, from the day on its row.
-CREATE FUNCTION give_back_message(p_user bigint, p_day date) RETURNS void
+-- Gives back the units of messages that will not be sent after all, by the days on their rows. All
+-- at once, because the days' rows are locked in order.
+CREATE FUNCTION give_back_messages(p_user bigint, p_days date[]) RETURNS void
     LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    PERFORM lock_usage(p_user, ARRAY[p_day]);
-    PERFORM count_messages(p_user, p_day, -1, 0, 0);
+    PERFORM lock_usage(p_user, p_days);
+    PERFORM count_messages(p_user, d.day, -d.units, 0, 0)
+       FROM (SELECT day, count(*)::int AS units FROM unnest(p_days) AS day GROUP BY day) d;
 END $$;
 
 CREATE FUNCTION count_received(p_user bigint, p_messages integer) RETURNS void

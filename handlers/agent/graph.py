@@ -21,6 +21,7 @@ from handlers.agent.memory import Slot, SlotSaver, run_on
 from handlers.agent.prompt import Briefing
 
 HISTORY_MESSAGES = 40  # prompt cost, CPU and the checkpoint's size all follow it
+INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
 RECURSION_LIMIT = 12  # LangGraph's own default is 10,007
 
 
@@ -52,12 +53,17 @@ class Agent:
         self._graph = _compile(self.saver)
 
     async def run(
-        self, thread_id: str, slot: Slot, rows: Sequence[Message], briefing: Briefing
+        self,
+        thread_id: str,
+        slot: Slot,
+        history: Sequence[Message],
+        inputs: Sequence[Message],
+        briefing: Briefing,
     ) -> Reply:
-        """Answers the rows that the thread has not seen. Raises NoAnswer."""
+        """Answers the inputs, given in the order to be answered. Raises NoAnswer."""
         with run_on(slot):
             state = await self._graph.ainvoke(
-                _input(slot, rows),
+                _input(slot, history, inputs),
                 {"configurable": {"thread_id": thread_id}, "recursion_limit": RECURSION_LIMIT},
                 context=Context(self._answerer, briefing),
                 durability="exit",
@@ -99,15 +105,16 @@ async def _agent(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     return {"messages": [answer]}
 
 
-def _input(slot: Slot, rows: Sequence[Message]) -> State:
-    """What happened since the thread last read, or, for a new or broken thread, all of `rows`."""
+def _input(slot: Slot, history: Sequence[Message], inputs: Sequence[Message]) -> State:
+    """The inputs, after what happened since the thread last read; for a new or broken thread,
+    after all of the history."""
     cursor = 0
     if slot.loaded is not None:
         cursor = int(slot.loaded.checkpoint["channel_values"].get("cursor", 0))
-    unseen = [row for row in rows if row.id > cursor and not (cursor and _is_own(row))]
-    unseen.sort(key=lambda row: (row.sent_at, row.id))
-    messages = [m for row in unseen if (m := as_message(row)) is not None]
-    return {"messages": messages, "cursor": max([cursor, *(row.id for row in rows)])}
+    unseen = [row for row in history if row.id > cursor and not (cursor and _is_own(row))]
+    messages = [m for row in (*unseen, *inputs) if (m := as_message(row)) is not None]
+    seen = max([cursor, *(row.id for row in history), *(row.id for row in inputs)])
+    return {"messages": messages, "cursor": seen}
 
 
 def _is_own(row: Message) -> bool:

@@ -142,15 +142,23 @@ class Publisher:
         exchange = self._exchange
         if exchange is None or self.problem is not None:
             raise NotDurable(self.problem or "not connected to RabbitMQ")
+        confirmed = 0
         failures: list[BaseException] = []
+
+        async def confirm(entry: Entry) -> None:
+            nonlocal confirmed
+            await _publish(exchange, entry)
+            confirmed += 1
+
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S), asyncio.TaskGroup() as group:
                 for entry in entries:
-                    group.create_task(_publish(exchange, entry))
+                    group.create_task(confirm(entry))
         except* (TimeoutError, *UNREACHABLE) as errors:
-            failures += errors.exceptions
-        if failures:  # raised in the clause above, it would come out as a group
-            first = failures[0]
+            failures += errors.exceptions  # raised from here, NotDurable would come as a group
+        # Counted, because a task that is cancelled together with its channel fails silently.
+        if confirmed < len(entries):
+            first = failures[0] if failures else ConnectionResetError()
             why = "refused or returned" if isinstance(first, DeliveryError) else "not confirmed"
             raise NotDurable(f"{why}: {type(first).__name__}") from first
 

@@ -27,9 +27,9 @@ MAX_ANSWER_BYTES = 256 * 1024
 
 # Meta's codes, by what to do (the codes decide, not the HTTP status).
 TRANSIENT = frozenset({1, 2, 131016, 131057, 133004, 2494100})  # not taken; soon again
-THROTTLED = frozenset({4, 613, 80007, 130429, 131056, 131048})  # not taken; later
+THROTTLED = frozenset({4, 613, 80007, 130429, 131056})  # not taken; later
 OUR_ACCOUNT = frozenset(  # no message of this number goes out until somebody mends it
-    {0, 3, 10, 33, 190, 368, 131005, 131031, 131037, 131042, 131044, 131045, 133010}
+    {0, 3, 10, 33, 190, 368, 131005, 131031, 131037, 131042, 131044, 131045, 131048, 133010}
     | set(range(200, 300))
 )
 Class: TypeAlias = Literal["transient", "throttled", "account", "refused"]
@@ -101,13 +101,20 @@ class GraphApi:
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
                 allow_redirects=False,
             ) as response:
-                raw = await response.content.read(MAX_ANSWER_BYTES)
-                return _outcome(response.status, raw)
+                return _outcome(response.status, await _body(response))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             # No connection, so nothing was written.
             return Refused("transient", _local_error(type(error).__name__))
         except (aiohttp.ClientError, TimeoutError) as error:
             return Unknown(type(error).__name__)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """All of it, or as much as is reasonable: read(n) alone returns the first piece."""
+    body = bytearray()
+    while len(body) < MAX_ANSWER_BYTES and (piece := await response.content.readany()):
+        body += piece
+    return bytes(body)
 
 
 def _outcome(status: int, raw: bytes) -> Outcome:
@@ -116,9 +123,10 @@ def _outcome(status: int, raw: bytes) -> Outcome:
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        return Refused(
-            _class_of(answer["error"].get("code"), status), error_report(answer["error"])
-        )
+        error = error_report(answer["error"])
+        kind = _class_of(error["code"], status)
+        # 131000 "something went wrong" and 5xx that Meta does not explain may follow an acceptance.
+        return Refused(kind, error) if kind else Unknown(f"http_{status}:{error['code']}")
     if status == 200 and isinstance(answer, dict):
         messages = answer.get("messages")
         first = messages[0] if isinstance(messages, list) and messages else None
@@ -130,14 +138,15 @@ def _outcome(status: int, raw: bytes) -> Outcome:
     return Unknown(f"http_{status}")
 
 
-def _class_of(code: Any, status: int) -> Class:
+def _class_of(code: int | None, status: int) -> Class | None:
+    """None: this error does not say whether the message was taken."""
     if code in TRANSIENT:
         return "transient"
     if code in THROTTLED:
         return "throttled"
     if code in OUR_ACCOUNT:
         return "account"
-    return "throttled" if status >= 500 else "refused"
+    return None if status >= 500 or code == 131000 else "refused"
 
 
 def _local_error(title: str) -> dict[str, Any]:

@@ -580,8 +580,8 @@ async def test_the_tenant_is_gone_after_a_cancellation(any_pool: Pool, two: Two)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with any_pool.acquire() as conn:
-        assert await visible(conn) == 0
+    async with any_pool.acquire() as again:
+        assert await visible(again) == 0
     async with tenant(any_pool, two.ours.user_id) as conn:
         assert await conn.fetchval("SELECT count(*) FROM contacts WHERE name = 'half'") == 0
 

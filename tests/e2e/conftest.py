@@ -35,7 +35,12 @@ class Product:
     stack: Stack
     simulator: Simulator
     owner: Conn
+    owner_url: str
     _made: int = 0
+
+    async def reconnect(self) -> None:
+        """After the database was away."""
+        self.owner = await asyncpg.connect(self.owner_url)
 
     async def bot(self, *, daily: int = 1_000, instructions: str = "", knowledge: str = "") -> Bot:
         """A tenant with one chatbot, made by the operator's commands."""
@@ -140,8 +145,8 @@ async def until(
         await asyncio.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-async def session_product(
+@pytest.fixture(scope="package")  # its workers would take what other packages' tests publish
+async def package_product(
     postgres_server: Postgres, rabbitmq_server: RabbitMQ
 ) -> AsyncIterator[Product]:
     name = "e2e"
@@ -170,18 +175,19 @@ async def session_product(
             webhook_url=f"{stack.ingress_url}/webhooks/whatsapp",
             app_secret=stack.environment["WHATSAPP_APP_SECRET"],
         )
-        yield Product(stack, simulator, owner)
-        await owner.close()
+        product = Product(stack, simulator, owner, owner_url)
+        yield product
+        await product.owner.close()
 
 
 @pytest.fixture
-async def product(session_product: Product) -> AsyncIterator[Product]:
-    await session_product.simulator.reset()
-    await session_product.simulator.config(
+async def product(package_product: Product) -> AsyncIterator[Product]:
+    await package_product.simulator.reset()
+    await package_product.simulator.config(
         statuses=["sent", "delivered", "read"], model_latency_ms=0, webhook_retry=False
     )
-    yield session_product
-    for process in session_product.stack.processes:
+    yield package_product
+    for process in package_product.stack.processes:
         assert process.returncode is None or process.name == "worker", process.tail()
 
 

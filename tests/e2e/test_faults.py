@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from cli.processes import Process
+from cli.servers import Postgres
 from tests.e2e.conftest import Product, until
 from tests.e2e.test_conversation import NOOR, quiet, say
 
@@ -179,3 +180,97 @@ async def test_conversations_do_not_wait_for_each_other(product: Product) -> Non
     )
     assert time.monotonic() - started < 3.5
     await product.replies(bot, 21)
+
+
+async def test_a_human_who_comes_in_during_the_turn_is_not_talked_over(product: Product) -> None:
+    bot = await product.bot()
+    await product.simulator.config(model_latency_ms=1_000)
+    await say(product, bot, "what do you think?")
+    await until(lambda: product.simulator.log("model"), lambda seen: len(seen) == 1)
+    await product.owner.execute(
+        "UPDATE conversations SET taken_over_at = now(), taken_over_until = 'infinity',"
+        " taken_over_by = 'human', taken_over_reason = 'test' WHERE user_id = $1",
+        bot.user_id,
+    )
+    await product.settled(bot)
+    await quiet()
+    assert await product.sends(bot, None) == []
+    reason = await product.owner.fetchval(
+        "SELECT metadata ->> 'reason' FROM messages WHERE user_id = $1", bot.user_id
+    )
+    assert reason == "taken_over"
+    assert await product.counters_equal_rows(bot) == (0, 1)
+
+
+async def test_a_flood_of_one_customer_is_answered_to_the_last_line(product: Product) -> None:
+    bot = await product.bot(instructions="You are the FLOOD desk.")
+    lines = [f"line {n:03d}" for n in range(130)]
+    await say(product, bot, *lines)
+    await until(
+        lambda: product.rows(bot, "SELECT 1 FROM messages WHERE user_id = $1 AND ai_processed"),
+        lambda rows: len(rows) == 130,
+    )
+    await product.settled(bot)
+    answered = "|".join(text for s in await product.sends(bot) for text in [s["text"]])
+    assert [line for line in lines if line not in answered] == []
+    seen = [m["content"] for p in await product.prompts("FLOOD") for m in p["messages"][1:]]
+    assert [line for line in lines if line not in seen] == []
+
+
+async def test_a_broken_thread_is_rebuilt_from_the_record(product: Product) -> None:
+    bot = await product.bot(instructions="You are the BROKEN desk.")
+    await say(product, bot, "first")
+    await product.replies(bot, 1)
+    await product.settled(bot)
+    await product.owner.execute(
+        "UPDATE checkpoint_blobs SET blob = '\\xc1' WHERE thread_id IN"
+        " (SELECT thread_id FROM conversations WHERE user_id = $1)",
+        bot.user_id,
+    )
+    await say(product, bot, "second")
+    assert await product.replies(bot, 2) == ["Re: first", "Re: second"]
+    last = (await product.prompts("BROKEN"))[-1]["messages"]
+    assert [m["content"] for m in last[1:]] == ["first", "Re: first", "second"]
+
+
+async def test_erasing_a_contact_leaves_nothing_of_it(product: Product) -> None:
+    bot = await product.bot()
+    await say(product, bot, "forget me")
+    await product.replies(bot, 1)
+    await product.settled(bot)
+    thread = await product.owner.fetchval(
+        "SELECT thread_id FROM conversations WHERE user_id = $1", bot.user_id
+    )
+    await product.owner.execute("DELETE FROM contacts WHERE user_id = $1", bot.user_id)
+    left = await product.owner.fetchval(
+        "SELECT (SELECT count(*) FROM messages WHERE user_id = $1)"
+        " + (SELECT count(*) FROM checkpoints WHERE thread_id = $2)"
+        " + (SELECT count(*) FROM checkpoint_blobs WHERE thread_id = $2)",
+        bot.user_id,
+        thread,
+    )
+    assert left == 0
+
+
+async def test_a_database_crash_during_turns_loses_and_doubles_nothing(
+    product: Product, postgres_server: Postgres
+) -> None:
+    bot = await product.bot()
+    await product.simulator.config(model_latency_ms=800)
+    customers = [f"+12025553{n:03d}" for n in range(12)]
+    async with asyncio.TaskGroup() as group:
+        for customer in customers:
+            group.create_task(say(product, bot, f"I am {customer}", sender=customer))
+    await until(lambda: product.simulator.log("model"), lambda seen: len(seen) >= 3)
+    await postgres_server.crash()
+    told = await say(product, bot, "while it is away", sender="+12025554000")
+    assert told["answers"][0]["status"] == 200
+    await asyncio.sleep(1)
+    await postgres_server.start()
+    await product.reconnect()
+    texts = await product.replies(bot, 13)
+    assert sorted(texts) == sorted([f"Re: I am {c}" for c in customers] + ["Re: while it is away"])
+    await product.settled(bot)
+    await quiet()
+    await product.replies(bot, 13)
+    assert await product.counters_equal_rows(bot) == (13, 13)

@@ -1,0 +1,122 @@
+"""The HTTP door as its own process would run it: on a port, with a broker behind it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aio_pika
+import aiohttp
+from aio_pika.abc import AbstractIncomingMessage
+from aiohttp import web
+
+from handlers.envelope import Envelope, decode
+from handlers.ingest_log.rabbitmq import ORDERED_QUEUES, OTHER_QUEUES
+from handlers.whatsapp.signature import sign
+from ingress.app import create_app
+from ingress.settings import Settings
+from tests.e2e.conftest import until
+
+SECRET = "secret-of-the-app"
+OLD_SECRET = "secret-before-the-rotation"
+VERIFY_TOKEN = "typed-into-the-dashboard"
+DEAD_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
+DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1/"
+QUEUES = ORDERED_QUEUES | OTHER_QUEUES
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    text: str
+    headers: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    url: str
+    http: aiohttp.ClientSession
+
+    async def get(self, path: str, **query: str) -> Answer:
+        return await self._answer("GET", path, params=query)
+
+    async def post(self, body: Any, *, signature: str | None = "", secret: str = SECRET) -> Answer:
+        """Bytes as they are, anything else as JSON; signed unless told otherwise."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        header = sign(data, secret) if signature == "" else signature
+        return await self.send(data, header)
+
+    async def send(self, data: Any, signature: str | None) -> Answer:
+        headers = {"X-Hub-Signature-256": signature} if signature is not None else {}
+        return await self._answer("POST", "/webhooks/whatsapp", data=data, headers=headers)
+
+    async def ready(self, patience_s: float = 20.0) -> None:
+        await until(lambda: self.get("/readyz"), lambda a: a.status == 200, patience_s)
+
+    async def _answer(self, method: str, path: str, **request: Any) -> Answer:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with self.http.request(method, self.url + path, **request) as response:
+            text = await response.text()
+            return Answer(response.status, text, {**response.headers}, loop.time() - started)
+
+
+@asynccontextmanager
+async def door(amqp_url: str, database_url: str = DEAD_DATABASE) -> AsyncIterator[Door]:
+    settings = Settings(
+        database_url=database_url,
+        amqp_url=amqp_url,
+        app_secrets=(SECRET, OLD_SECRET),
+        verify_token=VERIFY_TOKEN,
+        host="127.0.0.1",
+        port=0,
+        log_level="info",
+        log_format="json",
+    )
+    runner = web.AppRunner(await create_app(settings), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        port = runner.addresses[0][1]
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http:
+            yield Door(f"http://127.0.0.1:{port}", http)
+    finally:
+        await runner.cleanup()
+
+
+async def messages(amqp_url: str, *lanes: str) -> dict[str, list[AbstractIncomingMessage]]:
+    """What the lanes hold, in order; afterwards they are empty."""
+    found: dict[str, list[AbstractIncomingMessage]] = {}
+    connection = await aio_pika.connect(amqp_url)
+    async with connection, connection.channel() as channel:
+        for lane in lanes or QUEUES:
+            counted = await channel.declare_queue(QUEUES[lane], passive=True)
+            expected = counted.declaration_result.message_count or 0
+            if not expected:
+                continue
+            # Not basic.get: RabbitMQ refuses it on queues with a single active consumer.
+            arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+            await counted.consume(arrived.put, no_ack=True)
+            async with asyncio.timeout(20):
+                found[lane] = [await arrived.get() for _ in range(expected)]
+            await asyncio.sleep(0)
+            assert arrived.empty()
+    return found
+
+
+async def taken(amqp_url: str, *lanes: str) -> dict[str, list[Envelope]]:
+    return {
+        lane: [decode(message.body) for message in group]
+        for lane, group in (await messages(amqp_url, *lanes)).items()
+    }
+
+
+async def eventually(holds: Callable[[], bool], patience_s: float = 20.0) -> None:
+    async def look() -> bool:
+        return holds()
+
+    await until(look, bool, patience_s)

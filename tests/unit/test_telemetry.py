@@ -29,7 +29,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         if cause is not None:
             raise error from cause
         raise error
-    except BaseException as caught:
+    except BaseException as caught:  # noqa: BLE001 - cancellation is an error here too
         return caught
 
 

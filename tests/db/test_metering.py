@@ -1,0 +1,474 @@
+"""No counter passes its limit, and each equals what can be counted again from the rows."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from db.ids import ConversationId, MessageId
+from db.messages import end_send, queue_reply
+from db.pool import Pool, tenant
+from db.usage import (
+    count_received,
+    give_back_messages,
+    release_messages,
+    reserve_messages,
+    settle_messages,
+)
+from tests.factories import Owner, Tenant, make_conversation, make_conversations, make_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    sent: int
+    reserved: int
+
+
+async def by_day(owner: Owner, user: Tenant) -> dict[date, Used]:
+    rows = await owner.fetch(
+        "SELECT tracking_date, daily_messages_sent, messages_reserved FROM usage_tracking"
+        " WHERE user_id = $1",
+        user.user_id,
+    )
+    return {r[0]: Used(r[1], r[2]) for r in rows if r[1] or r[2]}
+
+
+async def by_month(owner: Owner, user: Tenant) -> dict[date, Used]:
+    rows = await owner.fetch(
+        "SELECT make_date(year, month, 1), total_messages_sent, messages_reserved"
+        " FROM monthly_usage_summary WHERE user_id = $1",
+        user.user_id,
+    )
+    return {r[0]: Used(r[1], r[2]) for r in rows if r[1] or r[2]}
+
+
+async def recount(owner: Owner, user: Tenant) -> dict[date, Used]:
+    """From the messages and the holds themselves, by day."""
+    rows = await owner.fetch(
+        """
+        SELECT usage_day, sum(sent)::int, sum(reserved)::int FROM (
+            SELECT usage_day, 1 AS sent, 0 AS reserved FROM messages
+             WHERE user_id = $1 AND usage_day IS NOT NULL
+            UNION ALL
+            SELECT usage_day, 0, messages FROM usage_reservations WHERE user_id = $1) u
+         GROUP BY usage_day
+        """,
+        user.user_id,
+    )
+    return {r[0]: Used(r[1], r[2]) for r in rows}
+
+
+async def assert_recounts(owner: Owner, user: Tenant) -> dict[date, Used]:
+    days = await recount(owner, user)
+    assert await by_day(owner, user) == days
+    months: dict[date, Used] = {}
+    for day, used in days.items():
+        so_far = months.get(day.replace(day=1), Used(0, 0))
+        months[day.replace(day=1)] = Used(so_far.sent + used.sent, so_far.reserved + used.reserved)
+    assert await by_month(owner, user) == months
+    return days
+
+
+async def today_of(owner: Owner, user: Tenant) -> date:
+    day: date = await owner.fetchval(
+        "SELECT (now() AT TIME ZONE timezone)::date FROM users WHERE id = $1", user.user_id
+    )
+    return day
+
+
+async def reserve(
+    pool: Pool, user: Tenant, conversation_id: ConversationId, messages: int = 1
+) -> str:
+    async with tenant(pool, user.user_id) as conn:
+        return (await reserve_messages(conn, user.user_id, conversation_id, messages)).outcome
+
+
+async def reply(pool: Pool, user: Tenant, conversation_id: ConversationId) -> MessageId:
+    """What a turn writes last: the message, and its unit settled."""
+    async with tenant(pool, user.user_id) as conn:
+        day = await conn.fetchval(
+            "SELECT usage_day FROM usage_reservations WHERE conversation_id = $1", conversation_id
+        )
+        message = await queue_reply(conn, user.user_id, conversation_id, "hi", {}, None, day)
+        assert await settle_messages(conn, user.user_id, conversation_id, 1)
+    return message
+
+
+async def fail(pool: Pool, user: Tenant, message_id: MessageId) -> None:
+    async with tenant(pool, user.user_id) as conn:
+        ended = await end_send(conn, user.user_id, message_id, "failed", {"reason": "test"})
+        if ended is not None and ended.usage_day is not None:
+            await give_back_messages(conn, user.user_id, [ended.usage_day])
+
+
+async def release(pool: Pool, user: Tenant, conversation_id: ConversationId) -> None:
+    async with tenant(pool, user.user_id) as conn:
+        await release_messages(conn, user.user_id, conversation_id)
+
+
+# ---- limits -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("daily", "monthly", "refusal"),
+    [(20, 1_000, "daily_message_limit"), (1_000, 20, "monthly_message_limit")],
+    ids=["daily", "monthly"],
+)
+async def test_of_64_at_once_exactly_20_are_granted(
+    pool: Pool, owner: Owner, daily: int, monthly: int, refusal: str
+) -> None:
+    user = await make_tenant(owner, daily=daily, monthly=monthly)
+    conversations = await make_conversations(owner, user, 64)
+    outcomes = await asyncio.gather(*(reserve(pool, user, c) for c in conversations))
+    assert sorted(outcomes) == sorted(["granted"] * 20 + [refusal] * 44)
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(0, 20)}
+
+    granted = [c for c, o in zip(conversations, outcomes, strict=True) if o == "granted"]
+    messages = await asyncio.gather(*(reply(pool, user, c) for c in granted))
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(20, 0)}
+    assert await reserve(pool, user, conversations[0]) == refusal
+
+    # Units that come back are there for others, and only they.
+    await asyncio.gather(*(fail(pool, user, m) for m in messages[:5]))
+    again = await asyncio.gather(*(reserve(pool, user, c) for c in conversations))
+    assert again.count("granted") == 5
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(15, 5)}
+
+
+@pytest.mark.parametrize(
+    ("daily", "monthly", "refusal"),
+    [(0, 10, "daily_message_limit"), (10, 0, "monthly_message_limit")],
+)
+async def test_a_limit_of_nothing_grants_nothing(
+    pool: Pool, owner: Owner, daily: int, monthly: int, refusal: str
+) -> None:
+    user = await make_tenant(owner, daily=daily, monthly=monthly)
+    _, conversation = await make_conversation(owner, user)
+    assert await reserve(pool, user, conversation) == refusal
+    assert await assert_recounts(owner, user) == {}
+
+
+async def test_several_units_are_granted_together_or_not_at_all(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner, daily=5)
+    one, other = await make_conversations(owner, user, 2)
+    assert await reserve(pool, user, one, 3) == "granted"
+    assert await reserve(pool, user, other, 3) == "daily_message_limit"
+    assert await reserve(pool, user, other, 2) == "granted"
+    async with tenant(pool, user.user_id) as conn:  # less was used than was held
+        day = await today_of(owner, user)
+        await queue_reply(conn, user.user_id, one, "hi", {}, None, day)
+        assert await settle_messages(conn, user.user_id, one, 1)
+    assert await assert_recounts(owner, user) == {day: Used(1, 2)}
+
+
+async def test_one_tenant_s_use_is_not_another_s(pool: Pool, owner: Owner) -> None:
+    full = await make_tenant(owner, daily=1)
+    other = await make_tenant(owner, daily=1)
+    _, of_full = await make_conversation(owner, full)
+    _, of_other = await make_conversation(owner, other)
+    assert await reserve(pool, full, of_full) == "granted"
+    assert await reserve(pool, other, of_other) == "granted"
+    async with tenant(pool, full.user_id) as conn:  # even by mistake
+        await release_messages(conn, other.user_id, of_other)
+    assert await assert_recounts(owner, other) == {await today_of(owner, other): Used(0, 1)}
+
+
+PLANS = {
+    "no plan": ("DELETE FROM user_subscriptions WHERE user_id = $1", "no_active_subscription"),
+    "a plan that was switched off": (
+        "UPDATE user_subscriptions SET is_active = false WHERE user_id = $1",
+        "no_active_subscription",
+    ),
+    "an expired plan": (
+        "UPDATE user_subscriptions SET contract_end_date = current_date - 2 WHERE user_id = $1",
+        "no_active_subscription",
+    ),
+    "a plan that has not begun": (
+        "UPDATE user_subscriptions SET contract_start_date = current_date + 2 WHERE user_id = $1",
+        "no_active_subscription",
+    ),
+    "a plan that renews itself": (
+        """UPDATE user_subscriptions SET contract_end_date = current_date - 2, auto_renew = true
+            WHERE user_id = $1""",
+        "granted",
+    ),
+    "a plan's last day": (
+        "UPDATE user_subscriptions SET contract_end_date = current_date WHERE user_id = $1",
+        "granted",
+    ),
+    "an inactive tenant": ("UPDATE users SET is_active = false WHERE id = $1", "tenant_inactive"),
+    "a tenant of unknown state": (
+        "UPDATE users SET is_active = NULL WHERE id = $1",
+        "tenant_inactive",
+    ),
+}
+
+
+@pytest.mark.parametrize("state", PLANS)
+async def test_with(pool: Pool, owner: Owner, state: str) -> None:
+    change, outcome = PLANS[state]
+    user = await make_tenant(owner)
+    _, conversation = await make_conversation(owner, user)
+    await owner.execute(change, user.user_id)
+    assert await reserve(pool, user, conversation) == outcome
+    await assert_recounts(owner, user)
+
+
+# ---- exactly once -------------------------------------------------------------------------------
+
+
+async def test_a_turn_that_is_repeated_takes_one_unit(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner, daily=1)
+    _, conversation = await make_conversation(owner, user)
+    for _ in range(3):
+        assert await reserve(pool, user, conversation) == "granted"
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(0, 1)}
+
+
+async def test_a_turn_that_is_repeated_at_the_same_time_takes_one_unit(
+    pool: Pool, owner: Owner
+) -> None:
+    """Of two that both find no hold, the later one fails or finds the other's."""
+    user = await make_tenant(owner, daily=10)
+    _, conversation = await make_conversation(owner, user)
+    outcomes = await asyncio.gather(
+        *(reserve(pool, user, conversation) for _ in range(8)), return_exceptions=True
+    )
+    assert "granted" in outcomes
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(0, 1)}
+
+
+async def test_a_repeated_turn_may_hold_another_number(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner, daily=3)
+    _, conversation = await make_conversation(owner, user)
+    assert await reserve(pool, user, conversation, 1) == "granted"
+    assert await reserve(pool, user, conversation, 3) == "granted"
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(0, 3)}
+    assert await reserve(pool, user, conversation, 4) == "daily_message_limit"
+    await assert_recounts(owner, user)
+
+
+async def test_nothing_is_spent_without_a_hold(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    _, conversation = await make_conversation(owner, user)
+    async with tenant(pool, user.user_id) as conn:
+        assert not await settle_messages(conn, user.user_id, conversation, 1)
+        assert await settle_messages(conn, user.user_id, conversation, 0)
+    assert await assert_recounts(owner, user) == {}
+
+
+async def test_settled_or_released_twice_counts_once(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    spent, unspent = await make_conversations(owner, user, 2)
+    for conversation in (spent, unspent):
+        await reserve(pool, user, conversation)
+    message = await reply(pool, user, spent)
+    async with tenant(pool, user.user_id) as conn:
+        assert not await settle_messages(conn, user.user_id, spent, 1)
+    for _ in range(2):
+        await release(pool, user, unspent)
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(1, 0)}
+    for _ in range(2):
+        await fail(pool, user, message)
+    assert await assert_recounts(owner, user) == {}
+
+
+async def test_more_than_was_held_is_not_settled(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    _, conversation = await make_conversation(owner, user)
+    await reserve(pool, user, conversation)
+    conn = await pool.acquire()
+    await conn.execute(f"BEGIN; SELECT set_config('app.user_id', '{user.user_id}', true)")
+    assert not await settle_messages(conn, user.user_id, conversation, 2)
+    await conn.execute("ROLLBACK")  # as the caller must
+    await pool.release(conn)
+    assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(0, 1)}
+
+
+async def test_received_messages_are_counted_and_not_limited(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner, daily=0, monthly=0)
+
+    async def receive(n: int) -> None:
+        async with tenant(pool, user.user_id) as conn:
+            await count_received(conn, user.user_id, n)
+
+    await asyncio.gather(*(receive(n) for n in range(1, 21)))
+    rows = await owner.fetch(
+        "SELECT tracking_date, daily_messages_received FROM usage_tracking WHERE user_id = $1",
+        user.user_id,
+    )
+    assert [tuple(r) for r in rows] == [(await today_of(owner, user), 210)]
+
+
+# ---- days and months ----------------------------------------------------------------------------
+
+
+async def test_the_day_is_the_tenant_s(pool: Pool, owner: Owner) -> None:
+    """These two zones are 26 hours apart: they never have the same date."""
+    days = []
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
+        user = await make_tenant(owner, timezone=zone)
+        _, conversation = await make_conversation(owner, user)
+        async with tenant(pool, user.user_id) as conn:
+            held = await reserve_messages(conn, user.user_id, conversation, 1)
+        assert held.outcome == "granted"
+        assert held.usage_day == await today_of(owner, user)
+        assert list(await assert_recounts(owner, user)) == [held.usage_day]
+        days.append(held.usage_day)
+    assert timedelta(days=1) <= days[0] - days[1] <= timedelta(days=2)
+
+
+async def move_holds(owner: Owner, user: Tenant, day: date, conversations: list[Any]) -> None:
+    """As if these had been taken on another day, counters and all."""
+    async with owner.transaction():
+        for table, key in (
+            ("usage_tracking", "tracking_date = r.usage_day"),
+            ("monthly_usage_summary", "make_date(year, month, 1) = date_trunc('month', usage_day)"),
+        ):
+            await owner.execute(
+                f"UPDATE {table} t SET messages_reserved = t.messages_reserved - r.n"
+                " FROM (SELECT usage_day, sum(messages)::int AS n FROM usage_reservations"
+                "        WHERE conversation_id = ANY ($2::bigint[]) GROUP BY 1) r"
+                f" WHERE t.user_id = $1 AND {key}",
+                user.user_id,
+                conversations,
+            )
+        await owner.execute("SELECT lock_usage($1, ARRAY[$2::date])", user.user_id, day)
+        await owner.execute(
+            "SELECT count_messages($1, $2, 0, (SELECT sum(messages)::int FROM usage_reservations"
+            " WHERE conversation_id = ANY ($3::bigint[])), 0)",
+            user.user_id,
+            day,
+            conversations,
+        )
+        await owner.execute(
+            "UPDATE usage_reservations SET usage_day = $1"
+            " WHERE conversation_id = ANY ($2::bigint[])",
+            day,
+            conversations,
+        )
+
+
+def day_before(today: date, what: str) -> date:
+    return today - timedelta(days=1) if what == "yesterday" else today.replace(day=1) - timedelta(1)
+
+
+@pytest.mark.parametrize("what", ["yesterday", "last month"])
+async def test_a_unit_is_counted_and_given_back_on_the_day_it_was_held(
+    pool: Pool, owner: Owner, what: str
+) -> None:
+    user = await make_tenant(owner)
+    conversations = await make_conversations(owner, user, 3)
+    today = await today_of(owner, user)
+    then = day_before(today, what)
+    for conversation in conversations:
+        await reserve(pool, user, conversation)
+    await move_holds(owner, user, then, conversations[:2])
+    messages = [await reply(pool, user, c) for c in conversations]
+    assert await assert_recounts(owner, user) == {then: Used(2, 0), today: Used(1, 0)}
+    for message in messages[1:]:
+        await fail(pool, user, message)
+    assert await assert_recounts(owner, user) == {then: Used(1, 0)}
+
+
+async def test_a_new_day_and_a_new_month_begin_at_nothing(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner, daily=2, monthly=2)
+    conversations = await make_conversations(owner, user, 5)
+    today = await today_of(owner, user)
+    for conversation in conversations[:2]:
+        assert await reserve(pool, user, conversation) == "granted"
+    await move_holds(owner, user, day_before(today, "last month"), conversations[:2])
+    for conversation in conversations[:2]:
+        await reply(pool, user, conversation)
+    outcomes = [await reserve(pool, user, c) for c in conversations[2:]]
+    assert outcomes == ["granted", "granted", "daily_message_limit"]
+    await assert_recounts(owner, user)
+
+
+async def test_a_month_holds_all_its_days(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner, daily=10, monthly=3)
+    conversations = await make_conversations(owner, user, 3)
+    today = await today_of(owner, user)
+    another = today + timedelta(1) if today.day == 1 else today - timedelta(1)
+    for conversation in conversations[:2]:
+        await reserve(pool, user, conversation)
+    await move_holds(owner, user, another, conversations[:2])
+    assert await reserve(pool, user, conversations[2]) == "granted"
+    _, fourth = await make_conversation(owner, user)
+    assert await reserve(pool, user, fourth) == "monthly_message_limit"
+    assert await assert_recounts(owner, user) == {another: Used(0, 2), today: Used(0, 1)}
+
+
+@pytest.mark.parametrize("what", ["yesterday", "last month"])
+async def test_units_of_several_days_are_given_back_while_others_count(
+    pool: Pool, owner: Owner, what: str
+) -> None:
+    """As a batch of statuses does, in whatever order its messages are."""
+    user = await make_tenant(owner, daily=1_000, monthly=1_000)
+    conversations = await make_conversations(owner, user, 40)
+    today = await today_of(owner, user)
+    then = day_before(today, what)
+    for conversation in conversations[:30]:
+        await reserve(pool, user, conversation)
+    await move_holds(owner, user, then, conversations[:10])
+    messages = [await reply(pool, user, c) for c in conversations[:20]]
+
+    async def fail_both(now: MessageId, before: MessageId) -> None:
+        async with tenant(pool, user.user_id) as conn:
+            days = []
+            for message_id in (now, before):
+                ended = await end_send(conn, user.user_id, message_id, "failed", {})
+                assert ended is not None
+                assert ended.usage_day is not None
+                days.append(ended.usage_day)
+            await give_back_messages(conn, user.user_id, days)
+
+    pairs = zip(messages[10:], messages[:10], strict=True)
+    await asyncio.gather(
+        *(fail_both(now, before) for now, before in pairs),
+        *(reply(pool, user, c) for c in conversations[20:30]),
+        *(reserve(pool, user, c) for c in conversations[30:]),
+    )
+    assert await assert_recounts(owner, user) == {today: Used(10, 10)}
+
+
+async def test_a_hold_goes_with_its_conversation(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    _, conversation = await make_conversation(owner, user)
+    await reserve(pool, user, conversation)
+    async with tenant(pool, user.user_id) as conn:
+        await conn.execute("DELETE FROM conversations WHERE id = $1", conversation)
+    assert await assert_recounts(owner, user) == {}
+    _, conversation = await make_conversation(owner, user)
+    await reserve(pool, user, conversation)
+    await owner.execute("DELETE FROM users WHERE id = $1", user.user_id)
+    assert await by_day(owner, user) == {}
+
+
+@pytest.mark.parametrize("what", ["yesterday", "last month"])
+async def test_holds_move_to_today_while_others_count(pool: Pool, owner: Owner, what: str) -> None:
+    """All of a tenant's counters are touched in one order, so that nobody waits in a circle."""
+    user = await make_tenant(owner, daily=1_000, monthly=1_000)
+    conversations = await make_conversations(owner, user, 72)
+    today = await today_of(owner, user)
+    then = day_before(today, what)
+    old, fresh = conversations[:48], conversations[48:]
+    for conversation in old:
+        await reserve(pool, user, conversation)
+    await move_holds(owner, user, then, old)
+    sent_then = [await reply(pool, user, c) for c in old[:12]]
+
+    work: list[Any] = []
+    for place in range(12):
+        work += [
+            fail(pool, user, sent_then[place]),
+            reserve(pool, user, old[12 + place]),  # moves its hold
+            reply(pool, user, old[24 + place]),
+            release(pool, user, old[36 + place]),
+            reserve(pool, user, fresh[place]),
+            reserve(pool, user, fresh[12 + place]),
+        ]
+    await asyncio.gather(*work)
+    assert await assert_recounts(owner, user) == {then: Used(12, 0), today: Used(0, 36)}
