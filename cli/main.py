@@ -101,6 +101,18 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--instructions", metavar="TEXT", help="what the bot is told about itself")
     create.set_defaults(run=_chatbot_create)
 
+    dead = _group(commands, "dead", "what could not be processed, why, and again")
+    listing = _creating(dead, "list", "every dead item with its reason, without its content")
+    listing.set_defaults(run=_dead_list)
+    show = _creating(dead, "show", "one dead item, whole")
+    show.add_argument("id", type=int, metavar="ID")
+    show.set_defaults(run=_dead_show)
+    again = _creating(dead, "replay", "puts dead items back into the log; safe to repeat")
+    which = again.add_mutually_exclusive_group(required=True)
+    which.add_argument("ids", type=int, nargs="*", metavar="ID", default=[])
+    which.add_argument("--all", action="store_true")
+    again.set_defaults(run=_dead_replay)
+
     kb = _group(commands, "kb", "what chatbots know")
     load = _creating(kb, "import", "questions and answers from a CSV or JSONL file")
     load.add_argument("--chatbot", type=int, required=True, metavar="ID")
@@ -249,7 +261,12 @@ def _chatbot_create(args: argparse.Namespace) -> None:
             instructions=args.instructions,
         )
     )
-    _print(args, created, f"chatbot {created['chatbot_id']} created")
+    text = f"chatbot {created['chatbot_id']} created"
+    if "replayed" in created:
+        text += f", {created['replayed']} items that waited for its number replayed"
+    if "waiting" in created:
+        text += f"; {created['waiting']} items wait for its number: {created['hint']}"
+    _print(args, created, text)
 
 
 def _kb_import(args: argparse.Namespace) -> None:
@@ -265,6 +282,33 @@ def _kb_import(args: argparse.Namespace) -> None:
         raise Failure("nothing was imported")
 
 
+def _dead_list(args: argparse.Namespace) -> None:
+    from cli import dead_items
+
+    found = _operate(dead_items.dead_list(_environment()))
+    lines = [
+        f"{i['id']:>8}  {i['parked_at'][:19]}  {i['kind']:<8} {i['reason']:<16}"
+        f" {i['detail'] or ''}  number {i['display_number'] or '-'}  trace {i['trace_id'] or '-'}"
+        for i in found["items"]
+    ]
+    _print(args, found, "\n".join(lines) or "nothing is dead")
+
+
+def _dead_show(args: argparse.Namespace) -> None:
+    from cli import dead_items
+
+    shown = _operate(dead_items.dead_show(_environment(), args.id))
+    _print(args, shown, json.dumps(shown, indent=2))
+
+
+def _dead_replay(args: argparse.Namespace) -> None:
+    from cli import dead_items
+
+    done = _operate(dead_items.dead_replay(_environment(), None if args.all else args.ids))
+    missing = f"; not there: {', '.join(map(str, done['missing']))}" if done["missing"] else ""
+    _print(args, done, f"{done['replayed']} replayed{missing}")
+
+
 def _environment() -> Any:
     from handlers.configuration import Environment
 
@@ -272,7 +316,7 @@ def _environment() -> Any:
 
 
 def _operate(work: Coroutine[Any, Any, Any]) -> Any:
-    from cli.operator_commands import Refused
+    from cli.operating import Refused
 
     try:
         return asyncio.run(work)

@@ -4,18 +4,20 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from cli.dead_items import replay
+from cli.operating import Refused, as_owner, broker_problem, check, database_problem
 from db import migrate as migrations
 from db.chatbots import chatbot_owner, create_chatbot, import_knowledge, store_access_token
 from db.ids import ChatbotId, UserId
-from db.pool import UNAVAILABLE, Conn, connect_owner, tenant_transaction
+from db.parked import parked_of_number
+from db.pool import UNAVAILABLE, Conn, tenant_transaction
 from db.tenants import chatbot_limit, create_subscription, create_user, next_user_id
 from handlers.configuration import Environment
 from handlers.secrets import MIN_KEY_CHARS, Vault, access_token_of
@@ -28,31 +30,24 @@ MAX_ANSWER_CHARS = 8_000
 MAX_CATEGORY_CHARS = 100
 
 
-class Refused(Exception):
-    """What was wrong and what to do."""
-
-
 async def migrate(env: Environment, say: Callable[[str], None]) -> None:
     from handlers.ingest_log import rabbitmq
 
     runtime = env.database_url()
     owner = env.owner_url(runtime)
     amqp = env.amqp_url()
-    _check(env)
+    check(env)
     try:
         await migrations.migrate(owner, runtime, say)
     except migrations.MigrationError as error:
         raise Refused(str(error)) from error
     except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
-        raise Refused(_database_problem(error)) from error
+        raise Refused(database_problem(error)) from error
     say("database is current")
     try:
         await rabbitmq.declare_topology(amqp)
     except rabbitmq.UNREACHABLE as error:
-        raise Refused(
-            f"RabbitMQ at AMQP_URL: {str(error) or type(error).__name__}. Is it running, and do"
-            " user, password and virtual host fit?"
-        ) from error
+        raise Refused(broker_problem(error)) from error
     say("broker topology is current")
 
 
@@ -68,7 +63,7 @@ async def tenant_create(
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email) or len(email) > 255:
         raise Refused(f"--email is not an e-mail address: {email!r}")
     config = _plan(plan)
-    async with _owner(env) as conn:
+    async with as_owner(env) as conn:
         user_id = await next_user_id(conn)
         try:
             async with tenant_transaction(conn, user_id):
@@ -103,7 +98,7 @@ async def chatbot_create(
         raise Refused("--phone-number-id is not an id as Meta's dashboard shows it")
     vault = _vault(env) if access_token else None
     owner = UserId(user_id)
-    async with _owner(env) as conn:
+    async with as_owner(env) as conn:
         try:
             async with tenant_transaction(conn, owner):
                 limit = await chatbot_limit(conn, owner)
@@ -123,7 +118,23 @@ async def chatbot_create(
         except asyncpg.UniqueViolationError as error:
             taken = "id" if "phone_number_id" in (error.constraint_name or "") else "number"
             raise Refused(f"a chatbot with this {taken} exists already") from None
-    return {"chatbot_id": chatbot_id}
+        created: dict[str, Any] = {"chatbot_id": chatbot_id}
+        waiting = await parked_of_number(conn, phone_number_id, stored_number)
+        if waiting:
+            created |= await _replay_waiting(env, conn, waiting)
+    return created
+
+
+async def _replay_waiting(env: Environment, conn: Conn, waiting: list[int]) -> dict[str, Any]:
+    """What came for the number before its chatbot was there. The chatbot exists in any case, so a
+    broker that is away or not named only leaves the items where they are."""
+    amqp = env.optional("AMQP_URL")
+    if amqp is None:
+        return {"waiting": len(waiting), "hint": "set AMQP_URL and run `swiftreplies dead replay`"}
+    try:
+        return {"replayed": len(await replay(conn, amqp, waiting))}
+    except Refused as refused:
+        return {"waiting": len(waiting), "hint": str(refused)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,7 @@ class KnowledgeRow:
 async def kb_import(env: Environment, *, chatbot_id: int, file: Path) -> dict[str, Any]:
     rows, rejected = read_knowledge(file)
     inserted = updated = 0
-    async with _owner(env) as conn:
+    async with as_owner(env) as conn:
         owner = await _chatbot_owner(conn, ChatbotId(chatbot_id))
         async with tenant_transaction(conn, owner):
             for start in range(0, len(rows), IMPORT_BATCH):
@@ -253,34 +264,12 @@ async def _chatbot_owner(conn: Conn, chatbot_id: ChatbotId) -> UserId:
     return owner
 
 
-@asynccontextmanager
-async def _owner(env: Environment) -> AsyncIterator[Conn]:
-    url = env.owner_url(env.database_url())
-    _check(env)
-    try:
-        conn = await connect_owner(url)
-    except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
-        raise Refused(_database_problem(error)) from error
-    try:
-        yield conn
-    except UNAVAILABLE as error:
-        raise Refused(_database_problem(error)) from error
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
-        raise Refused("the database has no schema yet: run `swiftreplies migrate`") from error
-    except asyncpg.ForeignKeyViolationError as error:
-        raise Refused(f"no such row: {error.detail}") from error
-    except asyncpg.DataError as error:
-        raise Refused(f"the database does not take this value: {error}") from error
-    finally:
-        await conn.close()
-
-
 def _vault(env: Environment) -> Vault:
     keys = env.names("SECRETS_KEY", what="encrypts the access token")
     if any(len(key) < MIN_KEY_CHARS for key in keys):
         env.problems.append(f"SECRETS_KEY is shorter than {MIN_KEY_CHARS} characters")
     env.database_url()  # so that both are told when both are missing
-    _check(env)
+    check(env)
     return Vault(keys)
 
 
@@ -310,17 +299,3 @@ def _plan(file: Path | None) -> dict[str, Any]:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
-
-
-def _check(env: Environment) -> None:
-    if env.problems:
-        raise Refused(
-            "the environment is incomplete:\n" + "\n".join(f"  - {p}" for p in env.problems)
-        )
-
-
-def _database_problem(error: BaseException) -> str:
-    return (
-        f"PostgreSQL at DATABASE_URL: {str(error) or type(error).__name__}. Is it running, and"
-        " do user, password and database fit?"
-    )

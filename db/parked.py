@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from db.pool import Conn
 from db.sql import load
@@ -37,3 +38,61 @@ async def park_items(conn: Conn, items: Sequence[ParkedItem]) -> None:
         [i.trace_id for i in items],
         [i.raw for i in items],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    id: int
+    reason: str
+    detail: str | None
+    kind: str
+    phone_number_id: str | None
+    display_number: str | None
+    trace_id: str | None
+    parked_at: datetime
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    id: int
+    reason: str
+    detail: str | None
+    kind: str
+    phone_number_id: str | None
+    display_number: str | None
+    trace_id: str | None
+    parked_at: datetime
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    id: int
+    kind: str
+    phone_number_id: str | None
+    display_number: str | None
+    trace_id: str | None
+    raw: bytes
+
+
+async def list_parked(conn: Conn, after: int, limit: int) -> list[Listed]:
+    return [Listed(**row) for row in await conn.fetch(_SQL["list_parked"], after, limit)]
+
+
+async def show_parked(conn: Conn, parked_id: int) -> Shown | None:
+    row = await conn.fetchrow(_SQL["show_parked"], parked_id)
+    return Shown(**row) if row else None
+
+
+async def parked_of_number(
+    conn: Conn, phone_number_id: str | None, number: str | None
+) -> list[int]:
+    rows = await conn.fetch(_SQL["parked_of_number"], phone_number_id, number)
+    return [row["id"] for row in rows]
+
+
+async def take_parked(conn: Conn, parked_id: int) -> Taken | None:
+    """None: somebody else took it."""
+    row = await conn.fetchrow(_SQL["take_parked"], parked_id)
+    return Taken(**row) if row else None

@@ -6,7 +6,6 @@ Unavailable and keeps the batch.
 """
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from db.pool import CONFLICT, REFUSED, UNAVAILABLE, Conn, Pool, tenant
 from db.usage import count_received
 from handlers import telemetry
 from handlers.envelope import Envelope, Malformed, decode
+from handlers.parking import parked_raw
 from handlers.whatsapp.wire import (
     TextMessage,
     Unknown,
@@ -57,15 +57,14 @@ class Arrived:
     trace_id: str
 
     def parked(self, reason: str, detail: str | None = None) -> ParkedItem:
-        raw = {"field": self.update.field, "item": self.update.raw, "contact": self.update.contact}
         return ParkedItem(
             reason=reason,
-            detail=_column(detail),
+            detail=detail,
             kind=self.update.kind,
-            phone_number_id=_column(self.update.phone_number_id, MAX_NUMBER_CHARS),
-            display_number=_column(self.update.display_number, MAX_NUMBER_CHARS),
+            phone_number_id=_column(self.update.phone_number_id),
+            display_number=_column(self.update.display_number),
             trace_id=self.trace_id,
-            raw=json.dumps(raw, separators=(",", ":")).encode(),
+            raw=parked_raw(self.update),
         )
 
 

@@ -107,8 +107,8 @@ WRONG = {
            AND column_name NOT IN (
                'id', 'user_id', 'chatbot_id', 'conversation_id', 'whatsapp_phone_number',
                'phone_number_id', 'bound_at', 'ready_at', 'pending_since', 'lease_owner', 'epoch',
-               'input_seq', 'answered_seq', 'direction', 'status', 'send_owner', 'send_after',
-               'unknown_at')
+               'input_seq', 'answered_seq', 'attempts', 'direction', 'status', 'send_owner',
+               'send_after', 'unknown_at', 'unknown_count')
            AND table_name <> 'workers'""",
     "foreign keys between tenants' rows": """
         SELECT conrelid::regclass || '.' || conname FROM pg_constraint k
@@ -339,6 +339,10 @@ async def make_side(owner: Owner) -> Side:
             f"{insertion(table, side, given)} RETURNING {key.get(table, 'id')}"
         )
     await owner.execute(
+        f"SELECT lock_usage({made.user_id}, ARRAY[CURRENT_DATE]),"
+        f" count_messages({made.user_id}, CURRENT_DATE, 0, 1, 0)"  # what the hold above holds
+    )
+    await owner.execute(
         f"INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint)"
         f" VALUES ('{side.thread_id}', 'c', '{{}}');"
         f"INSERT INTO checkpoint_blobs (thread_id, channel, version, type, blob)"
@@ -510,6 +514,15 @@ async def test_a_thread_of_another_tenant_cannot_be_read_or_written(
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with tenant(any_pool, two.ours.user_id) as conn:
                 await save_checkpoint(conn, thread_id, "evil", {}, {}, [], [], [], [])
+    for statement in (
+        "INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint) VALUES ($1, 'evil', '{}')",
+        "INSERT INTO checkpoint_blobs (thread_id, channel, version, type) VALUES ($1, 'a', '9', 't')",
+        """INSERT INTO checkpoint_writes (thread_id, checkpoint_id, task_id, idx, channel, blob)
+           VALUES ($1, 'evil', 't', 0, 'a', '')""",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with tenant(any_pool, two.ours.user_id) as conn:
+                await conn.execute(statement, thread)
     kept = await owner.fetch("SELECT checkpoint_id FROM checkpoints WHERE thread_id = $1", thread)
     assert [k["checkpoint_id"] for k in kept] == ["c"]
 

@@ -407,31 +407,37 @@ async def test_units_of_several_days_are_given_back_while_others_count(
 ) -> None:
     """As a batch of statuses does, in whatever order its messages are."""
     user = await make_tenant(owner, daily=1_000, monthly=1_000)
-    conversations = await make_conversations(owner, user, 40)
+    conversations = await make_conversations(owner, user, 50)
     today = await today_of(owner, user)
     then = day_before(today, what)
-    for conversation in conversations[:30]:
+    for conversation in conversations[:40]:
         await reserve(pool, user, conversation)
-    await move_holds(owner, user, then, conversations[:10])
-    messages = [await reply(pool, user, c) for c in conversations[:20]]
+    await move_holds(owner, user, then, conversations[:30])
+    of_then, of_today = conversations[:10], conversations[30:40]
+    before = [await reply(pool, user, c) for c in of_then]
+    now = [await reply(pool, user, c) for c in of_today]
 
-    async def fail_both(now: MessageId, before: MessageId) -> None:
+    async def fail_both(*messages: MessageId) -> None:
         async with tenant(pool, user.user_id) as conn:
             days = []
-            for message_id in (now, before):
+            for message_id in messages:
                 ended = await end_send(conn, user.user_id, message_id, "failed", {})
                 assert ended is not None
                 assert ended.usage_day is not None
                 days.append(ended.usage_day)
             await give_back_messages(conn, user.user_id, days)
 
-    pairs = zip(messages[10:], messages[:10], strict=True)
-    await asyncio.gather(
-        *(fail_both(now, before) for now, before in pairs),
-        *(reply(pool, user, c) for c in conversations[20:30]),
-        *(reserve(pool, user, c) for c in conversations[30:]),
-    )
-    assert await assert_recounts(owner, user) == {today: Used(10, 10)}
+    work: list[Any] = []
+    for place in range(10):
+        pair = (now[place], before[place])
+        work += [
+            reply(pool, user, conversations[10 + place]),  # counts then
+            fail_both(*(pair if place % 2 else reversed(pair))),
+            reply(pool, user, conversations[20 + place]),
+            reserve(pool, user, conversations[40 + place]),  # counts today
+        ]
+    await asyncio.gather(*work)
+    assert await assert_recounts(owner, user) == {then: Used(20, 0), today: Used(0, 10)}
 
 
 async def test_a_hold_goes_with_its_conversation(pool: Pool, owner: Owner) -> None:

@@ -403,7 +403,7 @@ async def test_unique_constraints(owner: Owner) -> None:
 async def test_action_status_is_one_of_the_documented(owner: Owner) -> None:
     definition = await owner.fetchval(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE conrelid = 'actions'::regclass AND contype = 'c'"
+        " WHERE conrelid = 'actions'::regclass AND conname = 'actions_status_check'"
     )
     statuses = set(re.findall(r"'(\w+)'", definition))
     assert statuses == {"pending", "approved", "denied", "expired"}

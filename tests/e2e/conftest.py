@@ -42,10 +42,21 @@ class Product:
         """After the database was away."""
         self.owner = await asyncpg.connect(self.owner_url)
 
-    async def bot(self, *, daily: int = 1_000, instructions: str = "", knowledge: str = "") -> Bot:
-        """A tenant with one chatbot, made by the operator's commands."""
+    def stamp(self) -> str:
+        """Ten digits that nobody had before."""
         self._made += 1
-        stamp = f"{time.time_ns() % 10**9:09d}{self._made % 10}"
+        return f"{time.time_ns() % 10**9:09d}{self._made % 10}"
+
+    async def bot(
+        self,
+        *,
+        daily: int = 1_000,
+        instructions: str = "",
+        knowledge: str = "",
+        stamp: str | None = None,
+    ) -> Bot:
+        """A tenant with one chatbot, made by the operator's commands."""
+        stamp = stamp or self.stamp()
         token = f"token-{stamp}-of-this-bot"
         user = await self.stack.command(
             *("tenant", "create", "--email", f"t{stamp}@example.com"),
