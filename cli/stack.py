@@ -75,9 +75,10 @@ class Stack:
         self.processes.append(process)
         return process
 
-    async def start_ingress(self) -> Process:
-        """Tries another port when somebody took the chosen one."""
-        (port,) = free_ports(1)
+    async def start_ingress(self, port: int | None = None) -> Process:
+        """On a free port; or again on the one that an ingress had."""
+        if port is None:
+            (port,) = free_ports(1)
         process = await self.start(
             "ingress", [str(COMMAND), "ingress"], {"HOST": "127.0.0.1", "PORT": str(port)}
         )

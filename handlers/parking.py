@@ -11,8 +11,14 @@ from handlers.whatsapp.wire import Kind, Update
 
 
 def parked_raw(update: Update) -> bytes:
-    """What is kept of an update; the rest of it are the parked row's columns."""
-    kept = {"field": update.field, "item": update.raw, "contact": update.contact}
+    """What is kept of an update; the rest of it are the parked row's columns. These bytes tell an
+    item from another, so the number is among them."""
+    kept = {
+        "field": update.field,
+        "phone_number_id": update.phone_number_id,
+        "item": update.raw,
+        "contact": update.contact,
+    }
     return json.dumps(kept, separators=(",", ":")).encode()
 
 

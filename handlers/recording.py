@@ -59,10 +59,10 @@ class Arrived:
     def parked(self, reason: str, detail: str | None = None) -> ParkedItem:
         return ParkedItem(
             reason=reason,
-            detail=detail,
+            detail=_column(detail),
             kind=self.update.kind,
-            phone_number_id=_column(self.update.phone_number_id),
-            display_number=_column(self.update.display_number),
+            phone_number_id=_column(self.update.phone_number_id, MAX_NUMBER_CHARS),
+            display_number=_column(self.update.display_number, MAX_NUMBER_CHARS),
             trace_id=self.trace_id,
             raw=parked_raw(self.update),
         )

@@ -47,6 +47,7 @@ async def configure(request: web.Request) -> web.Response:
 async def show_config(request: web.Request) -> web.Response:
     """The settings without their secrets."""
     settings = request.app[STATE].settings
+    urls = settings.webhook_urls
     numbers = [
         {"phone_number_id": number.phone_number_id, "display_phone_number": f"+{digits}"}
         for number in settings.numbers.values()
@@ -54,7 +55,7 @@ async def show_config(request: web.Request) -> web.Response:
     ]
     return web.json_response(
         {
-            "webhook_url": settings.webhook_url,
+            "webhook_url": urls[0] if len(urls) == 1 else (list(urls) or None),
             "numbers": numbers,
             "status_delay_ms": settings.status_delay_ms,
             "statuses": settings.statuses,

@@ -76,7 +76,7 @@ class Courier:
         self._http = http
 
     async def say(self, inbound: Inbound) -> tuple[list[str], list[Answer]]:
-        url = self._url()
+        self._need_url()
         person = self._state.people.meet(inbound)
         wamids = inbound.wamids or tuple(new_wamid() for _ in inbound.texts)
         stamp = inbound.timestamp or str(int(time.time()))
@@ -91,7 +91,7 @@ class Courier:
         for batch in batches:
             value = {"contacts": [_contact(person)], "messages": batch}
             body = encode(_envelope(number, value))
-            answers.append(await self._deliver("messages", url, body))
+            answers.append(await self._deliver("messages", body))
         return list(wamids), answers
 
     async def post_raw(self, post: RawPost) -> Answer:
@@ -100,39 +100,39 @@ class Courier:
         )
         secret = post.secret or self._state.settings.app_secret
         signature = sign(secret, body) if post.signed else post.signature
-        return await self._attempt("raw", self._url(), body, signature, post.headers)
+        self._need_url()
+        return await self._attempt("raw", body, signature, post.headers)
 
     async def report(self, sent: Sent, statuses: Iterable[Status], failure: Fault | None) -> None:
         """Posts what became of a message that was accepted."""
         for status in statuses:
             await self._state.pause(self._state.settings.status_delay_ms)
             settings = self._state.settings
-            if settings.webhook_url is None:
+            if not settings.webhook_urls:
                 return
             person = self._state.people.find(sent.customer)
             value = _status_value(sent, status, person, failure)
             body = encode(_envelope(settings.number(sent.phone_number_id), value))
             sent.line.status = status
-            await self._deliver("status", settings.webhook_url, body)
+            await self._deliver("status", body)
 
-    def _url(self) -> str:
-        if (url := self._state.settings.webhook_url) is None:
+    def _need_url(self) -> None:
+        if not self._state.settings.webhook_urls:
             raise NoWebhookUrl(NoWebhookUrl.__doc__)
-        return url
 
-    async def _deliver(self, cause: Cause, url: str, body: bytes) -> Answer:
+    async def _deliver(self, cause: Cause, body: bytes) -> Answer:
         """The first attempt's answer; further attempts go on in the background, as Meta's do."""
         signature = sign(self._state.settings.app_secret, body)
-        answer = await self._attempt(cause, url, body, signature, {})
+        answer = await self._attempt(cause, body, signature, {})
         if answer.status != 200 and self._state.settings.webhook_retry:
-            self._state.spawn(self._retry(cause, url, body, signature))
+            self._state.spawn(self._retry(cause, body, signature))
         return answer
 
-    async def _retry(self, cause: Cause, url: str, body: bytes, signature: str) -> None:
+    async def _retry(self, cause: Cause, body: bytes, signature: str) -> None:
         wait = RETRY_FIRST_S
         for number in range(2, RETRY_TRIES + 1):
             await asyncio.sleep(wait)
-            answer = await self._attempt(cause, url, body, signature, {}, number)
+            answer = await self._attempt(cause, body, signature, {}, number)
             if answer.status == 200:
                 return
             wait = min(wait * 2, RETRY_MAX_S)
@@ -140,7 +140,6 @@ class Courier:
     async def _attempt(
         self,
         cause: Cause,
-        url: str,
         body: bytes,
         signature: str | None,
         extra: Mapping[str, str],
@@ -152,7 +151,7 @@ class Courier:
         started = time.time()
         try:
             async with self._http.post(
-                url, data=body, headers=headers, allow_redirects=False
+                self._state.next_webhook_url(), data=body, headers=headers, allow_redirects=False
             ) as response:
                 answer = Answer(response.status, (await response.read()).decode(errors="replace"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

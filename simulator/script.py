@@ -28,7 +28,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    webhook_url: str | None = None
+    webhook_urls: tuple[str, ...] = ()  # of several, attempts take them in turns
     app_secret: str = "simulated-app-secret"  # noqa: S105 - nobody's
     numbers: Mapping[str, Number] = field(default_factory=dict)
     status_delay_ms: int = 30
@@ -125,7 +125,7 @@ def merge_settings(settings: Settings, value: object) -> Settings:
     given = Fields("config", value)
     merged = replace(
         settings,
-        webhook_url=given.take("webhook_url", _url, settings.webhook_url),
+        webhook_urls=given.take("webhook_url", _urls, settings.webhook_urls),
         app_secret=given.take("app_secret", fields.filled, settings.app_secret),
         numbers={**settings.numbers, **given.take("numbers", _numbers, {})},
         status_delay_ms=given.take(
@@ -245,6 +245,15 @@ def _url(value: object) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Unfit("must be an http or https URL")
     return url
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    """One, or a list of them."""
+    if not isinstance(value, list):
+        return (_url(value),)
+    if not value:
+        raise Unfit("must be a URL or a list of them")
+    return tuple(_url(item) for item in value)
 
 
 def _timestamp(value: object) -> str:

@@ -1,6 +1,7 @@
 """Everything one running simulator knows."""
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class State:
         self.rules: Script[Rule] = Script()
         self.endpoints: dict[str, Script[EndpointAnswer]] = {}
         self._closing = asyncio.Event()
+        self._deliveries = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
@@ -70,6 +72,10 @@ class State:
                 await asyncio.wait_for(self._closing.wait(), ms / 1000)
             except TimeoutError:
                 return
+
+    def next_webhook_url(self) -> str:
+        urls = self.settings.webhook_urls
+        return urls[next(self._deliveries) % len(urls)]
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

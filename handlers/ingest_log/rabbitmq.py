@@ -40,7 +40,8 @@ STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
 STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the broker, if it is there
 CLOSE_TIMEOUT_S = 1.0
 PREFETCH = 200  # a consumer; entries are small
-BATCH_MAX = 200
+BATCH_MAX = 200  # entries handled together; one holds up to 1,000 updates of a POST,
+BATCH_BYTES = 1024 * 1024  # so that what is recorded in one transaction stays a matter of seconds
 # RabbitMQ 3.10 loses a quorum queue, confirmed messages and all, that it is killed within about a
 # second of declaring (lost at 0.8 s, kept at 1.5 s).
 REGISTRATION_S = 2.0
@@ -292,8 +293,10 @@ async def _pump(
                 first.cancel()
                 return
             batch = [first.result()]
-            while len(batch) < BATCH_MAX and not buffer.empty():
+            size = len(batch[0].body)
+            while len(batch) < BATCH_MAX and size < BATCH_BYTES and not buffer.empty():
                 batch.append(buffer.get_nowait())
+                size += len(batch[-1].body)
             await handler([message.body for message in batch])
             # A batch is a contiguous piece of the channel's deliveries, so one frame answers it.
             # Lost when the connection is: then the batch comes again and changes nothing.

@@ -362,7 +362,7 @@ async def two(database: Database) -> Two:
         await owner.close()
 
 
-@pytest.fixture(params=["runtime", "superuser"])
+@pytest.fixture(scope="module", params=["runtime", "superuser"])
 async def any_pool(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Pool]:
     """Whatever the login of DATABASE_URL may do by itself."""
     url = database.runtime_url if request.param == "runtime" else database.owner_url
@@ -516,7 +516,8 @@ async def test_a_thread_of_another_tenant_cannot_be_read_or_written(
                 await save_checkpoint(conn, thread_id, "evil", {}, {}, [], [], [], [])
     for statement in (
         "INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint) VALUES ($1, 'evil', '{}')",
-        "INSERT INTO checkpoint_blobs (thread_id, channel, version, type) VALUES ($1, 'a', '9', 't')",
+        """INSERT INTO checkpoint_blobs (thread_id, channel, version, type)
+           VALUES ($1, 'a', '9', 't')""",
         """INSERT INTO checkpoint_writes (thread_id, checkpoint_id, task_id, idx, channel, blob)
            VALUES ($1, 'evil', 't', 0, 'a', '')""",
     ):
@@ -550,6 +551,15 @@ async def test_a_thread_keeps_its_last_checkpoint_only(pool: Pool, owner: Owner)
     )
     assert counts is not None
     assert tuple(counts) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("table", ["conversations", "contacts", "users"])
+async def test_what_is_erased_takes_its_threads_along(owner: Owner, table: str) -> None:
+    side = await make_side(owner)
+    await owner.execute(f"DELETE FROM {table} WHERE {whose(table, side)}")
+    for checkpoints in CHECKPOINTS:
+        left = f"SELECT count(*) FROM {checkpoints} WHERE {whose(checkpoints, side)}"
+        assert await owner.fetchval(left) == 0
 
 
 # ---- the tenant of a connection -----------------------------------------------------------------

@@ -60,22 +60,15 @@ async def run(database: Database) -> list[str]:
 
 
 async def test_a_new_database_gets_every_migration_once(empty: Database) -> None:
-    said = await run(empty)
-    assert [line.split(" ")[1] for line in said] == ALL
-    assert await run(empty) == []
     async with connected(empty.runtime_url) as conn:
+        assert await pending(conn) == ALL
+        said = await run(empty)
+        assert [line.split(" ")[1] for line in said] == ALL
         assert await pending(conn) == []
-
-
-async def test_what_is_missing_is_known_to_the_runtime(postgres_server: Postgres) -> None:
-    async with new_database(postgres_server) as database:
-        async with connected(database.runtime_url) as conn:
-            assert await pending(conn) == ALL
-        await run(database)
-        async with connected(database.owner_url) as conn:
-            await conn.execute("DELETE FROM schema_migrations WHERE version = $1", ALL[-1])
-        async with connected(database.runtime_url) as conn:
-            assert await pending(conn) == ALL[-1:]
+        assert await run(empty) == []
+        async with connected(empty.owner_url) as owner:
+            await owner.execute("DELETE FROM schema_migrations WHERE version = $1", ALL[-1])
+        assert await pending(conn) == ALL[-1:]
 
 
 async def test_four_at_once_share_the_work(empty: Database) -> None:
@@ -87,22 +80,23 @@ async def test_four_at_once_share_the_work(empty: Database) -> None:
     assert [r["version"] for r in rows] == ALL
 
 
-async def test_a_migration_that_was_changed_afterwards_is_refused(empty: Database) -> None:
-    await run(empty)
-    async with connected(empty.owner_url) as conn:
-        await conn.execute(
-            "UPDATE schema_migrations SET checksum = 'another' WHERE version = $1", ALL[1]
-        )
+async def test_a_migration_that_was_changed_afterwards_is_refused(
+    database: Database, owner: Owner
+) -> None:
+    change = "UPDATE schema_migrations SET checksum = reverse(checksum) WHERE version = $1"
+    await owner.execute(change, ALL[1])
     with pytest.raises(MigrationError, match=f"{ALL[1]} was applied with another content"):
-        await run(empty)
+        await run(database)
+    await owner.execute(change, ALL[1])
+    assert await run(database) == []
 
 
-async def test_a_newer_database_is_refused(empty: Database) -> None:
-    await run(empty)
-    async with connected(empty.owner_url) as conn:
-        await conn.execute("INSERT INTO schema_migrations VALUES ('9999_later', 'x', now(), 1)")
+async def test_a_newer_database_is_refused(database: Database, owner: Owner) -> None:
+    await owner.execute("INSERT INTO schema_migrations VALUES ('9999_later', 'x', now(), 1)")
     with pytest.raises(MigrationError, match=r"newer than this release: it has 9999_later\."):
-        await run(empty)
+        await run(database)
+    await owner.execute("DELETE FROM schema_migrations WHERE version = '9999_later'")
+    assert await run(database) == []
 
 
 async def test_a_runtime_login_that_does_not_exist_is_named(empty: Database) -> None:
@@ -114,9 +108,9 @@ async def test_a_runtime_login_that_does_not_exist_is_named(empty: Database) -> 
 # ---- by whom ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def bare_server() -> AsyncIterator[Postgres]:
-    """Where nobody has migrated anything: roles belong to a whole server."""
+@pytest.fixture(scope="module")
+async def other_server() -> AsyncIterator[Postgres]:
+    """Roles belong to a whole server, so the tests' own will not do."""
     async with postgres() as server:
         async with connected(server.url) as admin:
             await admin.execute(
@@ -125,6 +119,14 @@ async def bare_server() -> AsyncIterator[Postgres]:
                 "CREATE ROLE plain LOGIN PASSWORD 'x'"
             )
         yield server
+
+
+@pytest.fixture
+async def bare_server(other_server: Postgres) -> AsyncIterator[Postgres]:
+    """Where nobody has migrated anything."""
+    yield other_server
+    async with connected(other_server.url) as admin:
+        await admin.execute("DROP ROLE IF EXISTS swiftreplies_app, swiftreplies_system")
 
 
 async def assert_isolated(database: Database) -> None:
@@ -349,7 +351,7 @@ def filled(sql: str, blanks: dict[str, str]) -> str:
 
 
 async def make_old(
-    database: Database, orders: dict[str, str], *, langgraph: str = "latest", rows: bool = True
+    database: Database, orders: dict[str, str], *, langgraph: str = "latest"
 ) -> None:
     latest = langgraph == "latest"
     async with connected(database.owner_url) as conn:
@@ -359,20 +361,27 @@ async def make_old(
             await conn.execute(LANGGRAPH_LATEST)
         else:
             await conn.execute("INSERT INTO checkpoint_migrations SELECT generate_series(0, 3)")
-        if rows:
-            await conn.execute(filled(ROWS, orders))
+        await conn.execute(filled(ROWS, orders))
 
 
-@pytest.mark.parametrize(
-    "orders", [ORDERS_BY_ROW, ORDERS_BY_WAMID], ids=["orders_by_row", "orders_by_wamid"]
+@pytest.fixture(
+    scope="module",
+    params=[(ORDERS_BY_ROW, "latest"), (ORDERS_BY_WAMID, "third migration")],
+    ids=["orders_by_row", "orders_by_wamid"],
 )
-async def test_an_old_database_is_handed_to_an_admin(
-    empty: Database, orders: dict[str, str]
-) -> None:
-    await make_old(empty, orders)
-    await run(empty)
-    async with connected(empty.owner_url) as conn:
-        admin = await conn.fetchval("SELECT id FROM users")
+async def upgraded(
+    request: pytest.FixtureRequest, postgres_server: Postgres
+) -> AsyncIterator[Database]:
+    orders, langgraph = request.param
+    async with new_database(postgres_server) as database:
+        await make_old(database, orders, langgraph=langgraph)
+        await run(database)
+        yield database
+
+
+async def test_an_old_database_is_handed_to_an_admin(upgraded: Database) -> None:
+    async with connected(upgraded.owner_url) as conn:
+        admin = await conn.fetchval("SELECT id FROM users WHERE email = 'admin@localhost'")
         bot = await conn.fetchval("SELECT id FROM chatbots WHERE user_id = $1", admin)
         assert await conn.fetchval("SELECT is_active FROM user_subscriptions") is True
 
@@ -412,19 +421,25 @@ async def test_an_old_database_is_handed_to_an_admin(
         assert [tuple(o) for o in found] == [(5, 3, 10), (6, 7, None)]
         assert await conn.fetchval("SELECT user_id FROM campaigns WHERE id = 2") == admin
 
-        # New rows take ids after the old ones, as bigints.
+
+async def test_new_rows_take_ids_after_the_old_ones(upgraded: Database) -> None:
+    async with connected(upgraded.owner_url) as conn:
         for table, highest in (("contacts", 7), ("messages", 40), ("orders", 6), ("campaigns", 2)):
             following = await conn.fetchval(
                 "SELECT nextval(pg_get_serial_sequence($1, 'id'))", table
             )
             assert following == highest + 1
         await conn.execute(
-            "INSERT INTO contacts (id, user_id, phone_number) VALUES (3000000000, $1, '+999999')",
-            admin,
+            "INSERT INTO contacts (id, user_id, phone_number)"
+            " SELECT 3000000000, id, '+999999' FROM users LIMIT 1"
         )
-        other = await make_tenant(conn)
 
-    pool = await create_pool(empty.runtime_url, size=1, name="tests")
+
+async def test_an_old_thread_is_remembered_by_its_tenant_alone(upgraded: Database) -> None:
+    async with connected(upgraded.owner_url) as conn:
+        admin = await conn.fetchval("SELECT user_id FROM contacts WHERE id = 3")
+        other = await make_tenant(conn)
+    pool = await create_pool(upgraded.runtime_url, size=1, name="tests")
     try:
         async with tenant(pool, admin) as runtime:
             remembered = await load_checkpoint(runtime, "12025550143")
@@ -500,18 +515,9 @@ async def catalogue(url: str) -> dict[str, set[tuple[Any, ...]]]:
         }
 
 
-@pytest.mark.parametrize(
-    ("orders", "langgraph"),
-    [(ORDERS_BY_ROW, "latest"), (ORDERS_BY_WAMID, "third migration")],
-    ids=["orders_by_row", "orders_by_wamid"],
-)
-async def test_an_old_database_ends_as_a_new_one(
-    empty: Database, database: Database, orders: dict[str, str], langgraph: str
-) -> None:
-    await make_old(empty, orders, langgraph=langgraph)
-    await run(empty)
+async def test_an_old_database_ends_as_a_new_one(upgraded: Database, database: Database) -> None:
     new = await catalogue(database.owner_url)
-    old = await catalogue(empty.owner_url)
+    old = await catalogue(upgraded.owner_url)
     for what in CATALOGUE:
         assert new[what], what
         assert old[what] == new[what], what

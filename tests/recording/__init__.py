@@ -1,11 +1,12 @@
 """What becomes of the entries of the log, in a real database."""
 
 import json
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import pytest
 import structlog
 
 from db.pool import Conn
@@ -80,10 +81,13 @@ def parked_item(row: dict[str, Any]) -> Any:
     return json.loads(row["raw"])["item"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plain_log() -> Iterator[None]:
+@contextmanager
+def plainly_logged() -> Iterator[None]:
     """As in production: without being configured structlog draws every traceback, for seconds."""
-    before = structlog.get_config()
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers, root.level
     telemetry.configure("info", "json", "tests")
     yield
+    root.handlers = handlers
+    root.setLevel(level)
     structlog.configure(**before)

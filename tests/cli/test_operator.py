@@ -1,0 +1,495 @@
+"""Tenants, chatbots and their knowledge, made from a terminal, and every way to get it wrong."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from cli.servers import Postgres, RabbitMQ
+from db.pool import Conn
+from handlers.secrets import Vault, access_token_of
+from tests.cli import Command
+from tests.conftest import Database, with_database
+
+KEY = "a key of sixteen characters or more"
+NUMBER = "+12025550143"
+
+
+@pytest.fixture
+def command(database: Database) -> Command:
+    return Command(
+        {
+            "PATH": "/usr/bin:/bin",
+            "DATABASE_URL": database.runtime_url,
+            "MIGRATION_DATABASE_URL": database.owner_url,
+            "SECRETS_KEY": KEY,
+        }
+    )
+
+
+async def new_tenant(command: Command, *more: str) -> int:
+    created = (await command("tenant", "create", "--email", "t@example.com", "--json", *more)).json
+    assert list(created) == ["user_id"]
+    return int(created["user_id"])
+
+
+async def new_chatbot(command: Command, user: int, *more: str) -> int:
+    created = await command(
+        *("chatbot", "create", "--user", str(user), "--name", "Luma", "--number", NUMBER),
+        *("--json", *more),
+    )
+    assert list(created.json) == ["chatbot_id"]
+    return int(created.json["chatbot_id"])
+
+
+# ---- tenants -----------------------------------------------------------------------------------
+
+
+async def test_a_tenant_has_an_active_plan(command: Command, owner: Conn, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"subscription_name": "gold", "limits": {"max_chatbots": 3}}))
+    user = await new_tenant(
+        command,
+        *("--name", "Ada", "--config", str(plan)),
+        *("--daily-messages", "7", "--monthly-messages", "0"),
+    )
+    row = await owner.fetchrow(
+        "SELECT * FROM users u JOIN user_subscriptions s ON s.user_id = u.id WHERE u.id = $1", user
+    )
+    assert row is not None
+    assert (row["email"], row["full_name"], row["password_hash"]) == ("t@example.com", "Ada", "!")
+    assert (row["daily_message_limit"], row["monthly_message_limit"]) == (7, 0)
+    assert row["subscription_name"] == "gold"
+    assert json.loads(row["subscription_config"])["limits"] == {"max_chatbots": 3}
+
+
+async def test_without_json_a_sentence_is_printed(command: Command) -> None:
+    result = await command("tenant", "create", "--email", "t@example.com")
+    assert result.code == 0
+    assert result.out.startswith("tenant ")
+    assert result.out.endswith(" created\n")
+
+
+@pytest.mark.parametrize(
+    ("email", "why"),
+    [
+        ("nobody", "--email is not an e-mail address: 'nobody'"),
+        ("a b@c", "--email is not an e-mail address: 'a b@c'"),
+        ("@", "--email is not an e-mail address: '@'"),
+    ],
+)
+async def test_an_address_is_an_address(command: Command, email: str, why: str) -> None:
+    assert await command.refused("tenant", "create", "--email", email) == why
+
+
+async def test_an_address_is_taken_once(command: Command, owner: Conn) -> None:
+    await new_tenant(command)
+    said = await command.refused("tenant", "create", "--email", "t@example.com")
+    assert said == "there is a tenant with the e-mail t@example.com already"
+    assert await owner.fetchval("SELECT count(*) FROM user_subscriptions") == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (None, "cannot read {file}: No such file or directory"),
+        ("{", "{file} is not JSON: "),
+        ("[]", "{file} is not a JSON object"),
+        ('{"limits": []}', "{file}: limits is not a JSON object"),
+        ('{"limits": null}', "{file}: limits is not a JSON object"),
+        (
+            '{"limits": {"max_chatbots": -1, "max_x": 1.5, "max_y": true, "note": "x"}}',
+            "{file}: limits.max_chatbots is not a whole number from 0;"
+            " limits.max_x is not a whole number from 0; limits.max_y is not a whole number from 0",
+        ),
+        ("\x80", "{file} is not JSON: "),
+        ('{"name": "\\u0000"}', "the database does not take this value: "),
+    ],
+)
+async def test_a_plan_is_read_with_care(
+    command: Command, owner: Conn, tmp_path: Path, plan: str | None, why: str
+) -> None:
+    file = tmp_path / "plan.json"
+    if plan is not None:
+        file.write_bytes(plan.encode("latin-1"))
+    said = await command.refused(
+        "tenant", "create", "--email", "t@example.com", "--config", str(file)
+    )
+    assert said.startswith(why.format(file=file))
+    assert await owner.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a_name_that_is_too_long_is_refused(command: Command, owner: Conn) -> None:
+    said = await command.refused(
+        "tenant", "create", "--email", "t@example.com", "--name", "n" * 256
+    )
+    assert said.startswith("the database does not take this value: ")
+    assert await owner.fetchval("SELECT count(*) FROM users") == 0
+
+
+# ---- chatbots ----------------------------------------------------------------------------------
+
+
+async def test_a_chatbot_has_its_number_in_one_form(command: Command, owner: Conn) -> None:
+    user = await new_tenant(command)
+    created = await command(
+        *("chatbot", "create", "--user", str(user), "--name", "Luma", "--json"),
+        *("--number", "+1 (202) 555-0143", "--phone-number-id", "4098_7-A"),
+        *("--instructions", "Be \u00e9l\u00e9gant."),
+    )
+    row = await owner.fetchrow("SELECT * FROM chatbots WHERE id = $1", created.json["chatbot_id"])
+    assert row is not None
+    assert (row["user_id"], row["name"], row["whatsapp_phone_number"], row["phone_number_id"]) == (
+        *(user, "Luma", NUMBER, "4098_7-A"),
+    )
+    assert row["general_instructions"] == "Be \u00e9l\u00e9gant."
+    assert row["access_token"] is None
+
+
+async def test_an_access_token_is_nowhere_in_clear(command: Command, owner: Conn) -> None:
+    token = "EAAG-very-secret-token"
+    chatbot = await new_chatbot(command, await new_tenant(command), "--access-token", token)
+    stored = await owner.fetchval("SELECT access_token FROM chatbots WHERE id = $1", chatbot)
+    assert Vault((KEY,)).decrypt(stored, access_token_of(chatbot)) == token
+    tables = await owner.fetch(
+        "SELECT c.oid::regclass::text AS name FROM pg_class c"
+        " WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+    )
+    for table in tables:
+        found = await owner.fetchval(
+            f"SELECT count(*) FROM {table['name']} AS r WHERE r::text LIKE '%' || $1 || '%'", token
+        )
+        assert found == 0, table["name"]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--number 12025550143", "--number is not a number like +12025550143: '12025550143'"),
+        ("--number +1234", "--number is not a number like +12025550143: '+1234'"),
+        ("--number +1202555014x", "--number is not a number like +12025550143: '+1202555014x'"),
+        ("--number +" + "1" * 21, "--number is not a number like "),
+        (
+            f"--number {NUMBER} --phone-number-id a/b",
+            "--phone-number-id is not an id as Meta's dashboard shows it",
+        ),
+        (
+            f"--number {NUMBER} --phone-number-id=",
+            "--phone-number-id is not an id as Meta's dashboard shows it",
+        ),
+    ],
+)
+async def test_a_number_is_checked(command: Command, options: str, why: str) -> None:
+    user = await new_tenant(command)
+    said = await command.refused(
+        "chatbot", "create", "--user", str(user), "--name", "n", *options.split()
+    )
+    assert said.startswith(why)
+
+
+@pytest.mark.parametrize("user", ["404", "0", "-1", "9223372036854775807", "9" * 30])
+async def test_there_is_such_a_tenant(command: Command, user: str) -> None:
+    said = await command.refused(
+        "chatbot", "create", f"--user={user}", "--name", "n", "--number", NUMBER
+    )
+    assert said.startswith(("there is no tenant ", "the database does not take this value"))
+
+
+async def test_a_number_and_an_id_are_taken_once(command: Command) -> None:
+    user = str(await new_tenant(command))
+    await new_chatbot(command, int(user), "--phone-number-id", "1")
+    create = ("chatbot", "create", "--user", user, "--name", "n")
+    said = await command.refused(*create, "--number", NUMBER)
+    assert said == "a chatbot with this number exists already"
+    said = await command.refused(*create, "--number", "+12025550144", "--phone-number-id", "1")
+    assert said == "a chatbot with this id exists already"
+
+
+async def test_a_token_needs_a_key(command: Command, owner: Conn) -> None:
+    user = str(await new_tenant(command))
+    create = ("chatbot", "create", "--user", user, "--name", "n", "--number", NUMBER)
+    for key in ("", "short", ","):
+        said = await command.refused(*create, "--access-token", "t", SECRETS_KEY=key)
+        assert "SECRETS_KEY" in said
+    assert await owner.fetchval("SELECT count(*) FROM chatbots") == 0
+    assert (await command(*create, SECRETS_KEY="")).code == 0
+
+
+async def test_the_plan_limits_chatbots_also_at_once(
+    command: Command, owner: Conn, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"limits": {"max_chatbots": 2}}')
+    user = str(await new_tenant(command, "--config", str(plan)))
+    results = await asyncio.gather(
+        *(
+            command.process(
+                *("chatbot", "create", "--user", user, "--name", f"bot {n}", "--json"),
+                *("--number", f"+1202555010{n}"),
+            )
+            for n in range(5)
+        )
+    )
+    assert sorted(r.code for r in results) == [0, 0, 1, 1, 1]
+    refusals = {r.err for r in results if r.code}
+    assert refusals == {
+        f"swiftreplies: the plan of tenant {user} allows 2 chatbots (limits.max_chatbots),"
+        " and it has them\n"
+    }
+    assert await owner.fetchval("SELECT count(*) FROM chatbots") == 2
+
+
+# ---- knowledge ---------------------------------------------------------------------------------
+
+
+async def imported(
+    command: Command, chatbot: int, file: Path, content: str | bytes
+) -> dict[str, Any]:
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = await command("kb", "import", "--chatbot", str(chatbot), str(file), "--json")
+    report: dict[str, Any] = result.json
+    return report
+
+
+async def knowledge(owner: Conn) -> list[tuple[str, str, str | None]]:
+    rows = await owner.fetch(
+        "SELECT question, answer, category FROM bot_knowledge_base WHERE is_active ORDER BY id"
+    )
+    return [(r["question"], r["answer"], r["category"]) for r in rows]
+
+
+@pytest.fixture
+async def chatbot(command: Command) -> int:
+    return await new_chatbot(command, await new_tenant(command))
+
+
+async def test_rows_are_inserted_and_updated(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "faq.csv"
+    first = await imported(
+        command, chatbot, file, "category,question,answer\nhours,open?,yes\n,where?,here\n"
+    )
+    assert first == {"inserted": 2, "updated": 0, "rejected": []}
+    second = await imported(command, chatbot, file, "Question , ANSWER\nopen?,no\nwhy?,because\n")
+    assert second == {"inserted": 1, "updated": 1, "rejected": []}
+    assert await knowledge(owner) == [
+        ("open?", "no", None),
+        ("where?", "here", None),
+        ("why?", "because", None),
+    ]
+
+
+async def test_more_than_a_batch_is_imported(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    lines = "".join(f"question {n},answer {n}\n" for n in range(1_234))
+    report = await imported(command, chatbot, tmp_path / "a.csv", "question,answer\n" + lines)
+    assert report["inserted"] == 1_234
+    assert len(await knowledge(owner)) == 1_234
+
+
+async def test_bad_lines_are_named_and_the_rest_is_kept(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    content = (
+        "question,answer,category\n"
+        "one,1,\n"
+        ",2,\n"
+        '"two"x,2,\n'
+        "three,3\n"
+        "\n"
+        "four,4,c,and more\n"
+        "five,,\n"
+        "one,again,\n"
+        f"{'q' * 2_001},6,\n"
+        f"six,{'a' * 8_001},\n"
+        f"seven,7,{'c' * 101}\n"
+        "eight\n"
+        "nul\0,8,\n"
+        '"nine","9\nand a half",\n'
+        "ten,10,\n"
+        "two,2,\n"
+        '"never closed,11,\n'
+        "twelve,12,\n"
+    )
+    report = await imported(command, chatbot, tmp_path / "faq.csv", content)
+    rejected = {r["line"]: r["why"] for r in report["rejected"]}
+    assert rejected == {
+        3: "question is empty",
+        4: "not CSV: ',' expected after '\"'",
+        7: "4 values for 3 columns: quote values with commas",
+        8: "answer is empty",
+        9: "the same question as line 2",
+        10: "question has 2001 characters, 2000 at most",
+        11: "answer has 8001 characters, 8000 at most",
+        12: "category has 101 characters, 100 at most",
+        13: "answer is empty",
+        14: rejected.get(14),
+        19: "not CSV: unexpected end of data",
+    }
+    assert rejected[14]
+    assert [row[0] for row in await knowledge(owner)] == ["one", "three", "nine", "ten", "two"]
+    assert (report["inserted"], report["updated"]) == (5, 0)
+
+
+async def test_quotes_and_lines_are_read_as_spreadsheets_write_them(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    content = (
+        '\ufeffquestion,answer\r\n"Say ""hi""?","One,\r\ntwo\nthree"\r\n'
+        "form\x0cfeed?,next\x85line and \u2028 separator\r\n  spaces  ,  around  \r\n"
+    )
+    report = await imported(command, chatbot, tmp_path / "faq.csv", content)
+    assert report == {"inserted": 3, "updated": 0, "rejected": []}
+    assert await knowledge(owner) == [
+        ('Say "hi"?', "One,\r\ntwo\nthree", None),
+        ("form\x0cfeed?", "next\x85line and \u2028 separator", None),
+        ("spaces", "around", None),
+    ]
+
+
+async def test_jsonl(command: Command, owner: Conn, chatbot: int, tmp_path: Path) -> None:
+    lines = [
+        '\ufeff{"question": "one", "answer": "1 \\u00e9", "category": "c", "more": 5}',
+        "",
+        '{"question": "two"}',
+        '{"question": 3, "answer": "3"}',
+        "[1]",
+        '"text"',
+        "{",
+        '{"question": "nul\\u0000", "answer": "4"}',
+        '{"question": "half \\ud83c", "answer": "5"}',
+        '{"question": "one", "answer": "again"}',
+        "[" * 5_000,
+        '{"question": "six", "answer": "6 \u2028 line", "category": null}\r',
+    ]
+    report = await imported(command, chatbot, tmp_path / "faq.JSONL", "\n".join(lines))
+    rejected = {r["line"]: r["why"] for r in report["rejected"]}
+    assert list(rejected) == [3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert rejected[3] == "answer is empty"
+    assert rejected[4] == "question is not a text"
+    assert rejected[5] == rejected[6] == "not an object with question and answer"
+    assert rejected[7].startswith("not JSON: ")
+    assert rejected[8] == rejected[9] == "question has a character that cannot be stored"
+    assert rejected[10] == "the same question as line 1"
+    assert rejected[11].startswith("not JSON: ")
+    assert await knowledge(owner) == [("one", "1 \u00e9", "c"), ("six", "6 \u2028 line", None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot read {file}: No such file or directory"),
+        (b"question,answer\ncaf\xe9,1\n", "{file} is not UTF-8 (byte 19): save it as UTF-8"),
+        (b"", "{file} has no column answer and no column question"),
+        (b"question;answer\na;b\n", "{file} has no column answer and no column question"),
+        (b"question,category\na,b\n", "{file} has no column answer"),
+        (b'"question"x,answer\na,b\n', "the first line of {file} is not CSV: "),
+    ],
+)
+async def test_a_file_that_cannot_be_read_changes_nothing(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    file = tmp_path / "faq.csv"
+    if content is not None:
+        file.write_bytes(content)
+    said = await command.refused("kb", "import", "--chatbot", str(chatbot), str(file))
+    assert said.startswith(why.format(file=file))
+    assert await knowledge(owner) == []
+
+
+async def test_when_nothing_is_good_it_fails_and_says_why(
+    command: Command, chatbot: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "faq.csv"
+    file.write_text("question,answer\n,b\n")
+    result = await command("kb", "import", "--chatbot", str(chatbot), str(file))
+    assert result.code == 1
+    assert result.out == "0 inserted, 0 updated\nline 2 rejected: question is empty\n"
+    assert result.err == "swiftreplies: nothing was imported\n"
+
+
+@pytest.mark.parametrize("chatbot_id", ["404", "-1", "9" * 30])
+async def test_there_is_such_a_chatbot(command: Command, tmp_path: Path, chatbot_id: str) -> None:
+    file = tmp_path / "faq.csv"
+    file.write_text("question,answer\na,b\n")
+    said = await command.refused("kb", "import", f"--chatbot={chatbot_id}", str(file))
+    assert said.startswith(("there is no chatbot ", "the database does not take this value"))
+
+
+# ---- migrate -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def empty(postgres_server: Postgres) -> AsyncIterator[Database]:
+    """A database without a schema."""
+    admin = await asyncpg.connect(postgres_server.url)
+    await admin.execute("CREATE DATABASE empty_one")
+    url = with_database(postgres_server.url, "empty_one")
+    yield Database("empty_one", url, with_database(url, "empty_one", "runtime:runtime"))
+    await admin.execute("DROP DATABASE empty_one WITH (FORCE)")
+    await admin.close()
+
+
+async def test_migrate_twice_and_at_once(empty: Database, rabbitmq_server: RabbitMQ) -> None:
+    command = Command(
+        {
+            "PATH": "/usr/bin:/bin",
+            "DATABASE_URL": empty.runtime_url,
+            "MIGRATION_DATABASE_URL": empty.owner_url,
+            "AMQP_URL": rabbitmq_server.url,
+        }
+    )
+    said = await command.refused("tenant", "create", "--email", "t@example.com")
+    assert said == "the database has no schema yet: run `swiftreplies migrate`"
+    said = await command.refused("dead", "list")
+    assert said == "the database has no schema yet: run `swiftreplies migrate`"
+    together = await asyncio.gather(*(command.process("migrate") for _ in range(3)))
+    assert [r.code for r in together] == [0, 0, 0], together
+    again = await command("migrate")
+    assert again.code == 0
+    assert again.out.splitlines() == ["database is current", "broker topology is current"]
+    assert await new_tenant(command)
+
+
+async def test_migrate_says_when_the_broker_is_away(database: Database) -> None:
+    command = Command(
+        {
+            "DATABASE_URL": database.runtime_url,
+            "MIGRATION_DATABASE_URL": database.owner_url,
+            "AMQP_URL": "amqp://u:pw-of-broker@127.0.0.1:1/",
+        }
+    )
+    result = await command("migrate")
+    assert result.code == 1
+    assert result.out == "database is current\n"
+    assert result.err.startswith("swiftreplies: RabbitMQ at AMQP_URL: ")
+    assert "pw-of" not in result.err
+
+
+async def test_a_wrong_password_is_said_and_not_shown(
+    database: Database, rabbitmq_server: RabbitMQ
+) -> None:
+    name, _, rest = database.owner_url.removeprefix("postgresql://").partition(":")
+    host = rest.rpartition("@")[2]
+    command = Command(
+        {
+            "DATABASE_URL": f"postgresql://{name}:pw-of-nobody@{host}",
+            "AMQP_URL": rabbitmq_server.url.replace(":", ":pw-of-nobody", 2).replace(
+                "amqp:pw-of-nobody", "amqp:"
+            ),
+        }
+    )
+    said = await command.refused("tenant", "create", "--email", "t@example.com")
+    assert said.startswith("PostgreSQL at DATABASE_URL: password authentication failed")
+    assert "pw-of" not in said
+    broker = Command(command.environment | {"DATABASE_URL": database.owner_url})
+    result = await broker("migrate")
+    assert result.code == 1
+    assert result.err.startswith("swiftreplies: RabbitMQ at AMQP_URL: ")
+    assert "pw-of" not in result.err
