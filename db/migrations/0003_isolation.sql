@@ -49,7 +49,9 @@ ALTER TABLE users FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON users
     USING (id = (SELECT nullif(current_setting('app.user_id', true), '')::bigint))
     WITH CHECK (id = (SELECT nullif(current_setting('app.user_id', true), '')::bigint));
-GRANT SELECT, UPDATE ON users TO swiftreplies_app;
+-- Not is_active, email or password_hash: those are the operator's, or a login's, to change.
+GRANT SELECT, UPDATE (full_name, company_name, phone, timezone, last_login, updated_at)
+    ON users TO swiftreplies_app;
 
 -- A tenant reads its plan and cannot write it.
 REVOKE INSERT, UPDATE, DELETE ON user_subscriptions FROM swiftreplies_app;

@@ -418,7 +418,7 @@ async def test_another_s_rows_are_not_changed_even_without_a_condition(
     assert min(before.values()) > 0
     for table in await tenant_tables(owner):
         column = "thread_id" if table in CHECKPOINTS else "user_id"
-        column = "id" if table == "users" else column
+        column = "full_name" if table == "users" else column
         for change in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
             try:
                 async with tenant(any_pool, two.ours.user_id) as conn:
@@ -683,3 +683,12 @@ async def _side_as_admin(server: Postgres, database: str) -> Side:
         return await make_side(conn)
     finally:
         await conn.close()
+
+
+@pytest.mark.parametrize("column", ["id", "email", "password_hash", "is_active"])
+async def test_the_runtime_cannot_change_who_a_tenant_is(
+    any_pool: Pool, two: Two, column: str
+) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with tenant(any_pool, two.ours.user_id) as conn:
+            await conn.execute(f"UPDATE users SET {column} = {column}")
