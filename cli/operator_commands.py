@@ -18,7 +18,13 @@ from db.chatbots import chatbot_owner, create_chatbot, import_knowledge, store_a
 from db.ids import ChatbotId, UserId
 from db.parked import parked_of_number
 from db.pool import UNAVAILABLE, Conn, tenant_transaction
-from db.tenants import chatbot_limit, create_subscription, create_user, next_user_id
+from db.tenants import (
+    chatbot_limit,
+    create_subscription,
+    create_user,
+    lock_user,
+    next_user_id,
+)
 from handlers.configuration import Environment
 from handlers.secrets import MIN_KEY_CHARS, Vault, access_token_of
 from handlers.whatsapp.wire import normalised
@@ -101,9 +107,9 @@ async def chatbot_create(
     async with as_owner(env) as conn:
         try:
             async with tenant_transaction(conn, owner):
-                limit = await chatbot_limit(conn, owner)
-                if limit is None:
+                if not await lock_user(conn, owner):
                     raise Refused(f"there is no tenant {user_id}: see `swiftreplies tenant create`")
+                limit = await chatbot_limit(conn, owner)
                 if limit.max_chatbots is not None and limit.chatbots >= limit.max_chatbots:
                     raise Refused(
                         f"the plan of tenant {user_id} allows {limit.max_chatbots} chatbots"

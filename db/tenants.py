@@ -39,7 +39,13 @@ async def create_subscription(
     )
 
 
-async def chatbot_limit(conn: Conn, user_id: UserId) -> ChatbotLimit | None:
+async def lock_user(conn: Conn, user_id: UserId) -> bool | None:
     """None: there is no such user."""
+    locked: bool | None = await conn.fetchval(_SQL["lock_user"], user_id)
+    return locked
+
+
+async def chatbot_limit(conn: Conn, user_id: UserId) -> ChatbotLimit:
     row = await conn.fetchrow(_SQL["chatbot_limit"], user_id)
-    return ChatbotLimit(**row) if row else None
+    assert row is not None, "aggregates always make a row"
+    return ChatbotLimit(**row)

@@ -10,10 +10,13 @@ INSERT INTO user_subscriptions (user_id, subscription_name, subscription_config,
                                 daily_message_limit, monthly_message_limit, contract_start_date)
 SELECT u.id, $2, $3, $4, $5, (now() AT TIME ZONE u.timezone)::date FROM users u WHERE u.id = $1;
 
+-- name: lock_user
+-- Before counting what the tenant has, in a statement of its own: one that had to wait for the lock
+-- would count as of before its wait.
+SELECT true FROM users WHERE id = $1 FOR NO KEY UPDATE;
+
 -- name: chatbot_limit
--- limits.max_chatbots of the plan in force (NULL: none) and how many the tenant has. The user's
--- row is locked, so two creations at once cannot both take the last place.
-SELECT (s.subscription_config #>> '{limits,max_chatbots}')::int AS max_chatbots,
-       (SELECT count(*) FROM chatbots c WHERE c.user_id = u.id)::int AS chatbots
-  FROM users u LEFT JOIN user_subscriptions s ON s.user_id = u.id AND s.is_active
- WHERE u.id = $1 FOR NO KEY UPDATE OF u;
+-- limits.max_chatbots of the plan in force (NULL: none) and how many the tenant has.
+SELECT (SELECT (s.subscription_config #>> '{limits,max_chatbots}')::int
+          FROM user_subscriptions s WHERE s.user_id = $1 AND s.is_active) AS max_chatbots,
+       (SELECT count(*) FROM chatbots c WHERE c.user_id = $1)::int AS chatbots;

@@ -117,12 +117,13 @@ async def by_tenant(
     numbers = sorted({_number(a) for a, _ in arrived}, key=lambda n: (n[0] or "", n[1] or ""))
     found = await resolve_numbers(conn, [n[0] for n in numbers], [n[1] for n in numbers], bind)
     owners = {numbers[row.place - 1]: row for row in found}
+    for row in found:
+        if row.outcome == "bound":
+            log.info("chatbot.number_bound", chatbot_id=row.chatbot_id, user_id=row.user_id)
     tenants: dict[UserId, list[Item[T]]] = defaultdict(list)
     parked: list[ParkedItem] = []
     for one, value in arrived:
         owner = owners[_number(one)]
-        if owner.outcome == "bound":
-            log.info("chatbot.number_bound", chatbot_id=owner.chatbot_id, user_id=owner.user_id)
         if owner.user_id is None or owner.chatbot_id is None or owner.outcome == "bindable":
             parked.append(one.parked(owner.outcome))
         else:

@@ -1,6 +1,7 @@
 """The worker process, wired: roles, what they share, and the order in which it all ends."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Collection, Mapping
@@ -74,19 +75,22 @@ async def _run_roles(
         settings.shared_token,
     )
     ended = asyncio.Event()
+    # What the libraries brought never becomes garbage; looking through it all pauses turns, and
+    # takes seconds when the process ends.
+    gc.freeze()
     log.info("worker.started", roles=sorted(only), model=settings.openai_model)
     async with asyncio.TaskGroup() as group:
         house = group.create_task(roles.keep_house(pool, liveness, holdings, ended))
         async with asyncio.TaskGroup() as working:
             if "ingest" in only:
-                working.create_task(roles.ingest(pool, settings, name, stop))
+                working.create_task(roles.ingest(pool, sender, settings, liveness, name, stop))
             if "turns" in only:
                 agent = Agent(_answerer(settings))
                 working.create_task(roles.turns(pool, agent, liveness, holdings, replied, stop))
             if "sends" in only:
                 working.create_task(roles.sends(pool, sender, liveness, holdings, replied, stop))
             if "scheduler" in only:
-                working.create_task(roles.scheduler(pool, sender, settings, liveness, stop))
+                working.create_task(roles.scheduler(pool, liveness, stop))
         ended.set()
         await house
 

@@ -57,13 +57,15 @@ class Liveness:
         )
 
     @property
+    def steady_since(self) -> float | None:
+        """Since when the database has been within reach without a gap; None: it is not."""
+        return self._steady_since if self.is_alive else None
+
+    @property
     def may_judge(self) -> bool:
         """After an outage every beat is old: who judges has been beating for a whole term."""
-        return (
-            self.is_alive
-            and self._steady_since is not None
-            and time.monotonic() - self._steady_since > TERM.total_seconds()
-        )
+        since = self.steady_since
+        return since is not None and time.monotonic() - since > TERM.total_seconds()
 
     def _run(self) -> None:
         asyncio.run(self._beat_forever())

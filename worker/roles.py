@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -43,9 +45,17 @@ AWAY_S = 0.5  # between tries while the database is away
 DRAIN_S = 60.0  # for turns and sends in flight at SIGTERM; a turn takes 45 s at most
 
 
-async def ingest(pool: Pool, settings: Settings, name: str, stop: asyncio.Event) -> None:
+async def ingest(
+    pool: Pool,
+    sender: Sender,
+    settings: Settings,
+    liveness: Liveness,
+    name: str,
+    stop: asyncio.Event,
+) -> None:
     """Three subscriptions, so that statuses, three times as many, never delay messages."""
     debounce = Debounce(settings.debounce, settings.debounce_max)
+    listening_since: float | None = None  # to the statuses
 
     async def messages(bodies: Sequence[bytes]) -> None:
         await record_batch(pool, bodies, debounce)
@@ -56,6 +66,26 @@ async def ingest(pool: Pool, settings: Settings, name: str, stop: asyncio.Event)
     async def others(bodies: Sequence[bytes]) -> None:
         await park_batch(pool, bodies)
 
+    def on_state(what: str, subscribed: bool) -> None:
+        nonlocal listening_since
+        telemetry.CONSUMING.labels(what).set(subscribed)
+        if what == "statuses":
+            listening_since = time.monotonic() if subscribed else None
+
+    async def settle_unknown() -> None:
+        """That no status came says something only of a time in which one could be heard: after an
+        outage of the broker or the database those that came meanwhile are still on their way."""
+        wait = settings.send_unknown
+        if listening_since is None or liveness.steady_since is None:
+            return
+        if time.monotonic() - max(listening_since, liveness.steady_since) < wait.total_seconds():
+            return
+        async with pool.acquire() as conn:
+            due = await unknown_sends(conn, wait, UNKNOWN_BATCH)
+        for claim in due:
+            await sender.settle_unknown(claim)
+
+    look_s = min(UNKNOWN_POLL_S, max(0.1, settings.send_unknown.total_seconds() / 4))
     subscriptions: list[tuple[str, tuple[str, ...], Handler]] = [
         ("messages", LANES, messages),
         ("statuses", ("status",), statuses),
@@ -63,7 +93,6 @@ async def ingest(pool: Pool, settings: Settings, name: str, stop: asyncio.Event)
     ]
     async with asyncio.TaskGroup() as group:
         for what, lanes, handler in subscriptions:
-            gauge = telemetry.CONSUMING.labels(what)
             group.create_task(
                 consume(
                     settings.amqp_url,
@@ -71,9 +100,10 @@ async def ingest(pool: Pool, settings: Settings, name: str, stop: asyncio.Event)
                     lanes,
                     _patient(handler, stop),
                     stop,
-                    gauge.set,
+                    partial(on_state, what),
                 )
             )
+        group.create_task(_every(look_s, "settle_unknown", settle_unknown, stop))
 
 
 def _patient(handler: Handler, stop: asyncio.Event) -> Handler:
@@ -194,27 +224,15 @@ async def _work(
             await asyncio.wait(running, timeout=5)
 
 
-async def scheduler(
-    pool: Pool, sender: Sender, settings: Settings, liveness: Liveness, stop: asyncio.Event
-) -> None:
+async def scheduler(pool: Pool, liveness: Liveness, stop: asyncio.Event) -> None:
     """What time does by itself."""
-    wait = settings.send_unknown
 
     async def sweep_dead() -> None:
         if liveness.may_judge:
             async with pool.acquire() as conn:
                 _tell_freed(await sweep_dead_workers(conn, TERM))
 
-    async def settle_unknown() -> None:
-        async with pool.acquire() as conn:
-            due = await unknown_sends(conn, wait, UNKNOWN_BATCH)
-        for claim in due:
-            await sender.settle_unknown(claim)
-
-    look_s = min(UNKNOWN_POLL_S, max(0.1, wait.total_seconds() / 4))
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_every(SWEEP_S, "sweep_dead", sweep_dead, stop))
-        group.create_task(_every(look_s, "settle_unknown", settle_unknown, stop))
+    await _every(SWEEP_S, "sweep_dead", sweep_dead, stop)
 
 
 async def keep_house(

@@ -39,6 +39,7 @@ RECONNECT_MAX_S = 2.0
 STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
 STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the broker, if it is there
 CLOSE_TIMEOUT_S = 1.0
+WATCH_S = 5.0
 PREFETCH = 200  # a consumer; entries are small
 BATCH_MAX = 200  # entries handled together; one holds up to 1,000 updates of a POST,
 BATCH_BYTES = 1024 * 1024  # so that what is recorded in one transaction stays a matter of seconds
@@ -242,7 +243,8 @@ async def consume(
         on_state(True)
         log.info("ingest_log.connected", connection=name, lanes=len(lanes))
         pump = asyncio.create_task(_pump(buffer, observed, stop))
-        closed = asyncio.create_task(_first_closed(connection, channel, cancelled.wait()))
+        deserted = _deserted(connection, [(ORDERED_QUEUES | OTHER_QUEUES)[lane] for lane in lanes])
+        closed = asyncio.create_task(_first_closed(connection, channel, cancelled.wait(), deserted))
         try:
             # After `stop` the pump ends by itself, when the running batch is recorded and
             # acknowledged. The channel is then closed, never cancelled: a cancel hands later
@@ -304,6 +306,28 @@ async def _pump(
                 await batch[-1].ack(multiple=True)
     finally:
         stopping.cancel()
+
+
+async def _deserted(connection: AbstractConnection, queues: Sequence[str]) -> None:
+    """Returns when one of the queues is gone or has no consumer, though we subscribed to it.
+
+    The broker should have told us; once, with a queue deleted and made again right after we had
+    subscribed, it did not, and a consumer that waits in silence looks like a quiet night.
+    """
+    while True:
+        await asyncio.sleep(WATCH_S)
+        try:
+            async with connection.channel() as channel:
+                for name in queues:
+                    queue = await channel.declare_queue(name, passive=True)
+                    if not queue.declaration_result.consumer_count:
+                        log.warning("ingest_log.deserted", queue=name)
+                        return
+        except ChannelNotFoundEntity as error:
+            log.warning("ingest_log.deserted", error=type(error).__name__)
+            return
+        except UNREACHABLE:
+            return
 
 
 async def _first_closed(

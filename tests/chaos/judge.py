@@ -82,6 +82,7 @@ class Outage:
     what: str
     start: float
     end: float
+    helpless: bool = False  # no worker was ready when the server was back
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Claimed:
 
     killed_at: float
     after_s: float
+    helpless: bool = False  # for a while no other worker was ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Verdict:
     given_up: list[str] = field(default_factory=list)  # dead-listed sends
     unsaid: Counter[str] = field(default_factory=Counter)  # inputs with a reason why not
     claimed_s: list[float] = field(default_factory=list)
-    reply_after_s: dict[str, list[float]] = field(default_factory=dict)
+    claimed_beside: int = 0  # not among claimed_s: nobody was there to claim, or no database
+    reply_after_s: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def violations(self) -> list[str]:
@@ -196,6 +199,7 @@ def judge(seen: Evidence) -> Verdict:
         replies=sum(bool(send.inputs) for send in seen.sends),
         claimed_s=sorted(c.after_s for c in seen.claimed if not _beside_an_outage(seen, c)),
     )
+    verdict.claimed_beside = len(seen.claimed) - len(verdict.claimed_s)
     _find_lost(court, verdict)
     _find_doubled(court, verdict)
     _find_disordered(court, verdict)
@@ -216,7 +220,8 @@ def judge(seen: Evidence) -> Verdict:
     ]
     for outage in seen.outages:
         took = _first_reply_after(court, outage)
-        verdict.reply_after_s.setdefault(outage.what, []).append(took)
+        shown = f"{took:.1f}{'*' if outage.helpless else ''}"
+        verdict.reply_after_s.setdefault(outage.what, []).append(shown)
     return verdict
 
 
@@ -313,7 +318,7 @@ def _find_disordered(court: _Court, verdict: Verdict) -> None:
 
 
 def _find_overlapping(court: _Court, verdict: Verdict) -> None:
-    """A turn goes from the model's request that led to its reply to the writing of the reply's row."""
+    """A turn goes from the model's request that led to its reply to the writing of its row."""
     asked: dict[str, float] = {}
     for one in court.seen.asked:
         _keep_least(asked, one.answer, one.at)
@@ -350,8 +355,8 @@ def _first_reply_after(court: _Court, outage: Outage) -> float:
 
 
 def _beside_an_outage(seen: Evidence, claimed: Claimed) -> bool:
-    """Without the database nobody can claim; that time is the outage's."""
-    return any(
+    """Without the database, or another worker, nobody can claim; that time is the outage's."""
+    return claimed.helpless or any(
         outage.what == "database"
         and outage.start < claimed.killed_at + CLAIM_GOAL_S
         and outage.end > claimed.killed_at
@@ -381,7 +386,7 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
     return sorted_values[max(0, ceil(share * len(sorted_values)) - 1)]
 
 
-# The table
+# The table. Starred: without a worker that was ready, or without the database, meanwhile.
 
 HEAD = (
     *("seed", "sent", "posts", "recorded", "replies", "lost", "doubled", "order", "overlap"),
@@ -404,13 +409,11 @@ def row_of(seen: Evidence, verdict: Verdict) -> list[str]:
             )
         ),
         str(verdict.unsaid.total()),
-        f"{percentile(claimed, 0.5):.1f}/{percentile(claimed, 0.99):.1f} ({len(claimed)})"
+        f"{percentile(claimed, 0.5):.1f}/{percentile(claimed, 0.99):.1f}"
+        f" ({len(claimed)}, {verdict.claimed_beside}*)"
         if claimed
         else "-",
-        *(
-            "/".join(f"{s:.1f}" for s in verdict.reply_after_s.get(what, [])) or "-"
-            for what in ("broker", "database")
-        ),
+        *("/".join(verdict.reply_after_s.get(what, [])) or "-" for what in ("broker", "database")),
         f"{seen.wall_s:.0f}",
     ]
 

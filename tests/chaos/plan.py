@@ -51,8 +51,8 @@ class Size:
 SMALL = Size(
     messages=1_000,
     conversations=100,
-    seconds=45.0,
-    daily_limit=60,
+    seconds=40.0,
+    daily_limit=20,
     blows={
         "kill worker": 2,
         "stop worker": 1,
@@ -66,7 +66,7 @@ FULL = Size(
     messages=3_000,
     conversations=200,
     seconds=75.0,
-    daily_limit=150,
+    daily_limit=60,
     blows={
         "kill worker": 4,
         "stop worker": 2,

@@ -307,7 +307,7 @@ async def _outage(
     await crash()
     await asyncio.sleep(away_s)
     await start()
-    world.outages.append(Outage(what, crashed, time.time()))
+    world.outages.append(Outage(what, crashed, time.time(), helpless=not world.workers))
     world.tell(f"{what} is back after {time.time() - crashed:.1f} s")
 
 
@@ -335,7 +335,9 @@ async def _kill_worker(world: World) -> None:
 async def _watch(world: World, pid: int, killed: float) -> None:
     """Until every conversation that the dead worker held is claimed by another."""
     held: dict[int, int] | None = None
+    helpless = False
     while time.time() < killed + CLAIM_PATIENCE_S:
+        helpless = helpless or not world.workers
         with contextlib.suppress(*AWAY):
             if held is None:
                 rows = await world.records.rows(
@@ -353,11 +355,11 @@ async def _watch(world: World, pid: int, killed: float) -> None:
             )
             for row in rows:
                 del held[row["id"]]
-                world.claimed.append(Claimed(killed, time.time() - killed))
+                world.claimed.append(Claimed(killed, time.time() - killed, helpless))
             if not held:
                 return
         await asyncio.sleep(LOOK_S)
-    world.claimed += [Claimed(killed, time.time() - killed) for _ in held or ()]
+    world.claimed += [Claimed(killed, time.time() - killed, helpless) for _ in held or ()]
 
 
 async def _stop_worker(world: World, strike: Strike) -> None:

@@ -262,13 +262,18 @@ async def test_tenants_are_never_mixed(pool: Pool, owner: Conn) -> None:
 # ---- whose number ------------------------------------------------------------------------------
 
 
-async def test_a_chatbot_without_an_id_takes_the_first_that_comes(pool: Pool, owner: Conn) -> None:
+async def test_a_chatbot_without_an_id_takes_the_first_that_comes(
+    pool: Pool, owner: Conn, caplog: pytest.LogCaptureFixture
+) -> None:
     tenant = await make_tenant(owner, phone_number_id=None)
     meta = Tenant(tenant.user_id, tenant.chatbot_id, tenant.number.lstrip("+"), "888001")
     await record_batch(pool, [to(meta, wrote("w1")), to(meta, wrote("w2"))], DEBOUNCE)
     assert await recorded(owner, tenant) == ["w1", "w2"]
     held = "SELECT phone_number_id FROM chatbots WHERE id = $1"
     assert await owner.fetchval(held, tenant.chatbot_id) == "888001"
+    events = [r.msg for r in caplog.records if isinstance(r.msg, dict)]
+    bound = [e["chatbot_id"] for e in events if e["event"] == "chatbot.number_bound"]
+    assert bound == [tenant.chatbot_id]
     # Another id for the same number is a mistake or an attack: parked, and nothing changes.
     other = Tenant(tenant.user_id, tenant.chatbot_id, tenant.number, "888002")
     await record_batch(pool, [to(other, wrote("w3")), to(meta, wrote("w4"))], DEBOUNCE)
