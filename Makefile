@@ -5,7 +5,7 @@ RUN := .venv/bin/python
 SET_UP := $(PYTHON) -I cli/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker broker-if-possible demo dev test check format bench lock clean
+.PHONY: help setup broker broker-if-possible demo dev test chaos check format bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ dev: setup broker-if-possible ## start the product and keep it running, with a p
 
 test: setup broker ## run the test suite; pytest's options in ARGS="-k servers -x"
 	@exec $(RUN) -m pytest $(ARGS)
+
+chaos: setup broker ## kill everything while messages come in, and count what was lost or doubled
+	@CHAOS=1 exec $(RUN) -m pytest tests/chaos -s $(ARGS)
 
 check: setup ## format, lint, types and import rules, in seconds
 	@$(RUN) -m ruff format --check .

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from handlers.ingest_log.port import LANES, Entry, NotDurable
 from handlers.ingest_log.rabbitmq import Publisher, consume
@@ -94,6 +95,8 @@ class Recorder:
 class Consumer:
     """consume() in a task."""
 
+    alive: ClassVar[set["Consumer"]] = set()
+
     def __init__(
         self, url: str, handler: Recorder, lanes: Sequence[str] = LANES, name: str = "tests"
     ) -> None:
@@ -102,6 +105,8 @@ class Consumer:
         self.task = asyncio.create_task(
             consume(url, name, lanes, handler, self.stopping, self._note)
         )
+        self.alive.add(self)
+        self.task.add_done_callback(lambda _: self.alive.discard(self))
 
     def _note(self, connected: bool) -> None:
         self.connected = connected
