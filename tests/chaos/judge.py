@@ -12,7 +12,8 @@ from tests.chaos.plan import Plan
 
 NAMES = re.compile(r"c\d{3}-m\d{3}")
 # A status that was answered 200 this long before the message went out again should have stopped it.
-STATUS_GRACE_S = 1.0
+# One that comes late, at the very moment of the repeat, cannot: it is still being recorded.
+STATUS_GRACE_S = 2.0
 CLAIM_GOAL_S = 6.0
 REPLY_GOAL_S = 10.0
 
@@ -82,7 +83,6 @@ class Outage:
     what: str
     start: float
     end: float
-    helpless: bool = False  # no worker was ready when the server was back
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,6 @@ class Claimed:
 
     killed_at: float
     after_s: float
-    helpless: bool = False  # for a while no other worker was ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,7 @@ class Evidence:
     parked: Mapping[str, int]
     outages: Sequence[Outage]
     claimed: Sequence[Claimed]
+    helpless: Sequence[float]  # moments without any worker that was ready
     ended_badly: tuple[str, ...]  # processes that died by themselves or left with an error
     story: Sequence[str]
 
@@ -220,7 +220,7 @@ def judge(seen: Evidence) -> Verdict:
     ]
     for outage in seen.outages:
         took = _first_reply_after(court, outage)
-        shown = f"{took:.1f}{'*' if outage.helpless else ''}"
+        shown = f"{took:.1f}{'*' if _helpless(seen, outage.end, outage.end + took) else ''}"
         verdict.reply_after_s.setdefault(outage.what, []).append(shown)
     return verdict
 
@@ -356,12 +356,16 @@ def _first_reply_after(court: _Court, outage: Outage) -> float:
 
 def _beside_an_outage(seen: Evidence, claimed: Claimed) -> bool:
     """Without the database, or another worker, nobody can claim; that time is the outage's."""
-    return claimed.helpless or any(
+    return _helpless(seen, claimed.killed_at, claimed.killed_at + claimed.after_s) or any(
         outage.what == "database"
         and outage.start < claimed.killed_at + CLAIM_GOAL_S
         and outage.end > claimed.killed_at
         for outage in seen.outages
     )
+
+
+def _helpless(seen: Evidence, start: float, end: float) -> bool:
+    return any(start <= moment <= end for moment in seen.helpless)
 
 
 def _beside(seen: Evidence, start: float, end: float) -> str:

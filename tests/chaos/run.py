@@ -48,7 +48,13 @@ PATIENCE_S = 60.0  # to settle, after the last message and the last blow
 QUIET_S = 1.5  # so long nothing may happen any more
 LOOK_S = 0.1
 CLAIM_PATIENCE_S = 30.0
-AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.InternalClientError,
+)
 
 Say = Callable[[str], None]
 
@@ -67,16 +73,18 @@ class Records:
 
     url: str
     _conn: "asyncpg.Connection[asyncpg.Record] | None" = None
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def rows(self, query: str, *values: object) -> list[Any]:
         """Raises one of AWAY."""
-        if self._conn is None or self._conn.is_closed():
-            self._conn = await asyncpg.connect(self.url, timeout=2, command_timeout=10)
-        try:
-            return list(await self._conn.fetch(query, *values))
-        except AWAY:
-            self._conn.terminate()
-            raise
+        async with self._one_at_a_time:
+            if self._conn is None or self._conn.is_closed():
+                self._conn = await asyncpg.connect(self.url, timeout=2, command_timeout=10)
+            try:
+                return list(await self._conn.fetch(query, *values))
+            except AWAY:
+                self._conn.terminate()
+                raise
 
     def close(self) -> None:
         if self._conn is not None:
@@ -105,6 +113,7 @@ class World:
     story: list[str] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
     claimed: list[Claimed] = field(default_factory=list)
+    helpless: list[float] = field(default_factory=list)  # looks at which no worker was ready
     ended: set[int] = field(default_factory=set)  # processes that were meant to end
     ended_badly: list[str] = field(default_factory=list)
 
@@ -122,6 +131,7 @@ async def play(plan: Plan, say: Say) -> Evidence:
     async with _world(plan, say) as world:
         world.started = time.time()
         say(f"seed {plan.seed}: {plan.size.messages} messages, {len(plan.strikes)} blows")
+        looking = asyncio.create_task(_look_for_workers(world))
         async with asyncio.TaskGroup() as group:
             for customer in plan.customers:
                 group.create_task(_write(world, customer))
@@ -132,6 +142,7 @@ async def play(plan: Plan, say: Say) -> Evidence:
         world.tell("everything is written")
         unsettled = await _settle(world)
         world.tell("settled" if not unsettled else f"NOT settled: {'; '.join(unsettled)}")
+        looking.cancel()
         seen = await _collect(world, unsettled, began)
         if keep := os.environ.get("CHAOS_KEEP"):
             await _keep(world, Path(keep) / f"seed-{plan.seed}")
@@ -307,8 +318,15 @@ async def _outage(
     await crash()
     await asyncio.sleep(away_s)
     await start()
-    world.outages.append(Outage(what, crashed, time.time(), helpless=not world.workers))
+    world.outages.append(Outage(what, crashed, time.time()))
     world.tell(f"{what} is back after {time.time() - crashed:.1f} s")
+
+
+async def _look_for_workers(world: World) -> None:
+    while True:
+        if not world.workers:
+            world.helpless.append(time.time())
+        await asyncio.sleep(LOOK_S)
 
 
 async def _kill_worker(world: World) -> None:
@@ -335,9 +353,7 @@ async def _kill_worker(world: World) -> None:
 async def _watch(world: World, pid: int, killed: float) -> None:
     """Until every conversation that the dead worker held is claimed by another."""
     held: dict[int, int] | None = None
-    helpless = False
     while time.time() < killed + CLAIM_PATIENCE_S:
-        helpless = helpless or not world.workers
         with contextlib.suppress(*AWAY):
             if held is None:
                 rows = await world.records.rows(
@@ -355,11 +371,11 @@ async def _watch(world: World, pid: int, killed: float) -> None:
             )
             for row in rows:
                 del held[row["id"]]
-                world.claimed.append(Claimed(killed, time.time() - killed, helpless))
+                world.claimed.append(Claimed(killed, time.time() - killed))
             if not held:
                 return
         await asyncio.sleep(LOOK_S)
-    world.claimed += [Claimed(killed, time.time() - killed, helpless) for _ in held or ()]
+    world.claimed += [Claimed(killed, time.time() - killed) for _ in held or ()]
 
 
 async def _stop_worker(world: World, strike: Strike) -> None:
@@ -551,6 +567,7 @@ async def _collect(world: World, unsettled: tuple[str, ...], began: float) -> Ev
         parked={row["reason"]: row["n"] for row in parked},
         outages=world.outages,
         claimed=world.claimed,
+        helpless=world.helpless,
         ended_badly=(*world.ended_badly, *died),
         story=world.story,
     )

@@ -55,6 +55,7 @@ GOOD = Evidence(
     parked={"orphan_status": 1},
     outages=[Outage("broker", 1.5, 4.0)],
     claimed=[],
+    helpless=(),
     ended_badly=(),
     story=[],
 )

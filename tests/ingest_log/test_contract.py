@@ -21,6 +21,7 @@ from tests.ingest_log import (
     publishing,
     repeated,
 )
+from tests.ingress import messages
 
 DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1/"
 YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in a crash
@@ -33,6 +34,13 @@ async def node() -> AsyncIterator[RabbitMQ]:
         await declare_topology(server.url)
         await asyncio.sleep(YOUNG_QUEUES_S)
         yield server
+
+
+@pytest.fixture
+async def broker(broker: RabbitMQ) -> RabbitMQ:
+    """The session's, without what other suites may have left in it."""
+    await messages(broker.url)
+    return broker
 
 
 @pytest.fixture(autouse=True)

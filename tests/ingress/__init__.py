@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,31 +88,54 @@ async def door(amqp_url: str, database_url: str = DEAD_DATABASE) -> AsyncIterato
         await runner.cleanup()
 
 
-async def messages(amqp_url: str, *lanes: str) -> dict[str, list[AbstractIncomingMessage]]:
-    """What the lanes hold, in order; afterwards they are empty."""
-    found: dict[str, list[AbstractIncomingMessage]] = {}
+Found = dict[str, list[AbstractIncomingMessage]]
+
+
+async def messages(
+    amqp_url: str, *lanes: str, enough: Callable[[Found], bool] | None = None
+) -> Found:
+    """What the lanes hold, in order; afterwards they are empty.
+
+    `enough` is for a node that was just started: RabbitMQ counts nothing in a queue whose leader
+    does not answer at once.
+    """
+    found: Found = {}
     connection = await aio_pika.connect(amqp_url)
     async with connection, connection.channel() as channel:
+        expected = 0
         for lane in lanes or QUEUES:
-            counted = await channel.declare_queue(QUEUES[lane], passive=True)
-            expected = counted.declaration_result.message_count or 0
-            if not expected:
-                continue
-            # Not basic.get: RabbitMQ refuses it on queues with a single active consumer.
-            arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-            await counted.consume(arrived.put, no_ack=True)
-            async with asyncio.timeout(20):
-                found[lane] = [await arrived.get() for _ in range(expected)]
-            await asyncio.sleep(0)
-            assert arrived.empty()
-    return found
+            queue = await channel.declare_queue(QUEUES[lane], passive=True)
+            counted = queue.declaration_result.message_count or 0
+            expected += counted
+            if counted or enough is not None:
+                group: list[AbstractIncomingMessage] = []
+                found[lane] = group
+                # Not basic.get: RabbitMQ refuses it on queues with a single active consumer.
+                await queue.consume(_into(group), no_ack=True)
+
+        def complete() -> bool:
+            counted_all = sum(len(group) for group in found.values()) >= expected
+            return counted_all and (enough is None or enough(found))
+
+        await eventually(complete)
+    return {lane: group for lane, group in found.items() if group}
+
+
+def _into(
+    group: list[AbstractIncomingMessage],
+) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+    async def keep(message: AbstractIncomingMessage) -> None:
+        group.append(message)
+
+    return keep
 
 
 async def taken(amqp_url: str, *lanes: str) -> dict[str, list[Envelope]]:
-    return {
-        lane: [decode(message.body) for message in group]
-        for lane, group in (await messages(amqp_url, *lanes)).items()
-    }
+    return opened(await messages(amqp_url, *lanes))
+
+
+def opened(found: Found) -> dict[str, list[Envelope]]:
+    return {lane: [decode(message.body) for message in group] for lane, group in found.items()}
 
 
 async def eventually(holds: Callable[[], bool], patience_s: float = 20.0) -> None:

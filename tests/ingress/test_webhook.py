@@ -49,6 +49,7 @@ async def ingress(rabbitmq_server: RabbitMQ) -> AsyncIterator[Door]:
     async with door(rabbitmq_server.url) as opened:
         await opened.ready()
         yield opened
+    await messages(rabbitmq_server.url)
 
 
 @pytest.fixture
