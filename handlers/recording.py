@@ -115,11 +115,16 @@ async def by_tenant(
 ) -> tuple[dict[UserId, list[Item[T]]], list[ParkedItem]]:
     """Asks the database whose each item is; what is nobody's is parked."""
     numbers = sorted({_number(a) for a, _ in arrived}, key=lambda n: (n[0] or "", n[1] or ""))
-    found = await resolve_numbers(conn, [n[0] for n in numbers], [n[1] for n in numbers], bind)
-    owners = {numbers[row.place - 1]: row for row in found}
+    ids, display = [n[0] for n in numbers], [n[1] for n in numbers]
+    found = await resolve_numbers(conn, ids, display, bind)
     for row in found:
         if row.outcome == "bound":
             log.info("chatbot.number_bound", chatbot_id=row.chatbot_id, user_id=row.user_id)
+    if any(row.outcome == "phone_number_id_of_another" for row in found):
+        # So it looks, too, when another worker binds it to the very same id at this moment; a
+        # second look tells.
+        found = await resolve_numbers(conn, ids, display, bind)
+    owners = {numbers[row.place - 1]: row for row in found}
     tenants: dict[UserId, list[Item[T]]] = defaultdict(list)
     parked: list[ParkedItem] = []
     for one, value in arrived:

@@ -26,7 +26,7 @@ async def main(seeds: list[int], *, full: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", default="1", help="numbers, comma-separated")
-    parser.add_argument("--full", action="store_true", help="3,000 messages, 14 blows")
+    parser.add_argument("--full", action="store_true", help="3,000 messages, 15 blows")
     arguments = parser.parse_args()
     chosen = [int(seed) for seed in arguments.seeds.split(",")]
     sys.exit(asyncio.run(main(chosen, full=arguments.full)))

@@ -12,8 +12,8 @@ from tests.chaos.plan import Plan
 
 NAMES = re.compile(r"c\d{3}-m\d{3}")
 # A status that was answered 200 this long before the message went out again should have stopped it.
-# One that comes late, at the very moment of the repeat, cannot: it is still being recorded.
-STATUS_GRACE_S = 2.0
+# One that is taken at the very moment of the repeat cannot: it is still being recorded.
+STATUS_GRACE_S = 1.0
 CLAIM_GOAL_S = 6.0
 REPLY_GOAL_S = 10.0
 
