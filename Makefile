@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python
+SEEDS ?= 1,2,3,4,5
 SET_UP := $(PYTHON) -I cli/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker broker-if-possible demo dev test chaos check format bench lock clean
+.PHONY: help setup broker broker-if-possible browser demo dev test chaos defences check format bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,11 +28,17 @@ demo: setup broker-if-possible ## start the product, hold a conversation with it
 dev: setup broker-if-possible ## start the product and keep it running, with a page to chat with it
 	@exec $(RUN) -m cli.dev
 
-test: setup broker ## run the test suite; pytest's options in ARGS="-k servers -x"
+browser:  # the page of `make dev` is tested in one; without, those tests say what to install
+	@$(SET_UP) --chromium --optional
+
+test: setup broker browser ## run the test suite; pytest's options in ARGS="-k servers -x"
 	@exec $(RUN) -m pytest $(ARGS)
 
 chaos: setup broker ## kill everything while messages come in, and count what was lost or doubled
-	@CHAOS=1 exec $(RUN) -m pytest tests/chaos -s $(ARGS)
+	@exec $(RUN) -m tests.chaos --seeds $(SEEDS)
+
+defences: setup broker ## take out one defence after the other; does a test notice each?
+	@exec $(RUN) -m tests.defences $(ARGS)
 
 check: setup ## format, lint, types and import rules, in seconds
 	@$(RUN) -m ruff format --check .

@@ -1,8 +1,9 @@
 """Sets this checkout up with nothing but a bare Python: `python3 cli/bootstrap.py`.
 
 Makes `.venv` with the locked packages, without touching the system's Python (Debian's has neither
-pip nor ensurepip). With `--rabbitmq` it makes sure that a rabbitmq-server is installed instead.
-Both do nothing, at once, when nothing is to be done, and may run several times at the same time.
+pip nor ensurepip). With `--rabbitmq` it makes sure that a rabbitmq-server is installed instead,
+with `--chromium` that a Chromium is. All do nothing, at once, when nothing is to be done, and may
+run several times at the same time.
 
 Only the standard library may be imported here, and the syntax must suit older Pythons, so that they
 can find a newer one or say what is missing. The slower modules are imported where they are used.
@@ -20,7 +21,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 OLDEST = (3, 11)
@@ -39,10 +40,12 @@ STAMP = os.path.join(VENV, ".set-up")
 UNFINISHED = os.path.join(VENV, ".unfinished")
 
 POLICY = "/usr/sbin/policy-rc.d"
-POLICY_TEXT = (
-    "#!/bin/sh\n# temporary, while rabbitmq-server is installed: start no service\nexit 101\n"
-)
+POLICY_TEXT = "#!/bin/sh\n# temporary, while packages are installed: start no service\nexit 101\n"
+RABBITMQ = "rabbitmq-server"
 RABBITMQ_PLACES = ("/usr/sbin/rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server")
+CHROMIUM = "chromium"
+# As tests/phone/browser.py looks for it.
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 def main(arguments: list[str]) -> None:
@@ -51,10 +54,15 @@ def main(arguments: list[str]) -> None:
         ensure_rabbitmq(needed=True)
     elif arguments == ["--rabbitmq", "--optional"]:
         ensure_rabbitmq(needed=False)
+    elif arguments == ["--chromium"]:
+        ensure_chromium(needed=True)
+    elif arguments == ["--chromium", "--optional"]:
+        ensure_chromium(needed=False)
     elif not arguments:
         ensure_environment()
     else:
-        print("usage: python3 cli/bootstrap.py [--rabbitmq [--optional]]", file=sys.stderr)
+        usage = "usage: python3 cli/bootstrap.py [--rabbitmq|--chromium [--optional]]"
+        print(usage, file=sys.stderr)
         sys.exit(2)
 
 
@@ -272,40 +280,47 @@ def _lock() -> Iterator[None]:
         yield
 
 
-# RabbitMQ
+# Packages of the distribution
 
 
 def ensure_rabbitmq(*, needed: bool) -> None:
     if os.environ.get("AMQP_URL") or (not needed and os.environ.get("INGEST_LOG") == "postgres"):
         return
-    if _has_rabbitmq():
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        with _lock():
-            if _has_rabbitmq() or _install_rabbitmq(needed=needed):
-                return
-    elif needed:
-        fail(
-            "rabbitmq-server is not installed.",
-            "Install it (sudo apt-get install rabbitmq-server), or set AMQP_URL=amqp://...",
-        )
-    _step(
-        "going on without RabbitMQ. To have it: sudo apt-get install rabbitmq-server, "
-        "or set AMQP_URL=amqp://..."
-    )
+    _ensure(RABBITMQ, _has_rabbitmq, ", or set AMQP_URL=amqp://...", needed=needed)
 
 
 def _has_rabbitmq() -> bool:
     return any(map(os.path.exists, RABBITMQ_PLACES)) or bool(shutil.which("rabbitmq-server"))
 
 
-def _install_rabbitmq(*, needed: bool) -> bool:
+def ensure_chromium(*, needed: bool) -> None:
+    _ensure(CHROMIUM, _has_chromium, "", needed=needed)
+
+
+def _has_chromium() -> bool:
+    return any(map(shutil.which, CHROMIUM_NAMES))
+
+
+def _ensure(package: str, is_there: Callable[[], bool], otherwise: str, *, needed: bool) -> None:
+    if is_there():
+        return
+    by_hand = f"sudo apt-get install {package}"
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        with _lock():
+            if is_there() or _install(package, otherwise, needed=needed):
+                return
+    elif needed:
+        fail(f"{package} is not installed.", f"Install it ({by_hand}){otherwise}.")
+    _step(f"going on without {package}. To have it: {by_hand}{otherwise}")
+
+
+def _install(package: str, otherwise: str, *, needed: bool) -> bool:
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8")
     apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3"]
-    install = [*apt, "install", "--yes", "--no-install-recommends", "rabbitmq-server"]
+    install = [*apt, "install", "--yes", "--no-install-recommends", package]
     steps = (
-        ("[1/2] RabbitMQ is missing: asking the distribution for it", [*apt, "update"]),
-        ("[2/2] installing rabbitmq-server (about a minute); no service is started", install),
+        (f"[1/2] {package} is missing: asking the distribution for it", [*apt, "update"]),
+        (f"[2/2] installing {package} (about a minute); no service is started", install),
     )
     with _no_services():
         for title, command in steps:
@@ -313,8 +328,8 @@ def _install_rabbitmq(*, needed: bool) -> bool:
             try:
                 _run(
                     command,
-                    "rabbitmq-server could not be installed",
-                    "Install it by hand (apt-get install rabbitmq-server), or set AMQP_URL.",
+                    f"{package} could not be installed",
+                    f"Install it by hand (apt-get install {package}){otherwise}.",
                     environment,
                 )
             except SystemExit as failure:

@@ -1,81 +1,272 @@
-"""`swiftreplies dead`: what could not be processed, why, and again."""
+"""`swiftreplies dead`: what could not be processed, why, and again.
 
-from collections.abc import Iterable
-from dataclasses import asdict
+Three kinds in one list: what arrived and was nobody's or not understood ('17', parked_items),
+replies that did not reach their customer ('send-17', with the message's id), and statuses that no
+message of ours came for ('status-17').
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from cli.operating import Refused, as_owner, broker_problem, check
-from db.parked import list_parked, show_parked, take_parked
-from db.pool import Conn
+from db.conversations import forget_thread
+from db.dead import (
+    DeadSend,
+    OrphanStatus,
+    list_dead,
+    lock_dead_send,
+    owner_of_dead,
+    owners_of_dead,
+    requeue_dead_send,
+    show_dead_send,
+    show_orphan,
+)
+from db.ids import MessageId, UserId
+from db.orphans import take_orphans
+from db.parked import Shown, list_parked, show_parked, take_parked
+from db.pool import Conn, tenant_transaction
+from db.usage import reserve_messages, settle_messages
 from handlers.configuration import Environment
 from handlers.ingest_log import rabbitmq
 from handlers.parking import entry_of, readable
 
 PAGE = 500
+TRIES = 20  # while the conversation is being answered; a turn takes seconds as a rule
+TRY_AFTER_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DeadId:
+    kind: str  # 'item', 'send' or 'status'
+    number: int
+
+    def __str__(self) -> str:
+        return str(self.number) if self.kind == "item" else f"{self.kind}-{self.number}"
+
+
+def dead_id(text: str) -> DeadId:
+    """As `dead list` shows it."""
+    kind, _, number = text.rpartition("-")
+    if kind in ("", "send", "status") and number.isascii() and number.isdigit():
+        return DeadId(kind or "item", min(int(number), 2**63 - 1))
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no id: `swiftreplies dead list` shows 17, send-17 or status-17"
+    )
 
 
 async def dead_list(env: Environment) -> dict[str, Any]:
+    async with as_owner(env) as conn:
+        return {"items": await _listed(conn)}
+
+
+async def _listed(conn: Conn) -> list[dict[str, Any]]:
+    """Oldest first."""
     items: list[dict[str, Any]] = []
-    async with as_owner(env) as conn:
-        last = 0
-        while page := await list_parked(conn, last, PAGE):
-            items += [asdict(item) | {"parked_at": item.parked_at.isoformat()} for item in page]
-            last = page[-1].id
-    return {"items": items}
+    last = 0
+    while page := await list_parked(conn, last, PAGE):
+        items += [asdict(item) | {"id": str(item.id)} for item in page]
+        last = page[-1].id
+    for user_id in await owners_of_dead(conn):
+        async with tenant_transaction(conn, user_id):
+            dead = await list_dead(conn, user_id)
+        items += [asdict(item) | {"user_id": user_id} for item in dead]
+    items.sort(key=lambda item: item["parked_at"])
+    return [item | {"parked_at": item["parked_at"].isoformat()} for item in items]
 
 
-async def dead_show(env: Environment, parked_id: int) -> dict[str, Any]:
+async def dead_show(env: Environment, wanted: DeadId) -> dict[str, Any]:
     async with as_owner(env) as conn:
-        item = await show_parked(conn, parked_id)
-    if item is None:
-        raise Refused(f"there is no dead item {parked_id}: see `swiftreplies dead list`")
+        shown = await _shown(conn, wanted)
+    if shown is None:
+        raise Refused(f"there is no dead item {wanted}: see `swiftreplies dead list`")
+    return shown
+
+
+async def _shown(conn: Conn, wanted: DeadId) -> dict[str, Any] | None:
+    if wanted.kind == "item":
+        item = await show_parked(conn, wanted.number)
+        return _shown_item(item) if item else None
+    user_id = await owner_of_dead(conn, wanted.kind, wanted.number)
+    if user_id is None:
+        return None
+    async with tenant_transaction(conn, user_id):
+        if wanted.kind == "status":
+            orphan = await show_orphan(conn, user_id, wanted.number)
+            return _shown_orphan(orphan) if orphan else None
+        send = await show_dead_send(conn, user_id, MessageId(wanted.number))
+        return _shown_send(send) if send else None
+
+
+def _shown_item(item: Shown) -> dict[str, Any]:
     return asdict(item) | {
+        "id": str(item.id),
         "parked_at": item.parked_at.isoformat(),
         "raw": readable(item.raw),
     }
 
 
-async def dead_replay(env: Environment, ids: list[int] | None) -> dict[str, Any]:
-    """None: all of them. What is still not understood is parked again."""
-    amqp = env.amqp_url()
-    check(env)
+def _shown_orphan(orphan: OrphanStatus) -> dict[str, Any]:
+    return {
+        "id": f"status-{orphan.id}",
+        "kind": "status",
+        "reason": "orphan_status",
+        "detail": orphan.status,
+        "user_id": orphan.user_id,
+        "phone_number_id": orphan.phone_number_id,
+        "display_number": orphan.display_number,
+        "trace_id": orphan.trace_id,
+        "parked_at": orphan.parked_at.isoformat(),
+        "raw": readable(orphan.raw),
+    }
+
+
+def _shown_send(send: DeadSend) -> dict[str, Any]:
+    return {
+        "id": f"send-{send.message_id}",
+        "kind": "send",
+        "reason": send.reason,
+        "detail": send.detail,
+        "user_id": send.user_id,
+        "chatbot_id": send.chatbot_id,
+        "contact_id": send.contact_id,
+        "conversation_id": send.conversation_id,
+        "phone_number_id": send.phone_number_id,
+        "display_number": send.display_number,
+        "trace_id": send.trace_id,
+        "parked_at": send.died_at.isoformat(),
+        "raw": {
+            "text": send.content_text,
+            "to": send.recipient,
+            "answers": send.answers,
+            "status": send.status,
+            "send_attempts": send.send_attempts,
+            "written_at": send.created_at.isoformat(),
+            "metadata": send.metadata,
+        },
+    }
+
+
+async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, Any]:
+    """None: all of them. What is still not understood, or not taken, comes back."""
     async with as_owner(env) as conn:
         wanted = ids
         if wanted is None:
-            wanted = []
-            while page := await list_parked(conn, wanted[-1] if wanted else 0, PAGE):
-                wanted += [item.id for item in page]
-        replayed = await replay(conn, amqp, wanted)
-    missing = sorted(set(wanted) - set(replayed))
-    if ids is not None and missing and not replayed:
-        raise Refused(f"there is no dead item {', '.join(map(str, missing))}")
-    return {"replayed": len(replayed), "missing": missing}
+            wanted = [dead_id(item["id"]) for item in await _listed(conn)]
+        in_log = [one for one in wanted if one.kind != "send"]
+        replayed: list[DeadId] = []
+        refused: list[dict[str, str]] = []
+        if in_log:
+            amqp = env.amqp_url()
+            check(env)
+            replayed += await replay(conn, amqp, in_log)
+        for one in wanted:
+            if one.kind == "send":
+                why = await _send_again(conn, MessageId(one.number))
+                if why is None:
+                    replayed.append(one)
+                elif why:
+                    refused.append({"id": str(one), "why": why})
+    named = {str(one) for one in replayed} | {one["id"] for one in refused}
+    missing = [str(one) for one in dict.fromkeys(wanted) if str(one) not in named]
+    if ids is not None and not replayed:
+        problems = [f"{one['id']}: {one['why']}" for one in refused]
+        if missing:
+            problems.append(f"there is no dead item {', '.join(missing)}")
+        raise Refused("; ".join(problems))
+    return {"replayed": len(replayed), "missing": missing, "refused": refused}
 
 
-async def replay(conn: Conn, amqp: str, ids: Iterable[int]) -> list[int]:
+async def replay(conn: Conn, amqp: str, ids: Iterable[DeadId]) -> list[DeadId]:
     """Each item leaves the list in a transaction that commits when it is durable in the log, so
-    that a crash in between replays it twice (harmless: a wamid is recorded once) and never loses
-    it."""
-    replayed: list[int] = []
+    that a crash in between replays it twice (harmless: a wamid is recorded once, a status merges
+    upwards) and never loses it."""
+    replayed: list[DeadId] = []
     try:
         async with rabbitmq.publishing(amqp) as publish:
-            for parked_id in ids:
-                async with conn.transaction():
-                    item = await take_parked(conn, parked_id)
-                    if item is None:
-                        continue
-                    await publish(
-                        entry_of(
-                            kind=item.kind,
-                            phone_number_id=item.phone_number_id,
-                            display_number=item.display_number,
-                            trace_id=item.trace_id,
-                            raw=item.raw,
-                            now=datetime.now(UTC),
+            for one in ids:
+                if one.kind == "item":
+                    async with conn.transaction():
+                        item = await take_parked(conn, one.number)
+                        if item is None:
+                            continue
+                        await publish(
+                            entry_of(
+                                kind=item.kind,
+                                phone_number_id=item.phone_number_id,
+                                display_number=item.display_number,
+                                trace_id=item.trace_id,
+                                raw=item.raw,
+                                now=datetime.now(UTC),
+                            )
                         )
-                    )
-                replayed.append(parked_id)
+                    replayed.append(one)
+                    continue
+                user_id = await owner_of_dead(conn, "status", one.number)
+                if user_id is None:
+                    continue
+                async with tenant_transaction(conn, user_id):
+                    taken = await take_orphans(conn, user_id, [one.number])
+                    for orphan in taken:
+                        await publish(
+                            entry_of(
+                                kind="status",
+                                phone_number_id=orphan.phone_number_id,
+                                display_number=orphan.display_number,
+                                trace_id=orphan.trace_id,
+                                raw=orphan.raw,
+                                now=datetime.now(UTC),
+                            )
+                        )
+                if taken:
+                    replayed.append(one)
     except rabbitmq.UNREACHABLE as error:
         raise Refused(f"{len(replayed)} replayed; then {broker_problem(error)}") from error
     return replayed
+
+
+async def _send_again(conn: Conn, message_id: MessageId) -> str | None:
+    """Why not; '' when there is no such dead send. It costs a unit again, within the limits."""
+    user_id = await owner_of_dead(conn, "send", message_id)
+    if user_id is None:
+        return ""
+    for _ in range(TRIES):
+        async with tenant_transaction(conn, user_id):
+            why = await _queue_again(conn, user_id, message_id)
+        if why != BUSY:
+            return why
+        await asyncio.sleep(TRY_AFTER_S)
+    return BUSY
+
+
+BUSY = "its conversation is being answered at this moment: try again"
+
+
+async def _queue_again(conn: Conn, user_id: UserId, message_id: MessageId) -> str | None:
+    locked = await lock_dead_send(conn, user_id, message_id)
+    if locked is None:
+        return ""
+    if locked.being_answered:  # its turn may hold the unit that we would take
+        return BUSY
+    usage_day, overage = None, False
+    if not locked.is_notice:
+        held = await reserve_messages(conn, user_id, locked.conversation_id, 1)
+        if held.outcome != "granted":
+            return f"{held.outcome}: nothing more may be sent"
+        await settle_messages(conn, user_id, locked.conversation_id, 1)
+        usage_day, overage = held.usage_day, held.overage
+    await requeue_dead_send(conn, user_id, message_id, usage_day, overage)
+    await forget_thread(conn, user_id, locked.conversation_id)
+    return None
+
+
+def described(items: Sequence[dict[str, Any]]) -> str:
+    """For a terminal, a line each."""
+    return "\n".join(
+        f"{i['id']:>14}  {i['parked_at'][:19]}  {i['kind']:<8} {i['reason']:<20}"
+        f" {i['detail'] or ''}  number {i['display_number'] or '-'}  trace {i['trace_id'] or '-'}"
+        for i in items
+    )

@@ -9,17 +9,18 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 
+from cli.demo_bots import BAKERY, connect_simulator, create_bot
 from cli.servers import ServerError
 from cli.stack import Stack, StackError, running
 from simulator.client import Simulator
+from simulator.phone.server import Bot
 
-KNOWLEDGE = Path(__file__).parent / "demo_data" / "bakery.csv"
 REPLY_TIMEOUT_S = 30.0
 QUIET_S = 2.5  # longer than the debounce: what has not been answered by then will not be
 CUSTOMER = "+12025550178"
@@ -30,54 +31,10 @@ class DemoFailed(Exception):
     """What was expected and what came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bakery:
-    user_id: int
-    chatbot_id: int
-    phone_number_id: str
-    number: str
-
-
-async def create_bakery(stack: Stack) -> Bakery:
-    """A tenant, a chatbot with its number, and what the chatbot knows."""
-    stamp = str(time.time_ns())[-10:]  # a database of one's own may have earlier demos in it
-    tenant = await stack.command(
-        "tenant", "create", "--email", f"demo-{stamp}@bakery.example", "--name", "Ada", "--json"
-    )
-    number = f"+1{stamp}"
-    phone_number_id = f"40987{stamp}"
-    chatbot = await stack.command(
-        *("chatbot", "create", "--user", str(tenant["user_id"]), "--name", "Luma"),
-        *("--number", number, "--phone-number-id", phone_number_id),
-        *("--instructions", "You are Luma of Lemon Street Bakery: warm, brief, never pushy."),
-        "--json",
-    )
-    await stack.command(
-        "kb", "import", "--chatbot", str(chatbot["chatbot_id"]), str(KNOWLEDGE), "--json"
-    )
-    return Bakery(tenant["user_id"], chatbot["chatbot_id"], phone_number_id, number)
-
-
-async def connect_simulator(stack: Stack, simulator: Simulator, bakery: Bakery) -> None:
-    """Tells the simulated Meta where our webhook is and whose numbers there are."""
-    await simulator.config(
-        webhook_url=f"{stack.ingress_url}/webhooks/whatsapp",
-        app_secret=stack.environment["WHATSAPP_APP_SECRET"],
-        numbers=[
-            {
-                "phone_number_id": bakery.phone_number_id,
-                "display_phone_number": bakery.number.lstrip("+"),
-                "token": stack.environment["WHATSAPP_ACCESS_TOKEN"],
-            }
-        ],
-        statuses=["sent", "delivered", "read"],
-    )
-
-
 class Conversation:
     """Plays the customer, and shows both sides."""
 
-    def __init__(self, simulator: Simulator, bakery: Bakery) -> None:
+    def __init__(self, simulator: Simulator, bakery: Bot) -> None:
         self._simulator = simulator
         self._bakery = bakery
         self._replies = 0
@@ -90,15 +47,18 @@ class Conversation:
         told = await self._simulator.say(
             self._bakery.phone_number_id, CUSTOMER, *texts, name="Noor Haddad", one_post=False
         )
+        await self.listen()
+        wamids: list[str] = told["wamids"]
+        return wamids
+
+    async def listen(self) -> None:
+        """Waits for one reply, and shows it."""
         started = time.monotonic()
         replies = await self._replies_after(1)
         if len(replies) != 1:
             raise DemoFailed(f"one reply expected, {len(replies)} came")
         took = time.monotonic() - started
-        bold_name = blue("     bot")
-        print(f"  {bold_name}  {indented(replies[0]['text'])}  {dim(f'({took:.1f} s)')}")
-        wamids: list[str] = told["wamids"]
-        return wamids
+        print(f"  {blue('     bot')}  {indented(replies[0]['text'])}  {dim(f'({took:.1f} s)')}")
 
     async def repeat(self, title: str, text: str, wamid: str) -> None:
         """Meta delivers a message again; nothing may come of it."""
@@ -130,7 +90,7 @@ async def play() -> None:
     print(dim("  bakery's knowledge base by the built-in offline answerer\n"))
     offline = {"OPENAI_MODEL": "offline", "OPENAI_API_KEY": "", "LOG_FORMAT": "console"}
     async with running(lambda line: print(f"  {dim(line)}"), offline) as stack:
-        bakery = await create_bakery(stack)
+        bakery = await create_bot(stack, BAKERY)
         async with Simulator(stack.simulator_url) as simulator:
             await connect_simulator(stack, simulator, bakery)
             print(dim(f"  set up in {time.monotonic() - started:.1f} s"))
@@ -143,13 +103,35 @@ async def play() -> None:
                 "for 12 people, what does the cake cost?",
                 "and do you have gluten-free ones?",
             )
+            await chat.say("Something that a person decides", "My cake was broken, I want a refund")
+            await decide(stack, bakery, "We transfer 20 EUR today.")
+            await chat.listen()
             await chat.say("Outside the knowledge base", "Can you repair my bicycle?")
             await chat.repeat("Meta delivers the first message again", question, first[0])
         await show_record(stack, bakery)
     print(dim(f"\ndone in {time.monotonic() - started:.1f} s, everything that was started is gone"))
 
 
-async def show_record(stack: Stack, bakery: Bakery) -> None:
+async def decide(stack: Stack, bakery: Bot, response: str) -> None:
+    """What the bakery's owner does: looks what waits, and approves it."""
+    headers = {"Authorization": f"Bearer {bakery.api_key}"}
+    async with aiohttp.ClientSession(f"{stack.ingress_url}/v1/", headers=headers) as api:
+        async with api.get("actions", params={"status": "pending"}) as answer:
+            waiting = (await answer.json()).get("data", [])
+        if len(waiting) != 1:
+            raise DemoFailed(f"one action expected to wait, {len(waiting)} do")
+        action = waiting[0]
+        print(f"  {yellow('   owner')}  {dim('GET /v1/actions:')} {action['request_type']}")
+        async with api.post(
+            f"actions/{action['id']}/approve", json={"user_response": response}
+        ) as answer:
+            if answer.status != 200:
+                raise DemoFailed(f"the approval was refused: {await answer.text()}")
+    approved = dim(f"POST /v1/actions/{action['id']}/approve:")
+    print(f"  {yellow('   owner')}  {approved} {response}")
+
+
+async def show_record(stack: Stack, bakery: Bot) -> None:
     """What is in the database, and whether it adds up."""
     conn = await asyncpg.connect(stack.environment["DATABASE_URL"])
     try:
@@ -159,9 +141,13 @@ async def show_record(stack: Stack, bakery: Bakery) -> None:
             " content_text FROM messages WHERE user_id = $1 ORDER BY id",
             bakery.user_id,
         )
+        actions = await conn.fetch(
+            "SELECT id, status, request_type FROM actions WHERE user_id = $1 ORDER BY id",
+            bakery.user_id,
+        )
         usage = await conn.fetchrow(
             "SELECT d.daily_messages_received AS received, d.daily_messages_sent AS sent,"
-            " m.total_messages_sent AS month FROM usage_tracking d"
+            " d.actions_created AS actions, m.total_messages_sent AS month FROM usage_tracking d"
             " JOIN monthly_usage_summary m ON m.user_id = d.user_id WHERE d.user_id = $1",
             bakery.user_id,
         )
@@ -176,17 +162,21 @@ async def show_record(stack: Stack, bakery: Bakery) -> None:
             f"  {row['id']:>8}    {row['direction']:<9}  {row['status']:<9}  {answered:<8}"
             f"  {text[:60]}{'...' if len(text) > 60 else ''}"
         )
+    for action in actions:
+        print(f"  action {action['id']:>8}  {action['status']}  {action['request_type']}")
     if usage is None:
         raise DemoFailed("no usage was counted")
     print(
         f"  usage       received {usage['received']}, sent {usage['sent']} today,"
-        f" {usage['month']} this month"
+        f" {usage['month']} this month; {usage['actions']} action"
     )
     received = [row for row in rows if row["direction"] == "inbound"]
     sent = [row for row in rows if row["usage_day"] is not None]
-    if (len(received), len(sent)) != (5, 3) or not all(row["answered"] for row in received):
-        raise DemoFailed(f"5 messages and 3 replies expected, {len(received)} and {len(sent)} are")
-    if (usage["received"], usage["sent"], usage["month"]) != (5, 3, 3):
+    if (len(received), len(sent)) != (6, 5) or not all(row["answered"] for row in received):
+        raise DemoFailed(f"6 messages and 5 replies expected, {len(received)} and {len(sent)} are")
+    if [action["status"] for action in actions] != ["approved"]:
+        raise DemoFailed("one approved action expected")
+    if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (6, 5, 5, 1):
         raise DemoFailed("the counters do not equal the rows")
 
 
@@ -208,6 +198,10 @@ def dim(text: str) -> str:
 
 def green(text: str) -> str:
     return _coloured("32", text)
+
+
+def yellow(text: str) -> str:
+    return _coloured("33", text)
 
 
 def blue(text: str) -> str:

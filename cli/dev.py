@@ -1,18 +1,26 @@
-"""`make dev`: the demo's stack, kept running, with a page on which one chats with the bot.
+"""`make dev`: the product, kept running, with a page like a phone on which one writes to its bots
+and sees beside it what the product did.
 
 With OPENAI_API_KEY set the answers come from that model; without, from the offline answerer.
 """
 
+import asyncio
 import os
 from pathlib import Path
 
-from cli.demo import bold, connect_simulator, create_bakery, dim, run_to_end
+from cli.demo import bold, dim, run_to_end
+from cli.demo_bots import BUSINESSES, connect_simulator, create_bot
 from cli.stack import StackError, running
 from simulator.client import Simulator
+from simulator.phone.server import create_phone, serving
+
+# A switch of the page lets Meta's answers get lost. A minute is long for somebody who watches.
+SEND_UNKNOWN_MS = "8000"
 
 
 async def keep_running() -> None:
     overrides = {"LOG_FORMAT": "console"}
+    overrides["SEND_UNKNOWN_MS"] = os.environ.get("SEND_UNKNOWN_MS") or SEND_UNKNOWN_MS
     if os.environ.get("OPENAI_API_KEY"):
         print(bold("SwiftReplies") + dim("  with the model of OPENAI_MODEL"))
     else:
@@ -20,15 +28,22 @@ async def keep_running() -> None:
         print(bold("SwiftReplies") + dim("  no OPENAI_API_KEY: answers are copied from the"))
         print(dim("  knowledge base by the built-in offline answerer"))
     async with running(lambda line: print(f"  {dim(line)}"), overrides) as stack:
-        bakery = await create_bakery(stack)
+        bots = await asyncio.gather(*(create_bot(stack, business) for business in BUSINESSES))
         async with Simulator(stack.simulator_url) as simulator:
-            await connect_simulator(stack, simulator, bakery)
-        print(f"\n  chat      {bold(stack.simulator_url + '/')}")
-        print(f"  ingress   {stack.ingress_url}/webhooks/whatsapp")
-        print(f"  database  {dim(stack.environment['DATABASE_URL'])}")
-        print(f"  logs      {dim(str(stack.log_directory))}")
-        print(dim("\n  Ctrl-C ends everything"), flush=True)
-        ended = await stack.until_one_ends()
+            await connect_simulator(stack, simulator, *bots)
+        phone = create_phone(
+            bots,
+            simulator_url=stack.simulator_url,
+            api_url=stack.ingress_url,
+            database_url=stack.environment["DATABASE_URL"],
+        )
+        async with serving(phone) as page:
+            print(f"\n  the page  {bold(page)}")
+            print(f"  ingress   {stack.ingress_url}/webhooks/whatsapp")
+            print(f"  database  {dim(stack.environment['DATABASE_URL'])}")
+            print(f"  logs      {dim(str(stack.log_directory))}")
+            print(dim("\n  Ctrl-C ends everything"), flush=True)
+            ended = await stack.until_one_ends()
         raise StackError(f"{ended.name} ended by itself:\n{ended.tail()}")
 
 

@@ -29,6 +29,7 @@ examples:
   swiftreplies chatbot create --user 1 --name Luma --number +12025550143
   swiftreplies kb import --chatbot 1 faq.csv
   swiftreplies ingress & swiftreplies worker &
+  swiftreplies doctor
 """
 
 
@@ -63,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     migrate.set_defaults(run=_migrate)
 
-    ingress = commands.add_parser("ingress", help="HTTP process: webhooks, health, metrics")
+    ingress = commands.add_parser(
+        "ingress", help="HTTP process: webhooks, tenant API, health, metrics"
+    )
     ingress.set_defaults(run=_ingress)
 
     worker = commands.add_parser("worker", help="worker process: records, answers, sends")
@@ -101,17 +104,60 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--instructions", metavar="TEXT", help="what the bot is told about itself")
     create.set_defaults(run=_chatbot_create)
 
+    apikey = _group(commands, "apikey", "keys of the tenant API")
+    create = _creating(apikey, "create", "a key; it is shown once, and stored as a hash only")
+    create.add_argument("--user", type=int, required=True, metavar="ID", help="the tenant")
+    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument(
+        "--permissions",
+        metavar="a,b",
+        help="e.g. actions:read,actions:write (default: all; a wrong one prints the list)",
+    )
+    create.set_defaults(run=_apikey_create)
+    listing = _creating(apikey, "list", "the keys of a tenant, without the keys themselves")
+    listing.add_argument("--user", type=int, required=True, metavar="ID", help="the tenant")
+    listing.set_defaults(run=_apikey_list)
+    revoke = _creating(apikey, "revoke", "closes a key at once, for good; safe to repeat")
+    revoke.add_argument("id", type=int, metavar="ID")
+    revoke.set_defaults(run=_apikey_revoke)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="checks configuration, services, schema, topology, credentials",
+        description="Every line is ok or says what to do. Exit code 1 when one has failed; a"
+        " warning is no failure. Changes nothing and sends nothing.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(run=_doctor)
+
     dead = _group(commands, "dead", "what could not be processed, why, and again")
     listing = _creating(dead, "list", "every dead item with its reason, without its content")
     listing.set_defaults(run=_dead_list)
     show = _creating(dead, "show", "one dead item, whole")
-    show.add_argument("id", type=int, metavar="ID")
+    show.add_argument("id", type=_dead_id, metavar="ID")
     show.set_defaults(run=_dead_show)
-    again = _creating(dead, "replay", "puts dead items back into the log; safe to repeat")
+    again = _creating(dead, "replay", "lets dead items be processed again; safe to repeat")
     which = again.add_mutually_exclusive_group(required=True)
-    which.add_argument("ids", type=int, nargs="*", metavar="ID", default=[])
+    which.add_argument("ids", type=_dead_id, nargs="*", metavar="ID", default=[])
     which.add_argument("--all", action="store_true")
     again.set_defaults(run=_dead_replay)
+
+    action = _group(commands, "action", "what the bots asked a person to decide")
+    listing = _creating(action, "list", "the actions, oldest first")
+    listing.add_argument("--user", type=int, metavar="ID", help="one tenant's")
+    listing.add_argument("--status", choices=("pending", "approved", "denied", "expired"))
+    listing.set_defaults(run=_action_list)
+    for name, verdict in (("approve", "approved"), ("deny", "denied")):
+        decision = _creating(action, name, f"the action is {verdict}; the customer is told")
+        decision.add_argument("id", type=_count, metavar="ID")
+        decision.add_argument("--response", metavar="T", help="what the customer is told besides")
+        if name == "approve":
+            decision.add_argument(
+                "--similar",
+                action="store_true",
+                help="and every later one of this type of the same chatbot, by itself",
+            )
+        decision.set_defaults(run=_action_decide, verdict=verdict)
 
     kb = _group(commands, "kb", "what chatbots know")
     load = _creating(kb, "import", "questions and answers from a CSV or JSONL file")
@@ -282,16 +328,69 @@ def _kb_import(args: argparse.Namespace) -> None:
         raise Failure("nothing was imported")
 
 
+def _apikey_create(args: argparse.Namespace) -> None:
+    from cli import api_keys
+
+    created = _operate(
+        api_keys.apikey_create(
+            _environment(), user_id=args.user, name=args.name, permissions=args.permissions
+        )
+    )
+    text = f"API key {created['api_key_id']} created. It is shown this once:\n{created['api_key']}"
+    _print(args, created, text)
+
+
+def _apikey_list(args: argparse.Namespace) -> None:
+    from cli import api_keys
+
+    found = _operate(api_keys.apikey_list(_environment(), user_id=args.user))
+    _print(args, found, api_keys.described(found["api_keys"]) or "there is no API key")
+
+
+def _apikey_revoke(args: argparse.Namespace) -> None:
+    from cli import api_keys
+
+    revoked = _operate(api_keys.apikey_revoke(_environment(), key_id=args.id))
+    _print(args, revoked, f"API key {args.id} is revoked")
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from cli import doctor
+
+    checks = asyncio.run(doctor.examine(os.environ))
+    report = doctor.report(checks)
+    _print(args, report, doctor.described(checks))
+    if not report["ok"]:
+        sys.exit(1)
+
+
+def _action_list(args: argparse.Namespace) -> None:
+    from cli import actions
+
+    found = _operate(actions.action_list(_environment(), user_id=args.user, status=args.status))
+    _print(args, found, actions.described(found["actions"]) or "there are none")
+
+
+def _action_decide(args: argparse.Namespace) -> None:
+    from cli import actions
+
+    decided = _operate(
+        actions.action_decide(
+            _environment(),
+            args.id,
+            args.verdict,
+            args.response,
+            similar=getattr(args, "similar", False),
+        )
+    )
+    _print(args, decided, f"action {decided['id']} {decided['status']}")
+
+
 def _dead_list(args: argparse.Namespace) -> None:
     from cli import dead_items
 
     found = _operate(dead_items.dead_list(_environment()))
-    lines = [
-        f"{i['id']:>8}  {i['parked_at'][:19]}  {i['kind']:<8} {i['reason']:<16}"
-        f" {i['detail'] or ''}  number {i['display_number'] or '-'}  trace {i['trace_id'] or '-'}"
-        for i in found["items"]
-    ]
-    _print(args, found, "\n".join(lines) or "nothing is dead")
+    _print(args, found, dead_items.described(found["items"]) or "nothing is dead")
 
 
 def _dead_show(args: argparse.Namespace) -> None:
@@ -305,8 +404,15 @@ def _dead_replay(args: argparse.Namespace) -> None:
     from cli import dead_items
 
     done = _operate(dead_items.dead_replay(_environment(), None if args.all else args.ids))
-    missing = f"; not there: {', '.join(map(str, done['missing']))}" if done["missing"] else ""
-    _print(args, done, f"{done['replayed']} replayed{missing}")
+    missing = f"; not there: {', '.join(done['missing'])}" if done["missing"] else ""
+    refused = "".join(f"\n{one['id']}: {one['why']}" for one in done["refused"])
+    _print(args, done, f"{done['replayed']} replayed{missing}{refused}")
+
+
+def _dead_id(text: str) -> Any:
+    from cli.dead_items import dead_id
+
+    return dead_id(text)
 
 
 def _environment() -> Any:

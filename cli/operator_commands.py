@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from cli.dead_items import replay
+from cli.dead_items import DeadId, replay
 from cli.operating import Refused, as_owner, broker_problem, check, database_problem
 from db import migrate as migrations
 from db.chatbots import chatbot_owner, create_chatbot, import_knowledge, store_access_token
@@ -26,6 +26,7 @@ from db.tenants import (
     next_user_id,
 )
 from handlers.configuration import Environment
+from handlers.rules.reply import MAX_CHARS, fitted
 from handlers.secrets import MIN_KEY_CHARS, Vault, access_token_of
 from handlers.whatsapp.wire import normalised
 
@@ -34,6 +35,7 @@ IMPORT_BATCH = 500
 MAX_QUESTION_CHARS = 2_000
 MAX_ANSWER_CHARS = 8_000
 MAX_CATEGORY_CHARS = 100
+MAX_EXPIRY_HOURS = 8_760  # a year
 
 
 async def migrate(env: Environment, say: Callable[[str], None]) -> None:
@@ -52,6 +54,8 @@ async def migrate(env: Environment, say: Callable[[str], None]) -> None:
     say("database is current")
     try:
         await rabbitmq.declare_topology(amqp)
+    except rabbitmq.OldTopology as error:
+        raise Refused(str(error)) from error
     except rabbitmq.UNREACHABLE as error:
         raise Refused(broker_problem(error)) from error
     say("broker topology is current")
@@ -138,7 +142,8 @@ async def _replay_waiting(env: Environment, conn: Conn, waiting: list[int]) -> d
     if amqp is None:
         return {"waiting": len(waiting), "hint": "set AMQP_URL and run `swiftreplies dead replay`"}
     try:
-        return {"replayed": len(await replay(conn, amqp, waiting))}
+        items = [DeadId("item", number) for number in waiting]
+        return {"replayed": len(await replay(conn, amqp, items))}
     except Refused as refused:
         return {"waiting": len(waiting), "hint": str(refused)}
 
@@ -298,9 +303,23 @@ def _plan(file: Path | None) -> dict[str, Any]:
         for name, value in limits.items()
         if name.startswith(("max_", "message_history")) and not _is_count(value)
     ]
+    if limits.get("on_message_limit", "refuse") not in ("refuse", "overage"):
+        problems.append("limits.on_message_limit is neither refuse nor overage")
+    if "message_limit_notice" in limits and not _is_message(limits["message_limit_notice"]):
+        problems.append(f"limits.message_limit_notice is not a text of 1 to {MAX_CHARS} characters")
+    hours = limits.get("action_expiry_hours", 24)
+    if not _is_count(hours) or not 1 <= hours <= MAX_EXPIRY_HOURS:
+        problems.append(
+            f"limits.action_expiry_hours is not a whole number from 1 to {MAX_EXPIRY_HOURS}"
+        )
     if problems:
         raise Refused(f"{file}: " + "; ".join(problems))
     return plan
+
+
+def _is_message(value: Any) -> bool:
+    """As WhatsApp takes it whole."""
+    return isinstance(value, str) and bool(value.strip()) and fitted(value) == value
 
 
 def _is_count(value: Any) -> bool:

@@ -75,7 +75,9 @@ class Stack:
         self.processes.append(process)
         return process
 
-    async def start_ingress(self, port: int | None = None) -> Process:
+    async def start_ingress(
+        self, port: int | None = None, *, patience_s: float = READY_TIMEOUT_S
+    ) -> Process:
         """On a free port; or again on the one that an ingress had."""
         if port is None:
             (port,) = free_ports(1)
@@ -83,17 +85,17 @@ class Stack:
             "ingress", [str(COMMAND), "ingress"], {"HOST": "127.0.0.1", "PORT": str(port)}
         )
         self.ingress_url = f"http://127.0.0.1:{port}"
-        await _until_ready(process, f"{self.ingress_url}/readyz")
+        await _until_ready(process, f"{self.ingress_url}/readyz", patience_s)
         return process
 
-    async def start_worker(self, *arguments: str) -> Process:
+    async def start_worker(self, *arguments: str, patience_s: float = READY_TIMEOUT_S) -> Process:
         (port,) = free_ports(1)
         process = await self.start(
             "worker",
             [str(COMMAND), "worker", *arguments],
             {"HOST": "127.0.0.1", "METRICS_PORT": str(port)},
         )
-        await _until_ready(process, f"http://127.0.0.1:{port}/readyz")
+        await _until_ready(process, f"http://127.0.0.1:{port}/readyz", patience_s)
         return process
 
     async def start_simulator(self) -> Process:
@@ -187,8 +189,9 @@ async def _broker(ending: AsyncExitStack, given: str, say: Callable[[str], None]
     return server.url
 
 
-async def _until_ready(process: Process, url: str) -> None:
-    deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+async def _until_ready(process: Process, url: str, patience_s: float) -> None:
+    deadline = asyncio.get_running_loop().time() + patience_s
+    said = "nothing"
     async with aiohttp.ClientSession() as session:
         while True:
             if process.returncode is not None:
@@ -197,6 +200,7 @@ async def _until_ready(process: Process, url: str) -> None:
                 async with session.get(url) as response:
                     if response.status == 200:
                         return
+                    said = await response.text()
             if asyncio.get_running_loop().time() > deadline:
-                raise StackError(f"{process.name} is not ready:\n{process.tail()}")
+                raise StackError(f"{process.name} is not ready, says {said}:\n{process.tail()}")
             await asyncio.sleep(POLL_S)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
@@ -18,6 +19,21 @@ class Resolved:
     outcome: str
     user_id: UserId | None
     chatbot_id: ChatbotId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    id: ChatbotId
+    name: str
+    whatsapp_phone_number: str | None
+    phone_number_id: str | None
+    access_token: str | None  # encrypted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeBase:
+    version: int
+    rows: list[list[Any]]  # [id, category, question, answer]
 
 
 async def create_chatbot(
@@ -67,3 +83,20 @@ async def import_knowledge(
         _SQL["import_knowledge"], user_id, chatbot_id, questions, answers, categories
     )
     return [row["inserted"] for row in rows]
+
+
+async def owners_of_chatbots(conn: Conn) -> list[UserId]:
+    return [row["user_id"] for row in await conn.fetch(_SQL["owners_of_chatbots"])]
+
+
+async def chatbot_credentials(conn: Conn, user_id: UserId) -> list[Credentials]:
+    """Of the active ones."""
+    rows = await conn.fetch(_SQL["chatbot_credentials"], user_id)
+    return [Credentials(**row) for row in rows]
+
+
+async def read_knowledge(
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId
+) -> KnowledgeBase | None:
+    row = await conn.fetchrow(_SQL["read_knowledge"], user_id, chatbot_id)
+    return KnowledgeBase(**row) if row else None

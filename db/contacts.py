@@ -54,3 +54,20 @@ async def touch_contacts(
     seen_at: Sequence[datetime],
 ) -> None:
     await conn.execute(_SQL["touch_contacts"], user_id, ids, names, wa_ids, bsuids, seen_at)
+
+
+async def move_contact(
+    conn: Conn,
+    user_id: UserId,
+    contact_id: ContactId,
+    phone_number: str | None,
+    bsuid: str | None,
+    wa_id: str | None,
+) -> None:
+    await conn.execute(_SQL["move_contact"], user_id, contact_id, phone_number, bsuid, wa_id)
+
+
+async def choose_marketing(
+    conn: Conn, user_id: UserId, contact_id: ContactId, choice: str, at: datetime
+) -> None:
+    await conn.execute(_SQL["choose_marketing"], user_id, contact_id, choice, at)

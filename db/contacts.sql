@@ -33,3 +33,14 @@ UPDATE contacts c
                  WHERE user_id = $1 AND id = ANY ($2::bigint[])
                  ORDER BY id FOR NO KEY UPDATE) l ON l.locked = i.id) n
  WHERE c.user_id = $1 AND c.id = n.id;
+
+-- name: move_contact
+-- Another number, another BSUID, or both: the conversation goes on. Without a number of its own the
+-- old one goes, since it is somebody else's now.
+UPDATE contacts SET bsuid = coalesce($4, bsuid), phone_number = $3, wa_id = $5, updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND ($3::text IS NOT NULL OR coalesce($4, bsuid) IS NOT NULL);
+
+-- name: choose_marketing
+-- The newest choice by Meta's time.
+UPDATE contacts SET marketing_choice = $3, marketing_choice_at = $4, updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND coalesce(marketing_choice_at <= $4, true);

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, UserId, WorkerId
@@ -35,15 +35,22 @@ class TurnContext:
     attempts: int
     rebuild_thread: bool
     mine: bool  # the lease is still the asker's
+    now: datetime  # the database's
+    last_inbound_at: datetime | None  # by WhatsApp's time
     taken_over: bool
+    by_human: bool  # with taken_over: a person has it, not the product's own handover
     paused: bool
     contact_name: str | None
     chatbot_name: str
     chatbot_active: bool
+    phone_number_id: str | None
+    access_token: str | None  # encrypted
     general_instructions: str | None
     timezone: str
     instructions: list[str]
-    knowledge: list[list[Any]]  # [id, category, question, answer]
+    kb_version: int
+    actions_center: bool  # a feature of the plan
+    open_actions: list[list[Any]]  # [id, request_type, request_details], the latest ten
 
 
 async def open_conversations(
@@ -97,6 +104,13 @@ async def read_turn(
     return TurnContext(**row) if row else None
 
 
+async def since_inbound(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> timedelta | None:
+    age: timedelta | None = await conn.fetchval(_SQL["since_inbound"], user_id, conversation_id)
+    return age
+
+
 async def fence(
     conn: Conn,
     user_id: UserId,
@@ -122,6 +136,22 @@ async def hand_over(
     reason: str,
 ) -> None:
     await conn.execute(_SQL["hand_over"], user_id, conversation_id, how_long, reason)
+
+
+async def note_limit(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, usage_day: date
+) -> bool | None:
+    """None: the customer was told on this day already."""
+    news: bool | None = await conn.fetchval(_SQL["note_limit"], user_id, conversation_id, usage_day)
+    return news
+
+
+async def note_media(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, every: timedelta
+) -> bool | None:
+    """None: the customer was told not long ago."""
+    news: bool | None = await conn.fetchval(_SQL["note_media"], user_id, conversation_id, every)
+    return news
 
 
 async def put_back(

@@ -34,32 +34,45 @@ UPDATE conversations c
 SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2, $3);
 
 -- name: read_turn
--- All that a turn needs to know but the messages, in one round trip. The lock keeps the lease where
+-- All that a turn needs to know but the messages and what the chatbot knows, in one round trip. The lock keeps the lease where
 -- it is until the reservation is committed: one that a lost lease left behind would bind its unit.
 SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.rebuild_thread,
        (v.lease_owner = $3 AND v.epoch = $4) AS mine,
+       now() AS now, v.last_inbound_at,
        coalesce(v.taken_over_until > now(), false) AS taken_over,
+       coalesce(v.taken_over_by = 'human', false) AS by_human,
        coalesce(c.conversation_paused, false) AS paused,
        c.name AS contact_name,
        b.name AS chatbot_name,
        (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
            AS chatbot_active,
+       b.phone_number_id, b.access_token,
        b.general_instructions,
        u.timezone,
        ARRAY (SELECT i.instruction_text FROM conversation_instructions i
                WHERE i.user_id = $1 AND i.chatbot_id = v.chatbot_id AND i.contact_id = v.contact_id
                  AND i.is_active AND (i.expires_at IS NULL OR i.expires_at > now())
                ORDER BY i.id) AS instructions,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(k.id, k.category, k.question, k.answer)
-                                  ORDER BY k.id), '[]')
-          FROM bot_knowledge_base k
-         WHERE k.user_id = $1 AND k.chatbot_id = v.chatbot_id AND k.is_active) AS knowledge
+       b.kb_version,
+       coalesce((SELECT s.subscription_config #>> '{features,advanced_features,actions_center}'
+                   FROM user_subscriptions s WHERE s.user_id = $1 AND s.is_active)
+                IS DISTINCT FROM 'false', true) AS actions_center,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(a.id, a.request_type, a.request_details)
+                                  ORDER BY a.id), '[]')
+          FROM (SELECT o.id, o.request_type, o.request_details FROM actions o
+                 WHERE o.user_id = $1 AND o.chatbot_id = v.chatbot_id
+                   AND o.contact_id = v.contact_id AND o.status = 'pending'
+                 ORDER BY o.id DESC LIMIT 10) a) AS open_actions
   FROM conversations v
   JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
   JOIN users u ON u.id = $1
  WHERE v.user_id = $1 AND v.id = $2
    FOR SHARE OF v;
+
+-- name: since_inbound
+-- How long ago the customer wrote last.
+SELECT now() - last_inbound_at FROM conversations WHERE user_id = $1 AND id = $2;
 
 -- name: fence
 -- First statement of a turn's last transaction. It misses when the lease went to somebody else;
@@ -86,6 +99,18 @@ UPDATE conversations
    SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4,
        taken_over_by = 'product'
  WHERE user_id = $1 AND id = $2 AND NOT coalesce(taken_over_until > now(), false);
+
+-- name: note_limit
+-- Comes back once a conversation and usage day: the customer is told then, and not again.
+UPDATE conversations SET limit_notice_day = $3
+ WHERE user_id = $1 AND id = $2 AND (limit_notice_day IS NULL OR limit_notice_day < $3)
+RETURNING true;
+
+-- name: note_media
+-- Comes back once in $3: the customer is told then that media cannot be opened.
+UPDATE conversations SET media_notice_at = now()
+ WHERE user_id = $1 AND id = $2 AND coalesce(media_notice_at <= now() - $3::interval, true)
+RETURNING true;
 
 -- name: put_back
 -- A turn that could not finish: somebody tries again. After a failure ($5) later with each one, up

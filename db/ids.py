@@ -8,3 +8,6 @@ ContactId = NewType("ContactId", int)
 ConversationId = NewType("ConversationId", int)
 MessageId = NewType("MessageId", int)  # a row of ours; Meta's id is the wamid
 WorkerId = NewType("WorkerId", int)
+ActionId = NewType("ActionId", int)
+EventId = NewType("EventId", int)  # of a conversation: db/conversation_events.py
+ApiKeyId = NewType("ApiKeyId", int)

@@ -44,10 +44,17 @@ class SendClaim:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
     conversation_id: ConversationId | None
+    contact_id: ContactId | None
     content_text: str
     in_reply_to: str | None
     send_attempts: int
     usage_day: date | None
+    refused: dict[str, int]  # how often for which passing reason
+    trace_id: str | None
+    too_old: bool
+    since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
+    template: dict[str, str] | None  # name and language; None: a text
+    trying: bool  # its number is paused, and this message finds out whether it still has to be
     phone_number: str | None
     wa_id: str | None
     bsuid: str | None
@@ -62,16 +69,51 @@ class Send:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     conversation_id: ConversationId | None
+    chatbot_id: ChatbotId
+    contact_id: ContactId | None
+    trace_id: str | None
     usage_day: date | None
+    overage: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
     place: int  # of the status in the batch, from 1
+    id: MessageId
     conversation_id: ConversationId | None
+    contact_id: ContactId | None
     status: str
+    trace_id: str | None
+    overage: bool
     give_back_day: date | None
     failed_now: bool
+    arrived_after_all: bool  # was taken for failed or not sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burial:
+    """For the dead list: why a message did not reach its customer."""
+
+    message_id: MessageId
+    reason: str  # a fixed word
+    detail: str | None  # Meta's code and title; never the message's content
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Since when nothing leaves is now; until when, and for the how-manieth time in a row."""
+
+    held_until: datetime
+    holds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a pair may be written to: so many at once, then one every so often."""
+
+    every: timedelta
+    burst: int
 
 
 async def record_inbound(
@@ -136,30 +178,89 @@ async def queue_reply(
     metadata: dict[str, Any],
     in_reply_to: str | None,
     usage_day: date | None,
+    overage: bool,
 ) -> MessageId:
     return MessageId(
         await conn.fetchval(
-            _SQL["queue_reply"], user_id, conversation_id, text, metadata, in_reply_to, usage_day
+            _SQL["queue_reply"],
+            user_id,
+            conversation_id,
+            text,
+            metadata,
+            in_reply_to,
+            usage_day,
+            overage,
         )
     )
 
 
 async def claim_sends(
-    conn: Conn, worker_id: WorkerId, limit: int, tenant_max: int
+    conn: Conn,
+    worker_id: WorkerId,
+    limit: int,
+    tenant_max: int,
+    pair: Pace,
+    max_age: timedelta,
 ) -> list[SendClaim]:
-    rows = await conn.fetch(_SQL["claim_sends"], worker_id, limit, tenant_max)
+    rows = await conn.fetch(
+        _SQL["claim_sends"], worker_id, limit, tenant_max, pair.every, pair.burst, max_age
+    )
     return [SendClaim(**row) for row in rows]
 
 
 async def read_send(
-    conn: Conn, user_id: UserId, message_id: MessageId, worker_id: WorkerId
+    conn: Conn, user_id: UserId, message_id: MessageId, worker_id: WorkerId, max_age: timedelta
 ) -> Send | None:
-    row = await conn.fetchrow(_SQL["read_send"], user_id, message_id, worker_id)
+    row = await conn.fetchrow(_SQL["read_send"], user_id, message_id, worker_id, max_age)
     return Send(**row) if row else None
 
 
-async def mark_sending(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
-    await conn.execute(_SQL["mark_sending"], user_id, message_id)
+async def mark_sending(
+    conn: Conn, user_id: UserId, message_id: MessageId, every: timedelta
+) -> None:
+    await conn.execute(_SQL["mark_sending"], user_id, message_id, every)
+
+
+async def drain_pair(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, full_after: timedelta
+) -> None:
+    await conn.execute(_SQL["drain_pair"], user_id, conversation_id, full_after)
+
+
+async def slow_number(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, pause: timedelta) -> None:
+    await conn.execute(_SQL["slow_number"], user_id, chatbot_id, pause)
+
+
+async def hold_number(
+    conn: Conn,
+    user_id: UserId,
+    chatbot_id: ChatbotId,
+    first: timedelta,
+    longest: timedelta,
+    reason: str,
+) -> Hold | None:
+    """None: it is paused already."""
+    row = await conn.fetchrow(_SQL["hold_number"], user_id, chatbot_id, first, longest, reason)
+    return Hold(**row) if row else None
+
+
+async def resume_number(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> bool:
+    return await conn.fetchval(_SQL["resume_number"], user_id, chatbot_id) is not None
+
+
+async def bury(conn: Conn, user_id: UserId, dead: Sequence[Burial]) -> None:
+    await conn.execute(
+        _SQL["bury"],
+        user_id,
+        [d.message_id for d in dead],
+        [d.reason for d in dead],
+        [d.detail for d in dead],
+        [d.trace_id for d in dead],
+    )
+
+
+async def unbury(conn: Conn, user_id: UserId, ids: Sequence[MessageId]) -> None:
+    await conn.execute(_SQL["unbury"], user_id, ids)
 
 
 async def mark_accepted(
@@ -174,6 +275,12 @@ async def mark_unknown(conn: Conn, user_id: UserId, message_id: MessageId) -> st
     return status
 
 
+async def lock_attempt(conn: Conn, user_id: UserId, message_id: MessageId, attempt: int) -> bool:
+    """False: settled by now, or sent anew."""
+    found = await conn.fetchval(_SQL["lock_attempt"], user_id, message_id, attempt)
+    return found is not None
+
+
 async def requeue_send(
     conn: Conn, user_id: UserId, message_id: MessageId, delay: timedelta, mark: dict[str, Any]
 ) -> int | None:
@@ -184,9 +291,15 @@ async def requeue_send(
     return attempts
 
 
-async def lock_unknown(conn: Conn, user_id: UserId, message_id: MessageId) -> int | None:
-    """How often its outcome became unknown; None: it is known by now."""
-    count: int | None = await conn.fetchval(_SQL["lock_unknown"], user_id, message_id)
+async def let_go(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
+    await conn.execute(_SQL["let_go"], user_id, message_id)
+
+
+async def lock_unknown(
+    conn: Conn, user_id: UserId, message_id: MessageId, wait: timedelta
+) -> int | None:
+    """How often its outcome became unknown; None: it is known by now, or waits anew."""
+    count: int | None = await conn.fetchval(_SQL["lock_unknown"], user_id, message_id, wait)
     return count
 
 
@@ -197,21 +310,32 @@ async def end_send(
     return Ended(**row) if row else None
 
 
+async def queue_window_template(
+    conn: Conn,
+    user_id: UserId,
+    message_id: MessageId,
+    usage_day: date | None,
+    overage: bool,
+) -> str | None:
+    """'queued' or 'asked_already'; None: no template for this message."""
+    outcome: str | None = await conn.fetchval(
+        _SQL["queue_window_template"], user_id, message_id, usage_day, overage
+    )
+    return outcome
+
+
 async def merge_statuses(
     conn: Conn,
     user_id: UserId,
     chatbot_id: ChatbotId,
     wamids: Sequence[str],
     our_ids: Sequence[MessageId | None],
+    attempts: Sequence[int | None],
     statuses: Sequence[str],
     reports: Sequence[dict[str, Any]],
 ) -> list[Merged]:
     """One entry a status that found its message. At most one status a message in a call."""
     rows = await conn.fetch(
-        _SQL["merge_statuses"], user_id, chatbot_id, wamids, our_ids, statuses, reports
+        _SQL["merge_statuses"], user_id, chatbot_id, wamids, our_ids, attempts, statuses, reports
     )
     return [Merged(**row) for row in rows]
-
-
-async def unknown_sends(conn: Conn, wait: timedelta, limit: int) -> list[SendClaim]:
-    return [SendClaim(**row) for row in await conn.fetch(_SQL["unknown_sends"], wait, limit)]

@@ -1,5 +1,5 @@
 -- name: reserve_messages
-SELECT outcome, usage_day FROM reserve_messages($1, $2, $3);
+SELECT outcome, usage_day, overage, notice FROM reserve_messages($1, $2, $3);
 
 -- name: settle_messages
 SELECT settle_messages($1, $2, $3) AS settled;
@@ -8,7 +8,16 @@ SELECT settle_messages($1, $2, $3) AS settled;
 SELECT release_messages($1, $2) AS released;
 
 -- name: give_back_messages
-SELECT give_back_messages($1, $2);
+SELECT give_back_messages($1, $2, $3);
 
 -- name: count_received
 SELECT count_received($1, $2);
+
+-- name: reserve_actions
+-- By the turn that has the lease; a turn that lost it must not add to another's hold.
+SELECT CASE WHEN EXISTS (SELECT FROM conversations v WHERE v.user_id = $1 AND v.id = $2
+                            AND v.lease_owner = $3 AND v.epoch = $4 FOR SHARE)
+            THEN reserve_actions($1, $2, $5) ELSE 'no_reservation' END AS outcome;
+
+-- name: settle_actions
+SELECT settle_actions($1, $2, $3) AS usage_day;

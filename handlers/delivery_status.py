@@ -1,22 +1,47 @@
 """Statuses: how far each of our messages got, whatever order Meta tells it in."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from db.conversations import forget_thread
-from db.ids import ChatbotId, ConversationId, MessageId, UserId
-from db.messages import merge_statuses
+from db.events import tell_tenant
+from db.ids import ChatbotId, MessageId, UserId
+from db.messages import (
+    Burial,
+    Merged,
+    bury,
+    merge_statuses,
+    queue_window_template,
+    unbury,
+)
+from db.orphans import (
+    Orphan,
+    TakenOrphan,
+    forget_orphans,
+    found_orphans,
+    park_orphans,
+    take_orphans,
+)
 from db.parked import ParkedItem
-from db.pool import Pool, tenant
+from db.pool import Conn, Pool, tenant
 from db.usage import give_back_messages
 from handlers import telemetry
-from handlers.recording import Arrived, Item, by_tenant, each_or_park, opened, park
+from handlers.parking import parked_update
+from handlers.recording import Arrived, Item, by_tenant, column, each_or_park, opened, park
+from handlers.rules.sends import WINDOW_CLOSED
+from handlers.sending import described
+from handlers.whatsapp.errors import class_of
 from handlers.whatsapp.wire import Status, Unknown, parse_status
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+NOT_DELIVERED = "not_delivered"
+ORPHAN_HOPE = timedelta(minutes=10)  # later than that, somebody else sent the message
+ORPHAN_LIFE = timedelta(hours=24)
+ORPHAN_BATCH = 500
 
 # Upwards only. 'failed' stands above 'sent' (Meta gave up) and below 'delivered' (it arrived all
 # the same); merge_statuses in db/messages.sql has the same order.
@@ -33,36 +58,86 @@ async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
             parked.append(one.parked("not_understood", parsed.reason))
         else:
             statuses.append((one, parsed))
-    merged = 0
+    merged = orphaned = 0
     if statuses:
         async with pool.acquire() as conn:
             # A status binds no number: it speaks of a message that we sent from a bound one.
             tenants, nobodys = await by_tenant(conn, statuses, bind=False)
         parked += nobodys
-        orphans: list[ParkedItem] = []
 
         async def write(user_id: UserId, items: Sequence[Item[Status]]) -> int:
-            found, lost = await _merge_tenant(pool, user_id, items)
-            orphans.extend(lost)
-            return found
+            async with tenant(pool, user_id) as conn:
+                return await _merge_tenant(conn, user_id, items)
 
         for user_id, items in tenants.items():
             found, poison = await each_or_park(user_id, items, write)
             merged += found
+            orphaned += len(items) - len(poison) - found
             parked += poison
-        parked += orphans
     await park(pool, parked)
     telemetry.STATUSES.labels("merged").inc(merged)
+    telemetry.STATUSES.labels("orphan").inc(orphaned)
     telemetry.STATUSES.labels("parked").inc(len(parked))
-    log.info("statuses.merged", statuses=len(statuses), merged=merged, parked=len(parked))
+    log.info(
+        "statuses.merged",
+        statuses=len(statuses),
+        merged=merged,
+        orphans=orphaned,
+        parked=len(parked),
+    )
 
 
-async def park_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
-    """What is neither a message nor a status: kept whole, and counted."""
-    arrived, parked = opened(bodies)
-    parked += [one.parked("not_understood", f"field:{one.update.field[:40]}") for one in arrived]
+async def match_orphans(pool: Pool) -> None:
+    """Statuses that came before their message was known by its wamid: Meta may report what it has
+    not answered yet, without our id. And those that waited in vain go."""
+    async with pool.acquire() as conn:
+        found = await found_orphans(conn, ORPHAN_HOPE, ORPHAN_BATCH)
+    by_owner: dict[UserId, list[int]] = {}
+    for one in found:
+        by_owner.setdefault(one.user_id, []).append(one.id)
+    for user_id, ids in by_owner.items():
+        async with tenant(pool, user_id) as conn:
+            taken = await take_orphans(conn, user_id, ids)
+            items = [item for one in taken if (item := _reread(one)) is not None]
+            merged = await _merge_tenant(conn, user_id, items)
+        telemetry.STATUSES.labels("matched").inc(merged)
+        log.info("orphans.matched", user_id=user_id, statuses=len(items), merged=merged)
+
+
+async def forget_old_orphans(pool: Pool) -> None:
+    async with pool.acquire() as conn:
+        forgotten = await forget_orphans(conn, ORPHAN_LIFE, ORPHAN_BATCH)
+    if forgotten:
+        log.info("orphans.forgotten", statuses=forgotten)
+
+
+def _reread(orphan: TakenOrphan) -> Item[Status] | None:
+    update = parked_update("status", orphan.phone_number_id, orphan.display_number, orphan.raw)
+    status = parse_status(update)
+    if isinstance(status, Unknown):  # this release understands less than the one that parked it
+        return None
+    return Item(Arrived(update, orphan.trace_id or ""), status, orphan.chatbot_id)
+
+
+async def park_dead(pool: Pool, bodies: Sequence[bytes]) -> None:
+    """Entries that no worker could ever finish: each took its process down, or its batch."""
+    parked = []
+    for body in bodies:
+        arrived, _ = opened([body])
+        update = arrived[0].update if arrived else None
+        parked.append(
+            ParkedItem(
+                reason="delivered_too_often",
+                detail=None,
+                kind="envelope",
+                phone_number_id=column(update.phone_number_id) if update else None,
+                display_number=column(update.display_number) if update else None,
+                trace_id=arrived[0].trace_id if arrived else None,
+                raw=body,
+            )
+        )
     await park(pool, parked)
-    log.info("items.parked", parked=len(parked))
+    log.error("entries.dead", parked=len(parked))
 
 
 def furthest(items: Iterable[Item[Status]]) -> dict[tuple[ChatbotId, str], list[Item[Status]]]:
@@ -87,45 +162,114 @@ def report(group: Sequence[Item[Status]]) -> dict[str, Any]:
     return kept
 
 
-async def _merge_tenant(
-    pool: Pool, user_id: UserId, items: Sequence[Item[Status]]
-) -> tuple[int, list[ParkedItem]]:
+async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status]]) -> int:
+    """How many found their message; the others wait for it. Counters last."""
     found = 0
-    orphans: list[ParkedItem] = []
+    orphans: list[Orphan] = []
     messages = furthest(items)
-    async with tenant(pool, user_id) as conn:
-        give_back: list[date] = []
-        unheard: set[ConversationId] = set()
-        for chatbot_id in sorted({bot for bot, _ in messages}):
-            groups = [group for (bot, _), group in messages.items() if bot == chatbot_id]
-            merged = await merge_statuses(
-                conn,
-                user_id,
-                chatbot_id,
-                [g[0].value.wamid for g in groups],
-                [_our_id(g) for g in groups],
-                [g[0].value.status for g in groups],
-                [report(g) for g in groups],
+    changed: list[tuple[Merged, Status]] = []
+    for chatbot_id in sorted({bot for bot, _ in messages}):
+        groups = [group for (bot, _), group in messages.items() if bot == chatbot_id]
+        merged = await merge_statuses(
+            conn,
+            user_id,
+            chatbot_id,
+            [g[0].value.wamid for g in groups],
+            [_ours(g)[0] for g in groups],
+            [_ours(g)[1] for g in groups],
+            [g[0].value.status for g in groups],
+            [report(g) for g in groups],
+        )
+        hit = {row.place for row in merged}
+        for place, group in enumerate(groups, start=1):
+            if place in hit:
+                found += len(group)
+            else:
+                orphans += [_orphan(item) for item in group]
+        changed += [
+            (row, groups[row.place - 1][0].value)
+            for row in merged
+            if row.failed_now or row.arrived_after_all
+        ]
+    if orphans:
+        await park_orphans(conn, user_id, orphans)
+    # The bot believes it said what the customer never saw, or the other way round.
+    for conversation_id in sorted(
+        {row.conversation_id for row, _ in changed if row.conversation_id is not None}
+    ):
+        await forget_thread(conn, user_id, conversation_id)
+    replaced: set[MessageId] = set()
+    unspent: set[MessageId] = set()  # their units went on to the template
+    for row, status in changed:
+        if row.failed_now and _reason(status) == WINDOW_CLOSED:
+            instead = await queue_window_template(
+                conn, user_id, row.id, row.give_back_day, row.overage
             )
-            hit = {row.place for row in merged}
-            for place, group in enumerate(groups, start=1):
-                if place in hit:
-                    found += len(group)
-                else:
-                    orphans += [item.arrived.parked("orphan_status") for item in group]
-            unheard |= {
-                row.conversation_id
-                for row in merged
-                if row.failed_now and row.conversation_id is not None
-            }
-            give_back += [row.give_back_day for row in merged if row.give_back_day is not None]
-        for conversation_id in sorted(unheard):
-            # The bot believes it said this; the customer never saw it.
-            await forget_thread(conn, user_id, conversation_id)
-        if give_back:
-            await give_back_messages(conn, user_id, give_back)
-    return found, orphans
+            if instead is not None:
+                replaced.add(row.id)
+            if instead == "queued":
+                unspent.add(row.id)
+    dead = [(row, s) for row, s in changed if row.failed_now and row.id not in replaced]
+    await _bury(conn, user_id, dead)
+    if arrived := [row.id for row, _ in changed if row.arrived_after_all]:
+        await unbury(conn, user_id, arrived)
+    units = [
+        (d, row.overage)
+        for row, _ in changed
+        if (d := row.give_back_day) is not None and row.id not in unspent
+    ]
+    if units:
+        days, overage = zip(*units, strict=True)
+        await give_back_messages(conn, user_id, days, overage)
+    return found
 
 
-def _our_id(group: Sequence[Item[Status]]) -> MessageId | None:
-    return next((MessageId(i.value.our_id) for i in group if i.value.our_id is not None), None)
+async def _bury(conn: Conn, user_id: UserId, failed: Sequence[tuple[Merged, Status]]) -> None:
+    """Meta took the message, and reports that it did not reach the customer."""
+    if not failed:
+        return
+    dead = [
+        Burial(
+            message_id=row.id,
+            reason=_reason(status),
+            detail=described(status.errors[0]) if status.errors else None,
+            trace_id=row.trace_id,
+        )
+        for row, status in failed
+    ]
+    await bury(conn, user_id, dead)
+    for one, (row, _) in zip(dead, failed, strict=True):
+        await tell_tenant(
+            conn,
+            user_id,
+            "message.failed",
+            {"message_id": one.message_id, "reason": one.reason, "detail": one.detail},
+            contact_id=row.contact_id,
+        )
+
+
+def _reason(status: Status) -> str:
+    """Of a status 'failed'. Meta often tells only here that the window was closed."""
+    code = status.errors[0]["code"] if status.errors else None
+    return WINDOW_CLOSED if class_of(code, 200) == "window" else NOT_DELIVERED
+
+
+def _orphan(item: Item[Status]) -> Orphan:
+    parked = item.arrived.parked("orphan_status")
+    return Orphan(
+        chatbot_id=item.chatbot_id,
+        wamid=item.value.wamid,
+        status=item.value.status,
+        phone_number_id=parked.phone_number_id,
+        display_number=parked.display_number,
+        trace_id=parked.trace_id,
+        raw=parked.raw,
+    )
+
+
+def _ours(group: Sequence[Item[Status]]) -> tuple[MessageId | None, int | None]:
+    """Our id, and which send of the message it was."""
+    for item in group:
+        if item.value.our_id is not None:
+            return MessageId(item.value.our_id), item.value.attempt
+    return None, None

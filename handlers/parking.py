@@ -5,8 +5,8 @@ import json
 from datetime import datetime
 from typing import get_args
 
-from handlers.envelope import Envelope, encode, lane_of
-from handlers.ingest_log.port import Entry
+from handlers.envelope import Envelope, Malformed, decode, encode, lane_of
+from handlers.ingest_log.port import Entry, Lane
 from handlers.whatsapp.wire import Kind, Update
 
 
@@ -19,7 +19,26 @@ def parked_raw(update: Update) -> bytes:
         "item": update.raw,
         "contact": update.contact,
     }
+    if update.waba_id is not None:
+        kept |= {"waba_id": update.waba_id, "entry_time": update.entry_time}
     return json.dumps(kept, separators=(",", ":")).encode()
+
+
+def parked_update(
+    kind: Kind, phone_number_id: str | None, display_number: str | None, raw: bytes
+) -> Update:
+    """The other way round."""
+    kept = json.loads(raw)
+    return Update(
+        kind,
+        kept["field"],
+        phone_number_id,
+        display_number,
+        kept["item"],
+        kept["contact"],
+        kept.get("waba_id"),
+        kept.get("entry_time"),
+    )
 
 
 def entry_of(
@@ -32,15 +51,20 @@ def entry_of(
     now: datetime,
 ) -> Entry:
     """The item as the ingress would publish it today, under its first trace id."""
-    if kind not in get_args(Kind):  # bytes that were no envelope: as they came
-        return Entry("other", raw)
-    kept = json.loads(raw)
     known: dict[str, Kind] = {k: k for k in get_args(Kind)}
-    update = Update(
-        known[kind], kept["field"], phone_number_id, display_number, kept["item"], kept["contact"]
-    )
+    if kind not in known:  # a whole entry: as it came
+        return Entry(_lane_of_entry(raw), raw)
+    update = parked_update(known[kind], phone_number_id, display_number, raw)
     envelope = Envelope(trace_id or "", now.isoformat(), (update,))
     return Entry(lane_of(update), encode(envelope))
+
+
+def _lane_of_entry(body: bytes) -> Lane:
+    """All of an envelope's updates share a lane; what is no envelope goes where it is parked."""
+    try:
+        return lane_of(decode(body).updates[0])
+    except (Malformed, IndexError):
+        return "other"
 
 
 def readable(raw: bytes) -> object:

@@ -2,7 +2,7 @@
 
 An unknown outcome waits for a status that carries our id; with none after SEND_UNKNOWN_MS the
 message goes out once more, marked, and unknown again it fails. Nothing later of its conversation
-leaves before.
+leaves before. What follows from a refusal is decided in rules/sends.py.
 """
 
 import asyncio
@@ -10,45 +10,73 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from db.conversations import forget_thread
+from db.events import tell_tenant
 from db.ids import MessageId, UserId, WorkerId
 from db.messages import (
+    Burial,
     Send,
     SendClaim,
+    bury,
+    drain_pair,
     end_send,
+    hold_number,
+    let_go,
+    lock_attempt,
     lock_unknown,
     mark_accepted,
     mark_sending,
     mark_unknown,
+    queue_window_template,
     read_send,
     requeue_send,
+    resume_number,
+    slow_number,
 )
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
 from db.usage import give_back_messages
 from handlers import telemetry
 from handlers.rules.backoff import backoff
-from handlers.secrets import Undecryptable, Vault, access_token_of
-from handlers.whatsapp.graph_api import Accepted, GraphApi, Outcome, Refused, Unknown, text_message
+from handlers.rules.sends import (
+    MAX_AGE,
+    PAIR_EVERY,
+    TAKEN_OVER,
+    WINDOW_CLOSED,
+    Again,
+    End,
+    Pause,
+    after_refusal,
+    before_sending,
+)
+from handlers.rules.window import is_open
+from handlers.tokens import Tokens
+from handlers.whatsapp.graph_api import (
+    Accepted,
+    GraphApi,
+    Outcome,
+    Refused,
+    Unknown,
+    template_message,
+    text_message,
+)
 from handlers.whatsapp.wire import callback_data, normalised
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-MAX_ATTEMPTS = 6  # of a send that Meta refused for a passing reason: one to two minutes
 MAX_UNKNOWN = 2
-RETRY_BASE_S = 4.0
-RETRY_CAP_S = 120.0
 SETTLE_PATIENCE_S = 20.0
+UNKNOWN_TWICE = End("failed", "send_outcome_unknown")
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
     pool: Pool
     graph_api: GraphApi
-    vault: Vault
-    shared_token: str | None  # for chatbots without their own
+    tokens: Tokens
 
     async def send(self, worker_id: WorkerId, claim: SendClaim) -> None:
         """One claimed message. Raises one of UNAVAILABLE when the database is away: the row then
@@ -56,40 +84,47 @@ class Sender:
         started = time.monotonic()
         user_id, message_id = claim.user_id, claim.message_id
         async with tenant(self.pool, user_id) as conn:
-            send = await read_send(conn, user_id, message_id, worker_id)
+            send = await read_send(conn, user_id, message_id, worker_id, MAX_AGE)
             if send is None:
                 return
-            token = self._token(send)
-            obstacle = why_not(send, token)
-            if obstacle is not None:
-                await self._end(conn, user_id, message_id, *obstacle)
-            else:
-                await mark_sending(conn, user_id, message_id)
+            token = self.tokens.of(send.chatbot_id, send.access_token)
+            obstacle = before_sending(
+                silenced=send.silenced,
+                tenant_active=send.tenant_active,
+                chatbot_active=send.chatbot_active,
+                too_old=send.too_old,
+                in_window=send.template is not None or is_open(send.since_inbound),
+                has_number=send.phone_number_id is not None,
+                has_token=token is not None,
+            )
+            match obstacle:
+                case None:
+                    await mark_sending(conn, user_id, message_id, PAIR_EVERY)
+                case End():
+                    await end(conn, user_id, message_id, obstacle)
+                case Pause():
+                    await let_go(conn, user_id, message_id)
+                    await _pause(conn, user_id, send, obstacle)
         if obstacle is not None or token is None or send.phone_number_id is None:
-            self._tell(claim, "not_sent", obstacle[1] if obstacle else None, started)
+            result = "waits" if isinstance(obstacle, Pause) else "not_sent"
+            self._tell(claim, result, obstacle.reason if obstacle else None, started)
             return
         outcome = await self.graph_api.send(
             send.phone_number_id,
             token,
-            text_message(
-                to=recipient(send),
-                bsuid=send.bsuid,
-                text=send.content_text,
-                in_reply_to=send.in_reply_to,
-                callback_data=callback_data(message_id, send.send_attempts + 1),
-            ),
+            _body(send, callback_data(message_id, send.send_attempts + 1)),
         )
         result = await self._settle_patiently(user_id, message_id, send, outcome)
         reason = outcome.reason if isinstance(outcome, Unknown) else None
         code = outcome.error["code"] if isinstance(outcome, Refused) else None
         self._tell(claim, result, reason or code, started)
 
-    async def settle_unknown(self, claim: SendClaim) -> None:
+    async def settle_unknown(self, claim: SendClaim, wait: timedelta) -> None:
         """No status came in time: once more, marked; and when that was unknown too, the end."""
         started = time.monotonic()
         user_id, message_id = claim.user_id, claim.message_id
         async with tenant(self.pool, user_id) as conn:
-            times = await lock_unknown(conn, user_id, message_id)
+            times = await lock_unknown(conn, user_id, message_id, wait)
             if times is None:
                 return
             if times < MAX_UNKNOWN:
@@ -97,9 +132,9 @@ class Sender:
                 await requeue_send(conn, user_id, message_id, timedelta(0), mark)
                 result = "resent"
             else:
-                await self._end(conn, user_id, message_id, "failed", "send_outcome_unknown")
+                await end(conn, user_id, message_id, UNKNOWN_TWICE)
                 result = "failed"
-        self._tell(claim, result, "send_outcome_unknown", started)
+        self._tell(claim, result, UNKNOWN_TWICE.reason, started)
 
     async def _settle_patiently(
         self, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
@@ -109,68 +144,14 @@ class Sender:
         deadline = time.monotonic() + SETTLE_PATIENCE_S
         for failures in range(1_000):
             try:
-                return await self._settle(user_id, message_id, send, outcome)
+                async with tenant(self.pool, user_id) as conn:
+                    return await _settle(conn, user_id, message_id, send, outcome)
             except UNAVAILABLE:
                 if time.monotonic() > deadline:
                     raise
                 wait = backoff(failures, base_s=0.1, cap_s=2.0, dice=random.random())
                 await asyncio.sleep(wait.total_seconds())
         raise AssertionError("unreachable: the deadline comes first")
-
-    async def _settle(
-        self, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
-    ) -> str:
-        async with tenant(self.pool, user_id) as conn:
-            match outcome:
-                case Accepted(wamid):
-                    await mark_accepted(conn, user_id, message_id, wamid)
-                    return "accepted"
-                case Unknown():
-                    await mark_unknown(conn, user_id, message_id)
-                    return "unknown"
-                case Refused(kind, error):
-                    attempts = send.send_attempts + 1
-                    if kind in ("transient", "throttled") and attempts < MAX_ATTEMPTS:
-                        wait = backoff(
-                            attempts - 1,
-                            base_s=RETRY_BASE_S,
-                            cap_s=RETRY_CAP_S,
-                            dice=random.random(),
-                        )
-                        mark = {"last_error": error}
-                        await requeue_send(conn, user_id, message_id, wait, mark)
-                        return "retry"
-                    await self._end(conn, user_id, message_id, "failed", kind, error)
-                    return "failed"
-
-    async def _end(
-        self,
-        conn: Conn,
-        user_id: UserId,
-        message_id: MessageId,
-        status: str,
-        reason: str,
-        error: dict[str, object] | None = None,
-    ) -> None:
-        """It will not be sent any more: the unit goes back, and the bot is told what it did not
-        say. Counters last."""
-        why = {"reason": reason, **({"errors": [error]} if error else {})}
-        ended = await end_send(conn, user_id, message_id, status, why)
-        if ended is None:
-            return
-        if ended.conversation_id is not None:
-            await forget_thread(conn, user_id, ended.conversation_id)
-        if ended.usage_day is not None:
-            await give_back_messages(conn, user_id, [ended.usage_day])
-
-    def _token(self, send: Send) -> str | None:
-        if send.access_token is None:
-            return self.shared_token
-        try:
-            return self.vault.decrypt(send.access_token, access_token_of(send.chatbot_id))
-        except Undecryptable as error:
-            log.error("credential.undecryptable", chatbot_id=send.chatbot_id, reason=str(error))
-            return None
 
     def _tell(self, claim: SendClaim, outcome: str, reason: object, started: float) -> None:
         telemetry.SENDS.labels(outcome).inc()
@@ -184,21 +165,139 @@ class Sender:
         )
 
 
+def _body(send: Send, ours: str) -> dict[str, Any]:
+    to, bsuid = recipient(send), send.bsuid
+    if send.template is not None:
+        name, language = send.template["name"], send.template["language"]
+        return template_message(
+            to=to, bsuid=bsuid, name=name, language=language, callback_data=ours
+        )
+    return text_message(
+        to=to,
+        bsuid=bsuid,
+        text=send.content_text,
+        in_reply_to=send.in_reply_to,
+        callback_data=ours,
+    )
+
+
 def recipient(send: Send) -> str | None:
     """In Meta's own spelling, with a plus: without one Meta may put a country code before it."""
     return normalised(send.wa_id) or send.phone_number
 
 
-def why_not(send: Send, token: str | None) -> tuple[str, str] | None:
-    """The status that a message gets instead of being sent, and the reason; None: send it."""
-    if send.silenced:
-        return "cancelled", "taken_over"
-    if not send.tenant_active:
-        return "cancelled", "tenant_inactive"
-    if not send.chatbot_active:
-        return "cancelled", "chatbot_inactive"
-    if send.phone_number_id is None:
-        return "failed", "no_phone_number_id"
-    if token is None:
-        return "failed", "no_access_token"
-    return None
+async def end(
+    conn: Conn,
+    user_id: UserId,
+    message_id: MessageId,
+    why: End,
+    error: dict[str, Any] | None = None,
+) -> None:
+    """It will not be sent any more: the unit goes back, the bot is told what it did not say, and
+    the dead list and the tenant hear of it, unless a person answers instead or, outside the window,
+    the chatbot's template asks the customer to write again. Counters last."""
+    report = {"reason": why.reason, **({"errors": [error]} if error else {})}
+    ended = await end_send(conn, user_id, message_id, why.status, report)
+    if ended is None:
+        return
+    if ended.conversation_id is not None:
+        await forget_thread(conn, user_id, ended.conversation_id)
+    instead = None
+    if why.reason == WINDOW_CLOSED:
+        instead = await queue_window_template(
+            conn, user_id, message_id, ended.usage_day, ended.overage
+        )
+    if why.reason != TAKEN_OVER and instead is None:
+        detail = described(error)
+        await bury(
+            conn,
+            user_id,
+            [
+                Burial(
+                    message_id=message_id, reason=why.reason, detail=detail, trace_id=ended.trace_id
+                )
+            ],
+        )
+        await tell_tenant(
+            conn,
+            user_id,
+            "message.failed",
+            {"message_id": message_id, "reason": why.reason, "detail": detail},
+            chatbot_id=ended.chatbot_id,
+            contact_id=ended.contact_id,
+        )
+    if ended.usage_day is not None and instead != "queued":
+        await give_back_messages(conn, user_id, [ended.usage_day], [ended.overage])
+
+
+def described(error: dict[str, Any] | None) -> str | None:
+    """Meta's code and title: fixed texts, so they may be shown."""
+    if error is None:
+        return None
+    code, title = error["code"], (error["title"] or "").removeprefix(f"(#{error['code']}) ")
+    return f"{'' if code is None else code} {title}".strip() or None
+
+
+async def _settle(
+    conn: Conn, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
+) -> str:
+    # An acceptance counts whichever send it is of. Anything else tells of this one alone.
+    attempt = send.send_attempts + 1
+    if not isinstance(outcome, Accepted) and not await lock_attempt(
+        conn, user_id, message_id, attempt
+    ):
+        return "late"
+    match outcome:
+        case Accepted(wamid):
+            await mark_accepted(conn, user_id, message_id, wamid)
+            if send.trying and await resume_number(conn, user_id, send.chatbot_id):
+                await tell_tenant(conn, user_id, "sending.resumed", {}, chatbot_id=send.chatbot_id)
+                log.info("number.resumed", user_id=user_id, chatbot_id=send.chatbot_id)
+            return "accepted"
+        case Unknown():
+            await mark_unknown(conn, user_id, message_id)
+            return "unknown"
+        case Refused(kind, error):
+            times = send.refused.get(kind, 0)
+            consequence = after_refusal(kind, error["code"], times, random.random())
+            mark = {"last_error": error, "refused": send.refused | {kind: times + 1}}
+            match consequence:
+                case Again(after, slow, pause):
+                    await requeue_send(conn, user_id, message_id, after, mark)
+                    if slow == "pair" and send.conversation_id is not None:
+                        await drain_pair(conn, user_id, send.conversation_id, pause)
+                    elif slow == "number":
+                        await slow_number(conn, user_id, send.chatbot_id, pause)
+                    return "retry"
+                case Pause():
+                    await requeue_send(conn, user_id, message_id, timedelta(0), mark)
+                    await _pause(conn, user_id, send, consequence)
+                    return "waits"
+                case End():
+                    await end(conn, user_id, message_id, consequence, error)
+                    return "failed"
+
+
+async def _pause(conn: Conn, user_id: UserId, send: Send, pause: Pause) -> None:
+    held = await hold_number(
+        conn, user_id, send.chatbot_id, pause.first, pause.longest, pause.reason
+    )
+    if held is None:
+        return
+    log.error(
+        "number.paused",
+        user_id=user_id,
+        chatbot_id=send.chatbot_id,
+        reason=pause.reason,
+        until=held.held_until.isoformat(),
+        times=held.holds,
+    )
+    telemetry.PAUSES.labels(pause.reason.partition(":")[0]).inc()
+    if held.holds == 1:
+        await tell_tenant(
+            conn,
+            user_id,
+            "sending.paused",
+            {"reason": pause.reason, "until": held.held_until.isoformat()},
+            chatbot_id=send.chatbot_id,
+        )

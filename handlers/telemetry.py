@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 WEBHOOKS = Counter("wa_webhooks_total", "Webhook POSTs, by HTTP status", ["status"])
+API_CALLS = Counter("api_calls_total", "Requests to the tenant API, by HTTP status", ["status"])
 UPDATES = Counter("wa_updates_total", "Updates published to the ingest log", ["kind"])
 PUBLISH_SECONDS = Histogram(
     "wa_publish_confirm_seconds",
@@ -23,6 +24,7 @@ PUBLISH_SECONDS = Histogram(
 )
 RECORDED = Counter("wa_messages_recorded_total", "Inbound messages recorded for the first time")
 DUPLICATES = Counter("wa_messages_duplicate_total", "Inbound messages that were there already")
+UNDERSTOOD = Counter("wa_items_understood_total", "Items given to a tenant, by kind", ["kind"])
 PARKED = Counter(
     "wa_items_parked_total", "Items kept whole because nothing could be done with them", ["reason"]
 )
@@ -33,12 +35,22 @@ TURN_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45, 90),
 )
 SENDS = Counter("wa_sends_total", "Calls to the Graph API, by outcome", ["outcome"])
+TYPING = Counter(
+    "wa_typing_total", "Calls that mark as read and show that an answer is coming", ["outcome"]
+)
+PAUSES = Counter("wa_number_pauses_total", "Numbers that may not send for a while", ["reason"])
 STATUSES = Counter("wa_statuses_total", "Delivery statuses, by what became of them", ["outcome"])
 TAKEOVERS = Counter(
     "wa_leases_swept_total", "Claims taken back from dead workers, or lost sight of", ["what"]
 )
 TURNS_RUNNING = Gauge("wa_turns_running", "Turns of this process in flight")
 CONSUMING = Gauge("wa_ingest_consuming", "1 while subscribed to the ingest log", ["role"])
+RESUBSCRIBED = Counter(
+    "wa_ingest_resubscribed_total", "Subscriptions made anew because they had gone silent", ["why"]
+)
+BATCH_SECONDS = Gauge(
+    "wa_batch_running_seconds", "How long the batch in hand has been worked on", ["role"]
+)
 
 MAX_FRAMES = 12  # of a traceback: enough to see who called
 

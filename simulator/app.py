@@ -24,17 +24,20 @@ def create_app() -> web.Application:
     app.add_routes(
         [
             web.post(f"{GRAPH_NUMBER}/messages", graph_api.send_message),
+            # Before the number, whose address would fit it too.
+            web.get(r"/{version:v\d+\.\d+}/debug_token", graph_api.show_token),
+            web.get(r"/{version:v\d+\.\d+}/{account_id}/subscribed_apps", graph_api.show_apps),
             web.get(GRAPH_NUMBER, graph_api.show_number),
             web.post("/v1/chat/completions", model.complete),
             web.get("/v1/models", model.list_models),
             web.post("/tenant/{name}", endpoint.receive),
-            web.get("/", control.show_page),
             web.get("/_sim/config", control.show_config),
             web.post("/_sim/config", control.configure),
             web.post("/_sim/model/rules", control.set_rules),
             web.post("/_sim/graph/faults", control.add_faults),
             web.post("/_sim/tenant/{name}", control.set_endpoint),
             web.post("/_sim/messages", control.say),
+            web.post("/_sim/updates", control.do),
             web.post("/_sim/raw", control.post_raw),
             web.get("/_sim/log", control.show_log),
             web.delete("/_sim/log", control.forget),

@@ -50,6 +50,16 @@ class Simulator:
         answer: Json = await self._json("POST", "/_sim/messages", told)
         return answer
 
+    async def do(
+        self, phone_number_id: str, sender: str | None, kind: str, **options: object
+    ) -> Json:
+        """Sends what is no plain text; options are the other keys of POST /_sim/updates."""
+        told: Json = {"phone_number_id": phone_number_id, "kind": kind, **options}
+        if sender is not None:
+            told["from"] = sender
+        answer: Json = await self._json("POST", "/_sim/updates", told)
+        return answer
+
     async def raw(self, **post: object) -> Json:
         """Posts to the ingress as told: payload= or body=, signature=, secret=, headers=."""
         answer: Json = await self._json("POST", "/_sim/raw", post)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from importlib import resources
 
 from aiohttp import web
 
@@ -10,6 +9,7 @@ from simulator.fields import Malformed
 from simulator.journal import KINDS, Kind
 from simulator.meta import Courier, NoWebhookUrl
 from simulator.script import (
+    Doing,
     Inbound,
     RawPost,
     Script,
@@ -21,15 +21,14 @@ from simulator.script import (
 )
 from simulator.state import HTTP, STATE
 
-PAGE_POLICY = (
-    "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-)
-
 
 @web.middleware
 async def name_problems(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
+    if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+        # A web site that somebody has open while this runs; no program sends these.
+        return web.json_response({"problems": ["browsers are not served"]}, status=403)
     try:
         return await handler(request)
     except Malformed as malformed:
@@ -40,7 +39,10 @@ async def name_problems(
 
 async def configure(request: web.Request) -> web.Response:
     state = request.app[STATE]
+    before = state.settings.lies.seed
     state.settings = merge_settings(state.settings, await _read_json(request))
+    if state.settings.lies.seed != before:
+        state.dice.seed(state.settings.lies.seed)
     return await show_config(request)
 
 
@@ -61,6 +63,8 @@ async def show_config(request: web.Request) -> web.Response:
             "statuses": settings.statuses,
             "model_latency_ms": settings.model_latency_ms,
             "webhook_retry": settings.webhook_retry,
+            "templates": settings.templates,
+            "lies": settings.lies.as_json(),
         }
     )
 
@@ -90,6 +94,12 @@ async def say(request: web.Request) -> web.Response:
     return web.json_response(
         {"wamids": wamids, "answers": [answer.as_json() for answer in answers]}
     )
+
+
+async def do(request: web.Request) -> web.Response:
+    doing = Doing.read(await _read_json(request))
+    wamid, answer = await Courier(request.app[STATE], request.app[HTTP]).do(doing)
+    return web.json_response({"wamid": wamid, "answer": answer.as_json()})
 
 
 async def post_raw(request: web.Request) -> web.Response:
@@ -127,13 +137,6 @@ async def show_chat(request: web.Request) -> web.Response:
     customer = customer_key(request.query["customer"])
     lines = request.app[STATE].conversations.of(request.query["phone_number_id"], customer)
     return web.json_response(lines)
-
-
-async def show_page(_: web.Request) -> web.Response:
-    page = resources.files("simulator").joinpath("page.html").read_text(encoding="utf-8")
-    return web.Response(
-        text=page, content_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY}
-    )
 
 
 async def _read_json(request: web.Request) -> object:

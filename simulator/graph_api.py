@@ -1,16 +1,19 @@
 """The Graph endpoint that messages are sent to."""
 
 import json
+import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from simulator.journal import Line
-from simulator.meta import Courier, Sent, new_wamid
-from simulator.script import Fault, Status, customer_key, is_bsuid
+from simulator.lies import ERRORS, Fate
+from simulator.meta import ACCOUNT_ID, Courier, Sent, new_wamid
+from simulator.script import Fault, FaultKind, Status, customer_key, is_bsuid
 from simulator.state import HTTP, STATE, State, drop_connection
 
 TEXT_MAX = 4096  # characters
@@ -29,6 +32,10 @@ MESSAGE_TYPES = (
     "text",
     "video",
 )
+TEMPLATE_NAME = re.compile(r"[a-z0-9_]{1,512}")
+LANGUAGE = re.compile(r"[a-z]{2,3}([_-][A-Za-z]{2,4})?")
+COMPONENTS = ("header", "body", "button", "carousel", "limited_time_offer")
+NO_SUCH_MESSAGE = 131009  # well-formed, and about a message that no customer sent
 FAILED: tuple[Status, ...] = ("failed",)
 
 
@@ -77,14 +84,55 @@ async def send_message(request: web.Request) -> web.Response:
         body = _object(await request.read())
         if "status" in body:
             return _mark_read(state, phone_number_id, body, request_id)
-        call = _read_call(phone_number_id, request_id, body)
+        call = _read_call(state, phone_number_id, request_id, body)
     except Refused as refused:
-        _record(state, request_id, phone_number_id, body, "refused", code=refused.code)
+        if refused.code == NO_SUCH_MESSAGE:
+            _note_read(state, phone_number_id, body, request_id, code=refused.code)
+        else:
+            _record(state, request_id, phone_number_id, body, "refused", code=refused.code)
         return _error(refused, request_id)
+    fate = Fate.diced(state.settings.lies, state.dice)
     fault = state.faults.take(lambda each: each.concerns(phone_number_id, call.customer))
+    fault = fault or _lie(state, call, fate)
     if fault is not None:
-        return await _play(request, call, fault)
-    return _success(state, call, _accept(request, call, None))
+        return await _play(request, call, fault, fate)
+    return _success(state, call, await _accept(request, call, None, fate))
+
+
+def _lie(state: State, call: Call, fate: Fate) -> Fault | None:
+    lies, customer = state.settings.lies, state.canonical(call.customer)
+    now = time.time()
+    code = fate.refusal
+    if lies.enforce_limits:
+        code = state.limits.exceeded(call.phone_number_id, customer, now) or code
+    free = call.body.get("type") != "template"
+    if lies.enforce_window and free:
+        inside = state.limits.in_window(call.phone_number_id, customer, now)
+        code = code if inside else 131047
+    if code is not None:
+        status, message = ERRORS[code]
+        return _fault("error", status=status, code=code, message=message)
+    if fate.server_error:
+        return _fault("html", status=502)
+    return _fault("timeout_after_accept") if fate.lost_answer else None
+
+
+def _fault(kind: FaultKind, status: int = 400, code: int = 0, message: str = "") -> Fault:
+    return Fault(
+        kind=kind,
+        status=status,
+        code=code,
+        message=message,
+        details=message,
+        retry_after=None,
+        hold_ms=0,
+        delay_ms=0,
+        accepted=False,
+        statuses=None,
+        phone_number_id=None,
+        to=None,
+        times=1,
+    )
 
 
 async def show_number(request: web.Request) -> web.Response:
@@ -104,6 +152,31 @@ async def show_number(request: web.Request) -> web.Response:
             "quality_rating": "GREEN",
         }
     )
+
+
+async def show_token(request: web.Request) -> web.Response:
+    """What a token may do, and for which account. A token that belongs to a number is valid; with
+    a number that takes any, every one is."""
+    numbers = request.app[STATE].settings.numbers.values()
+    token = request.query.get("input_token", "")
+    valid = bool(token) and (
+        not numbers or any(number.token in (None, token) for number in numbers)
+    )
+    scopes = ["whatsapp_business_management", "whatsapp_business_messaging"] if valid else []
+    granular = [{"scope": scope, "target_ids": [ACCOUNT_ID]} for scope in scopes]
+    data = {"is_valid": valid, "type": "SYSTEM_USER", "expires_at": 0, "scopes": scopes}
+    return web.json_response({"data": {**data, "granular_scopes": granular}})
+
+
+async def show_apps(request: web.Request) -> web.Response:
+    """The apps that get the account's webhooks."""
+    state = request.app[STATE]
+    if request.match_info["account_id"] != ACCOUNT_ID:
+        refused = Refused(400, 100, "(#100) Unsupported get request.", kind="GraphMethodException")
+        return _error(refused, "A" + secrets.token_urlsafe(16))
+    app = {"id": "700", "name": "Simulated app", "link": "https://www.facebook.com/games/?app_id=7"}
+    found = [{"whatsapp_business_api_data": app}] if state.settings.subscribed else []
+    return web.json_response({"data": found})
 
 
 def _authorize(state: State, phone_number_id: str, header: str) -> None:
@@ -132,7 +205,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _read_call(phone_number_id: str, request_id: str, body: dict[str, Any]) -> Call:
+def _read_call(state: State, phone_number_id: str, request_id: str, body: dict[str, Any]) -> Call:
     _check_product(body)
     if body.get("recipient_type", "individual") != "individual":
         raise _invalid("Param recipient_type must be one of {INDIVIDUAL}.")
@@ -152,7 +225,7 @@ def _read_call(phone_number_id: str, request_id: str, body: dict[str, Any]) -> C
         body=body,
         to=to,
         recipient=recipient,
-        text=_text(content) if kind == "text" else _caption(kind, content),
+        text=_text(content) if kind == "text" else _caption(state, kind, content),
         context=_context(body),
         opaque=opaque,
     )
@@ -192,16 +265,32 @@ def _text(content: Any) -> str:
     return body
 
 
-def _caption(kind: str, content: Any) -> str:
+def _caption(state: State, kind: str, content: Any) -> str:
     """How a message that is not plain text appears in the conversation."""
     if kind == "template":
-        language = content.get("language")
-        if not isinstance(content.get("name"), str) or not isinstance(language, dict):
-            raise _invalid("The parameters template['name'] and template['language'] are required.")
-        return f"[template {content['name']}]"
+        return f"[template {_template_name(state, content)}]"
     if kind == "interactive" and isinstance(inner := content.get("body"), dict):
         return f"{inner.get('text')}"
     return f"[{kind}]"
+
+
+def _template_name(state: State, content: dict[str, Any]) -> str:
+    name, language = content.get("name"), content.get("language")
+    code = language.get("code") if isinstance(language, dict) else None
+    if not isinstance(name, str) or not isinstance(code, str):
+        raise _invalid("The parameters template['name'] and template['language'] are required.")
+    if not TEMPLATE_NAME.fullmatch(name) or not LANGUAGE.fullmatch(code):
+        raise _invalid("Param template['name'] or template['language']['code'] is not valid.")
+    components = content.get("components", [])
+    if not isinstance(components, list) or not all(
+        isinstance(one, dict) and one.get("type") in COMPONENTS for one in components
+    ):
+        raise _invalid(f"Param template['components'] must be a list of {', '.join(COMPONENTS)}.")
+    known = state.settings.templates
+    if known and name not in known:
+        details = f"template name ({name}) does not exist in {code}"
+        raise Refused(404, 132001, "(#132001) Template name does not exist", details)
+    return name
 
 
 def _context(body: dict[str, Any]) -> str | None:
@@ -226,25 +315,45 @@ def _mark_read(
     typing = body.get("typing_indicator")
     if typing not in (None, {"type": "text"}):
         raise _invalid("Param typing_indicator['type'] must be one of {TEXT}.")
-    state.journal.add(
-        "read",
-        phone_number_id=phone_number_id,
-        message_id=message_id,
-        typing=typing is not None,
-        request_id=request_id,
-    )
+    number, customer = state.inbound.get(message_id, (None, ""))
+    if number != phone_number_id:
+        raise Refused(400, NO_SUCH_MESSAGE, "(#131009) Parameter value is not valid", "message_id")
+    _note_read(state, phone_number_id, body, request_id, customer=customer)
+    state.conversations.has_read(phone_number_id, customer, message_id)
     return web.json_response({"success": True})
 
 
-async def _play(request: web.Request, call: Call, fault: Fault) -> web.Response:
+def _note_read(
+    state: State,
+    phone_number_id: str,
+    body: dict[str, Any],
+    request_id: str,
+    *,
+    customer: str | None = None,
+    code: int | None = None,
+) -> None:
+    told = {
+        "phone_number_id": phone_number_id,
+        "customer": customer,
+        "message_id": body.get("message_id"),
+        "code": code,
+        "request_id": request_id,
+    }
+    typing = "typing_indicator" in body
+    state.journal.add("read", typing=typing, **told)
+    if typing and code is None:
+        state.journal.add("typing", **told)
+
+
+async def _play(request: web.Request, call: Call, fault: Fault, fate: Fate) -> web.Response:
     state = request.app[STATE]
     match fault.kind:
         case "slow" | "async_failure":
-            wamid = _accept(request, call, fault)
+            wamid = await _accept(request, call, fault, fate)
             await state.pause(fault.delay_ms)
             return _success(state, call, wamid)
         case "timeout_after_accept":
-            _accept(request, call, fault)
+            await _accept(request, call, fault, fate)
             await state.pause(fault.hold_ms)
             return drop_connection(request)
         case "timeout_before_accept":
@@ -253,7 +362,7 @@ async def _play(request: web.Request, call: Call, fault: Fault) -> web.Response:
             return drop_connection(request)
         case "error" | "html":
             if fault.accepted:
-                _accept(request, call, fault)
+                await _accept(request, call, fault, fate)
             else:
                 _note(state, call, None, "refused", fault)
             await state.pause(fault.delay_ms)
@@ -273,16 +382,15 @@ def _fault_answer(call: Call, fault: Fault) -> web.Response:
     return response
 
 
-def _accept(request: web.Request, call: Call, fault: Fault | None) -> str:
+async def _accept(request: web.Request, call: Call, fault: Fault | None, fate: Fate) -> str:
     """Takes the message as Meta does: a wamid now, the statuses later."""
     state = request.app[STATE]
     wamid = new_wamid()
     if call.vanishes:
         _note(state, call, wamid, "vanished", fault)
         return wamid
-    _note(state, call, wamid, "accepted", fault)
-    person = state.people.find(call.customer)
-    customer = person.customer if person else call.customer
+    _note(state, call, wamid, "accepted", fault, fate)
+    customer = state.canonical(call.customer)
     line = Line("bot", call.text or "", wamid, time.time(), "accepted")
     state.conversations.add(call.phone_number_id, customer, line)
     sent = Sent(
@@ -290,14 +398,20 @@ def _accept(request: web.Request, call: Call, fault: Fault | None) -> str:
         recipient=call.recipient,
         customer=call.customer,
         wamid=wamid,
-        opaque=call.opaque,
+        opaque=None if fate.anonymous else call.opaque,
         line=line,
     )
     failing = fault if fault is not None and fault.kind == "async_failure" else None
     statuses = FAILED if failing else state.settings.statuses
     if fault is not None and fault.statuses is not None:
         statuses = fault.statuses
-    state.spawn(Courier(state, request.app[HTTP]).report(sent, statuses, failing))
+    if fate.never:
+        statuses = ()
+    report = Courier(state, request.app[HTTP]).report(sent, statuses, failing, fate)
+    if fate.early and not fate.late:
+        await report
+    else:
+        state.spawn(report)
     return wamid
 
 
@@ -310,8 +424,11 @@ def _success(state: State, call: Call, wamid: str) -> web.Response:
         contact["user_id"] = call.recipient
     elif person is not None and person.user_id is not None:
         contact["user_id"] = person.user_id
+    message = {"id": wamid}
+    if call.body.get("type") == "template":
+        message["message_status"] = "accepted"
     return web.json_response(
-        {"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": wamid}]},
+        {"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]},
         headers={"x-fb-trace-id": call.request_id},
     )
 
@@ -332,7 +449,14 @@ def _invalid(details: str) -> Refused:
     return Refused(400, 100, "(#100) Invalid parameter", details)
 
 
-def _note(state: State, call: Call, wamid: str | None, outcome: str, fault: Fault | None) -> None:
+def _note(
+    state: State,
+    call: Call,
+    wamid: str | None,
+    outcome: str,
+    fault: Fault | None,
+    fate: Fate | None = None,
+) -> None:
     _record(
         state,
         call.request_id,
@@ -342,6 +466,7 @@ def _note(state: State, call: Call, wamid: str | None, outcome: str, fault: Faul
         wamid=wamid,
         code=fault.code if fault and fault.kind == "error" else None,
         fault=fault.kind if fault else None,
+        lies=fate.names() if fate else [],
     )
 
 
@@ -355,6 +480,7 @@ def _record(
     wamid: str | None = None,
     code: int | None = None,
     fault: str | None = None,
+    lies: Sequence[str] = (),
 ) -> None:
     text, context = body.get("text"), body.get("context")
     state.journal.add(
@@ -369,6 +495,7 @@ def _record(
         outcome=outcome,
         code=code,
         fault=fault,
+        lies=list(lies),
         request_id=request_id,
         body=body,
     )

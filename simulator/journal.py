@@ -13,7 +13,7 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_CONVERSATIONS = 50_000
 MAX_LINES = 500  # a conversation
 
-Kind = Literal["send", "read", "webhook", "model", "endpoint"]
+Kind = Literal["send", "read", "typing", "webhook", "model", "endpoint"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 K = TypeVar("K", bound=Hashable)
@@ -85,6 +85,19 @@ class Conversations:
             remember(self._lines, key, lines, MAX_CONVERSATIONS)
         if all(line.wamid != known.wamid for known in lines):
             lines.append(line)
+
+    def last(self, phone_number_id: str, customer: str, sender: str) -> str | None:
+        """The wamid of the newest line of one side."""
+        lines = self._lines.get((phone_number_id, customer), ())
+        return next((line.wamid for line in reversed(lines) if line.sender == sender), None)
+
+    def has_read(self, phone_number_id: str, customer: str, wamid: str) -> None:
+        """The business has: this line of the customer's and all before it."""
+        lines = list(self._lines.get((phone_number_id, customer), ()))
+        places = [place for place, line in enumerate(lines) if line.wamid == wamid]
+        for line in lines[: places[-1] + 1] if places else []:
+            if line.sender == "customer":
+                line.status = "read"
 
     def of(self, phone_number_id: str, customer: str) -> list[dict[str, object]]:
         return [line.as_json() for line in self._lines.get((phone_number_id, customer), ())]

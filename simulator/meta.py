@@ -2,25 +2,30 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import aiohttp
 
 from simulator.journal import Line
-from simulator.script import Fault, Inbound, Number, RawPost, Status
+from simulator.kinds import content
+from simulator.lies import Fate
+from simulator.script import STATUSES, Doing, Fault, Inbound, Number, RawPost, Status
 from simulator.state import Person, State
 
 ACCOUNT_ID = "330021987654321"
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 5.0
 RETRY_TRIES = 60
+AGAIN_MS = 200  # a duplicate comes within
+BATCH_UPDATES = 500  # of Meta's 1,000 a POST
 
 Cause = Literal["messages", "status", "raw"]
 
@@ -77,22 +82,76 @@ class Courier:
 
     async def say(self, inbound: Inbound) -> tuple[list[str], list[Answer]]:
         self._need_url()
-        person = self._state.people.meet(inbound)
+        person = self._meet(inbound)
         wamids = inbound.wamids or tuple(new_wamid() for _ in inbound.texts)
         stamp = inbound.timestamp or str(int(time.time()))
         messages = []
         for wamid, text in zip(wamids, inbound.texts, strict=True):
-            line = Line("customer", text, wamid, time.time())
-            self._state.conversations.add(inbound.phone_number_id, person.customer, line)
-            messages.append(_text_message(person, wamid, stamp, text))
+            self._hear(inbound, person, wamid, stamp, text)
+            messages.append(_message(person, wamid, stamp, content("text", text, None, "")))
         batches = [messages] if inbound.one_post else [[message] for message in messages]
-        number = self._state.settings.number(inbound.phone_number_id)
         answers = []
         for batch in batches:
             value = {"contacts": [_contact(person)], "messages": batch}
-            body = encode(_envelope(number, value))
-            answers.append(await self._deliver("messages", body))
+            answers.append(
+                await self._post("messages", inbound.phone_number_id, person.customer, value)
+            )
+        lies = self._state.settings.lies
+        if self._state.dice.random() < lies.extras:
+            kind = self._state.dice.choice(lies.extra_kinds)
+            own = replace(inbound, wamids=None)
+            await self.do(Doing(own, kind, None, wamids[-1]))
         return list(wamids), answers
+
+    async def do(self, doing: Doing) -> tuple[str, Answer]:
+        """Everything that is no plain text."""
+        self._need_url()
+        inbound, kind = doing.by, doing.kind
+        person = self._meet(inbound)
+        wamid = inbound.wamids[0] if inbound.wamids else new_wamid()
+        stamp = inbound.timestamp or str(int(time.time()))
+        told = content(kind, doing.text, self._target(doing, person), _media_id())
+        if kind == "echo":
+            value = {"message_echoes": [self._echo(inbound, person, wamid, stamp, told)]}
+            field = "smb_message_echoes"
+        else:
+            if kind not in ("reaction", "edit", "revoke"):
+                shown = doing.text or f"[{kind}]"
+                self._hear(inbound, person, wamid, stamp, shown)
+            value = {
+                "contacts": [_contact(person)],
+                "messages": [_message(person, wamid, stamp, told)],
+            }
+            field = "messages"
+        answer = await self._post(
+            "messages", inbound.phone_number_id, person.customer, value, field
+        )
+        return wamid, answer
+
+    def _meet(self, inbound: Inbound) -> Person:
+        hides = self._state.settings.lies.hides_number(inbound.customer)
+        return self._state.people.meet(inbound, hides)
+
+    def _hear(self, inbound: Inbound, person: Person, wamid: str, stamp: str, text: str) -> None:
+        line = Line("customer", text, wamid, time.time())
+        self._state.conversations.add(inbound.phone_number_id, person.customer, line)
+        self._state.heard(inbound.phone_number_id, person.customer, wamid, stamp)
+
+    def _target(self, doing: Doing, person: Person) -> str | None:
+        if doing.target is not None or doing.kind not in ("reaction", "edit", "revoke"):
+            return doing.target
+        side = "bot" if doing.kind == "reaction" else "customer"
+        return self._state.conversations.last(doing.by.phone_number_id, person.customer, side)
+
+    def _echo(
+        self, inbound: Inbound, person: Person, wamid: str, stamp: str, told: Mapping[str, object]
+    ) -> dict[str, object]:
+        line = Line("bot", str(inbound.texts[0]), wamid, time.time(), "sent")
+        self._state.conversations.add(inbound.phone_number_id, person.customer, line)
+        number = self._state.settings.number(inbound.phone_number_id)
+        ends = _known(to=person.digits, to_user_id=person.user_id)
+        us = {"from": number.display_phone_number, **ends}
+        return {**us, "id": wamid, "timestamp": stamp, **told}
 
     async def post_raw(self, post: RawPost) -> Answer:
         body = (
@@ -101,20 +160,82 @@ class Courier:
         secret = post.secret or self._state.settings.app_secret
         signature = sign(secret, body) if post.signed else post.signature
         self._need_url()
+        self._state.heard_raw(post.payload)
         return await self._attempt("raw", body, signature, post.headers)
 
-    async def report(self, sent: Sent, statuses: Iterable[Status], failure: Fault | None) -> None:
+    async def report(
+        self, sent: Sent, statuses: Iterable[Status], failure: Fault | None, fate: Fate
+    ) -> None:
         """Posts what became of a message that was accepted."""
-        for status in statuses:
-            await self._state.pause(self._state.settings.status_delay_ms)
-            settings = self._state.settings
-            if not settings.webhook_urls:
+        told = list(statuses)
+        if fate.late:
+            await self._state.pause(self._state.settings.lies.late_ms)
+        if fate.shuffled:
+            self._state.dice.shuffle(told)
+        for status in told:
+            if not fate.early:
+                await self._state.pause(self._state.settings.status_delay_ms)
+            if not self._state.settings.webhook_urls:
                 return
             person = self._state.people.find(sent.customer)
             value = _status_value(sent, status, person, failure)
-            body = encode(_envelope(settings.number(sent.phone_number_id), value))
-            sent.line.status = status
-            await self._deliver("status", body)
+            shown = sent.line.status
+            if shown not in STATUSES or STATUSES.index(status) > STATUSES.index(shown):
+                sent.line.status = status
+            customer = person.customer if person is not None else sent.customer
+            await self._post("status", sent.phone_number_id, customer, value)
+
+    async def _post(
+        self,
+        cause: Cause,
+        phone_number_id: str,
+        customer: str,
+        value: Mapping[str, object],
+        field: str = "messages",
+    ) -> Answer:
+        """One change; the truth at once, or as the lies have it."""
+        change = _change(self._state.settings.number(phone_number_id), value, field)
+        if not self._state.settings.lies.in_background:
+            return await self._deliver_twice(cause, [change])
+        self._state.spawn(self._hold(cause, f"{phone_number_id}:{customer}", change))
+        return Answer(None, "on its way")
+
+    async def _hold(self, cause: Cause, key: str, change: dict[str, object]) -> None:
+        state, lies, dice = self._state, self._state.settings.lies, self._state.dice
+        if dice.random() < lies.delays:
+            await state.pause(dice.random() * lies.delay_ms)
+        if dice.random() < lies.swaps:
+            overtaken = asyncio.Event()
+            state.held.setdefault(key, []).append(overtaken)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(overtaken.wait(), lies.swap_ms / 1000)
+        if lies.batch_ms:
+            state.batch.append(change)
+            if len(state.batch) == 1:
+                state.spawn(self._post_batch(lies.batch_ms))
+        else:
+            await self._deliver_twice(cause, [change])
+        for event in state.held.pop(key, []):
+            event.set()
+
+    async def _post_batch(self, after_ms: int) -> None:
+        await self._state.pause(after_ms)
+        changes, self._state.batch = self._state.batch, []
+        for start in range(0, len(changes), BATCH_UPDATES):
+            await self._deliver_twice("messages", changes[start : start + BATCH_UPDATES])
+
+    async def _deliver_twice(self, cause: Cause, changes: Sequence[dict[str, object]]) -> Answer:
+        """Or more often, as Meta does: it may ask a second server while the first still answers."""
+        body = encode(_envelope(changes))
+        lies, dice = self._state.settings.lies, self._state.dice
+        if dice.random() < lies.duplicates:
+            for _ in range(lies.duplicate_times):
+                self._state.spawn(self._again(cause, body, dice.random() * AGAIN_MS))
+        return await self._deliver(cause, body)
+
+    async def _again(self, cause: Cause, body: bytes, after_ms: float) -> None:
+        await self._state.pause(after_ms)
+        await self._deliver(cause, body)
 
     def _need_url(self) -> None:
         if not self._state.settings.webhook_urls:
@@ -169,17 +290,20 @@ class Courier:
         return answer
 
 
-def _envelope(number: Number, value: Mapping[str, object]) -> dict[str, object]:
+def _envelope(changes: Sequence[dict[str, object]]) -> dict[str, object]:
+    return {
+        "object": "whatsapp_business_account",
+        "entry": [{"id": ACCOUNT_ID, "changes": list(changes)}],
+    }
+
+
+def _change(number: Number, value: Mapping[str, object], field: str) -> dict[str, object]:
     metadata = {
         "display_phone_number": number.display_phone_number,
         "phone_number_id": number.phone_number_id,
     }
     whole = {"messaging_product": "whatsapp", "metadata": metadata, **value}
-    changes = [{"value": whole, "field": "messages"}]
-    return {
-        "object": "whatsapp_business_account",
-        "entry": [{"id": ACCOUNT_ID, "changes": changes}],
-    }
+    return {"value": whole, "field": field}
 
 
 def _contact(person: Person) -> dict[str, object]:
@@ -190,9 +314,15 @@ def _contact(person: Person) -> dict[str, object]:
     )
 
 
-def _text_message(person: Person, wamid: str, stamp: str, text: str) -> dict[str, object]:
+def _message(
+    person: Person, wamid: str, stamp: str, told: Mapping[str, object]
+) -> dict[str, object]:
     sender = _known(**{"from": person.digits, "from_user_id": person.user_id})
-    return {**sender, "id": wamid, "timestamp": stamp, "type": "text", "text": {"body": text}}
+    return {**sender, "id": wamid, "timestamp": stamp, **told}
+
+
+def _media_id() -> str:
+    return str(secrets.randbelow(10**16) + 10**15)
 
 
 def _status_value(

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from simulator import fields
 from simulator.fields import Fields, Unfit, read_list
+from simulator.kinds import KINDS, Kind
+from simulator.lies import Lies, read_lies
 
 Status = Literal["sent", "delivered", "read", "played", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -35,6 +37,9 @@ class Settings:
     statuses: tuple[Status, ...] = ("sent", "delivered")
     model_latency_ms: int = 0
     webhook_retry: bool = False
+    templates: tuple[str, ...] = ()  # those that are approved; none: any is taken
+    lies: Lies = field(default_factory=Lies)
+    subscribed: bool = True  # the account's webhooks reach the app
 
     def number(self, phone_number_id: str) -> Number:
         return self.numbers.get(phone_number_id) or Number(phone_number_id, phone_number_id)
@@ -136,6 +141,9 @@ def merge_settings(settings: Settings, value: object) -> Settings:
             "model_latency_ms", fields.milliseconds, settings.model_latency_ms
         ),
         webhook_retry=given.take("webhook_retry", fields.flag, settings.webhook_retry),
+        templates=given.take("templates", fields.texts, settings.templates),
+        lies=_lies(given, settings.lies),
+        subscribed=given.take("subscribed", fields.flag, settings.subscribed),
     )
     given.done()
     return merged
@@ -193,6 +201,38 @@ class Inbound:
             given.complain("needs as many `wamids` as `texts`")
         given.done()
         return inbound
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What a customer does, or the owner on the phone (an echo), that is no plain text."""
+
+    by: Inbound
+    kind: Kind
+    text: str | None  # caption, new text, emoji, title
+    target: str | None  # the wamid that it is about; None: the last one that fits
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        given = Fields("update", value)
+        kind = given.need("kind", _kind, KINDS[0])
+        text = given.take("text", fields.text, None)
+        target = given.take("target", fields.filled, None)
+        names = ("phone_number_id", "from", "user_id", "name", "timestamp", "wamid")
+        who = {name: given.take(name, lambda v: v, None) for name in names if given.has(name)}
+        given.done()
+        wamid = who.pop("wamid", None)
+        by = Inbound.read(
+            {**who, "texts": [text or kind], **({"wamids": [wamid]} if wamid else {})}
+        )
+        return cls(by, kind, text, target)
+
+
+def _kind(value: object) -> Kind:
+    for kind in KINDS:
+        if kind == value:
+            return kind
+    raise Unfit(f"must be one of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +378,15 @@ def _rule(where: str, value: object) -> Rule:
         given.complain("needs `reply`, `tool_calls`, `status`, `hang_ms` or `latency_ms`")
     given.done()
     return rule
+
+
+def _lies(given: Fields, lies: Lies) -> Lies:
+    """`lies` may be null, which ends them all."""
+
+    def read(value: object) -> Lies:
+        return read_lies(lies, value)
+
+    return given.take("lies", read, lies)
 
 
 def _times(given: Fields, default: int | None) -> int | None:

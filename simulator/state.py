@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from simulator.journal import Conversations, Journal, remember
+from simulator.limits import Limits
 from simulator.script import EndpointAnswer, Fault, Inbound, Rule, Script, Settings
 
 MAX_PEOPLE = 200_000
@@ -29,8 +31,9 @@ class People:
     def __init__(self) -> None:
         self._known: OrderedDict[str, Person] = OrderedDict()
 
-    def meet(self, inbound: Inbound) -> Person:
-        person = Person(inbound.customer, inbound.digits, inbound.user_id, inbound.name)
+    def meet(self, inbound: Inbound, hides_number: bool = False) -> Person:
+        digits = None if hides_number and inbound.user_id else inbound.digits
+        person = Person(inbound.customer, digits, inbound.user_id, inbound.name)
         for key in (inbound.digits, inbound.user_id):
             if key is not None:
                 remember(self._known, key, person, MAX_PEOPLE)
@@ -52,6 +55,13 @@ class State:
         self.faults: Script[Fault] = Script()
         self.rules: Script[Rule] = Script()
         self.endpoints: dict[str, Script[EndpointAnswer]] = {}
+        self.limits = Limits()
+        self.dice = random.Random()
+        self.inbound: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self.held: dict[
+            str, list[asyncio.Event]
+        ] = {}  # webhooks that wait for the next, by customer
+        self.batch: list[dict[str, object]] = []  # changes of the next POST
         self._closing = asyncio.Event()
         self._deliveries = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,6 +74,29 @@ class State:
         self.faults.replace([])
         self.rules.replace([])
         self.endpoints.clear()
+        self.limits = Limits()
+        self.inbound.clear()
+
+    def heard(self, phone_number_id: str, customer: str, wamid: str, stamp: str) -> None:
+        """A customer's message: it opens the window and can be marked as read."""
+        remember(self.inbound, wamid, (phone_number_id, customer), MAX_PEOPLE)
+        self.limits.wrote(phone_number_id, self.canonical(customer), float(stamp))
+
+    def heard_raw(self, payload: object) -> None:
+        """The customers' messages in a payload that somebody wrote by hand."""
+        try:
+            for entry in payload["entry"]:  # type: ignore[index]  # whatever does not fit ends it
+                for change in entry["changes"]:
+                    number = change["value"]["metadata"]["phone_number_id"]
+                    for message in change["value"].get("messages", []):
+                        customer = message.get("from") or message["from_user_id"]
+                        self.heard(number, customer, message["id"], message["timestamp"])
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return
+
+    def canonical(self, customer: str) -> str:
+        person = self.people.find(customer)
+        return person.customer if person is not None else customer
 
     async def pause(self, ms: float) -> None:
         """Sleeps, but never past the server's end: a long scripted hang must not delay it."""

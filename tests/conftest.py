@@ -8,14 +8,16 @@ from urllib.parse import urlsplit, urlunsplit
 import aio_pika
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from cli.servers import Postgres, RabbitMQ, postgres, rabbitmq
 from db.migrate import migrate
 from db.pool import Conn, Pool, create_pool
-from handlers.ingest_log.rabbitmq import DEAD_QUEUES, ORDERED_QUEUES, OTHER_QUEUES, declare_topology
+from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
 
-# A minute and more for each seed, on a machine that does nothing else: `make chaos` runs it.
-collect_ignore = [] if os.environ.get("CHAOS") else ["chaos/test_chaos.py"]
+# The same examples in every run, whatever the machine's speed, and none kept in the checkout.
+settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+settings.load_profile("suite")
 
 RUNTIME_LOGIN = "runtime"  # neither superuser nor owner, as in production
 RUNTIME_PASSWORD = "runtime"
@@ -97,6 +99,6 @@ async def broker(rabbitmq_server: RabbitMQ) -> AsyncIterator[RabbitMQ]:
     yield rabbitmq_server
     connection = await aio_pika.connect(rabbitmq_server.url)
     async with connection, connection.channel() as channel:
-        names = [*ORDERED_QUEUES.values(), *OTHER_QUEUES.values(), *DEAD_QUEUES.values()]
+        names = list(QUEUES.values())
         for name in names:
             await (await channel.get_queue(name, ensure=False)).purge()

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
@@ -60,7 +61,8 @@ async def make_tenant(
 async def make_conversation(
     owner: Owner, tenant: Tenant, **columns: Any
 ) -> tuple[ContactId, ConversationId]:
-    """A contact and its conversation with the tenant's chatbot; columns are the conversation's."""
+    """A contact that just wrote, and its conversation with the tenant's chatbot; columns are the
+    conversation's."""
     n = next(_numbers)
     thread = f"{tenant.user_id}:thread-{n}"
     contact_id = await owner.fetchval(
@@ -80,6 +82,7 @@ async def make_conversation(
         contact_id,
         thread,
     )
+    columns = {"last_inbound_at": datetime.now(UTC)} | columns
     for column, value in columns.items():
         await owner.execute(
             f"UPDATE conversations SET {column} = $2 WHERE id = $1", conversation_id, value

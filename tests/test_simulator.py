@@ -346,13 +346,19 @@ async def test_credentials_and_number_are_checked(
 
 async def test_mark_read_is_recorded_apart(world: World) -> None:
     read = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.in"}
+    status, answer = await world.send(**read)
+    assert (status, answer["error"]["code"]) == (400, 131009)  # nobody wrote that
+    await world.sim.say(NUMBER, CUSTOMER, "hello", wamids=["wamid.in"])
     assert await world.send(**read) == (200, {"success": True})
     assert await world.send(**read, typing_indicator={"type": "text"}) == (200, {"success": True})
     entries = await world.sim.log("read")
-    assert [(entry["message_id"], entry["typing"]) for entry in entries] == [
+    assert [entry["code"] for entry in entries] == [131009, None, None]
+    assert [(entry["message_id"], entry["typing"]) for entry in entries[1:]] == [
         ("wamid.in", False),
         ("wamid.in", True),
     ]
+    assert [entry["message_id"] for entry in await world.sim.log("typing")] == ["wamid.in"]
+    assert (await world.sim.chat(NUMBER, CUSTOMER))[0]["status"] == "read"
     assert await world.sim.sends(outcome=None) == []
 
 
@@ -645,13 +651,11 @@ async def test_malformed_control_is_refused(world: World, path: str, body: Any) 
         assert (await response.json())["problems"]
 
 
-async def test_page_is_self_contained(world: World) -> None:
-    async with world.http.get(world.sim.url + "/") as response:
-        page = await response.text()
-        assert response.content_type == "text/html"
-        assert "connect-src 'self'" in response.headers["Content-Security-Policy"]
-    assert "://" not in page
-    assert "innerHTML" not in page
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+async def test_browsers_are_not_served(world: World, header: str) -> None:
+    headers = {header: "http://shop.example"}
+    async with world.http.post(f"{world.sim.url}/_sim/config", json={}, headers=headers) as no:
+        assert no.status == 403
 
 
 @asynccontextmanager

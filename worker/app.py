@@ -4,7 +4,10 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import aiohttp
 import structlog
@@ -13,15 +16,16 @@ from aiohttp import web
 from db.migrate import pending
 from db.pool import REFUSED, UNAVAILABLE, Pool, create_pool
 from handlers import probes
-from handlers.agent.answerer import Answerer, Model, Offline
-from handlers.agent.graph import Agent
+from handlers.presence import AT_ONCE, Presence
 from handlers.secrets import Vault
 from handlers.sending import Sender
+from handlers.tokens import Tokens
 from handlers.whatsapp.graph_api import GraphApi
 from worker import roles
 from worker.holdings import Holdings
+from worker.intake import Intake
 from worker.liveness import Liveness
-from worker.settings import OFFLINE_MODEL, Settings
+from worker.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -36,23 +40,59 @@ class NotMigrated(Exception):
     """The message says what to run."""
 
 
+@dataclass(slots=True)
+class Readiness:
+    """What /readyz looks at."""
+
+    liveness: Liveness
+    intake: Intake | None  # None: this worker does not take in
+    loading: set[str] = field(default_factory=set)  # roles
+
+    def problems(self) -> Mapping[str, str]:
+        found = dict.fromkeys(self.loading, "is loading its libraries")
+        if not self.liveness.is_alive:
+            found["postgresql"] = "this worker's beat does not arrive"
+        if self.intake is not None:
+            found |= self.intake.problems(time.monotonic())
+        return found
+
+
 async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) -> None:
     name = f"worker@{socket.gethostname()}:{os.getpid()}"
     pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
     liveness = Liveness(settings.database_url, name)
-    connector = aiohttp.TCPConnector(limit=GRAPH_CONNECTIONS)
+    readiness = Readiness(
+        liveness,
+        Intake() if "ingest" in only else None,
+        {"turns"} if "turns" in only else set(),
+    )
+    tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)
+    answering: asyncio.Task[roles.RunTurn] | None = None
     try:
-        async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
-            probe = await _probes(settings, liveness)
+        # Typing indicators have connections of their own: no reply waits behind one.
+        async with (
+            _graph_api(settings, GRAPH_CONNECTIONS) as graph_api,
+            _graph_api(settings, AT_ONCE) as showing,
+        ):
+            sender = Sender(pool, graph_api, tokens)
+            # Seconds of importing, which neither what comes in nor the beat has to wait for.
+            if "turns" in only:
+                presence = Presence(showing, tokens)
+                answering = asyncio.create_task(
+                    asyncio.to_thread(_load_answering, pool, settings, presence)
+                )
+            probe = await _probes(settings, readiness)
             await _migrated(pool, stop)
             liveness.start()
             try:
-                await _run_roles(settings, only, stop, name, pool, liveness, session)
+                await _run_roles(settings, only, stop, name, pool, readiness, sender, answering)
             finally:
                 liveness.stop()
                 if probe is not None:
                     await probe.cleanup()
     finally:
+        if answering is not None:
+            answering.cancel()
         pool.terminate()
         log.info("worker.stopped")
 
@@ -63,30 +103,34 @@ async def _run_roles(
     stop: asyncio.Event,
     name: str,
     pool: Pool,
-    liveness: Liveness,
-    session: aiohttp.ClientSession,
+    readiness: Readiness,
+    sender: Sender,
+    answering: asyncio.Task[roles.RunTurn] | None,
 ) -> None:
+    liveness = readiness.liveness
     holdings = Holdings()
     replied = asyncio.Event()
-    sender = Sender(
-        pool,
-        GraphApi(session, settings.graph_url, settings.graph_version),
-        Vault(settings.secrets_keys),
-        settings.shared_token,
-    )
     ended = asyncio.Event()
-    # What the libraries brought never becomes garbage; looking through it all pauses turns, and
-    # takes seconds when the process ends.
-    gc.freeze()
+
+    async def turns(answering: asyncio.Task[roles.RunTurn]) -> None:
+        run_turn = await answering
+        _freeze()
+        readiness.loading.discard("turns")
+        log.info("role.loaded", role="turns")
+        await roles.turns(pool, run_turn, liveness, holdings, replied, stop)
+
+    _freeze()
     log.info("worker.started", roles=sorted(only), model=settings.openai_model)
     async with asyncio.TaskGroup() as group:
         house = group.create_task(roles.keep_house(pool, liveness, holdings, ended))
         async with asyncio.TaskGroup() as working:
-            if "ingest" in only:
-                working.create_task(roles.ingest(pool, sender, settings, liveness, name, stop))
-            if "turns" in only:
-                agent = Agent(_answerer(settings))
-                working.create_task(roles.turns(pool, agent, liveness, holdings, replied, stop))
+            if readiness.intake is not None:
+                intake = readiness.intake
+                working.create_task(
+                    roles.ingest(pool, sender, settings, liveness, intake, name, stop)
+                )
+            if answering is not None:
+                working.create_task(turns(answering))
             if "sends" in only:
                 working.create_task(roles.sends(pool, sender, liveness, holdings, replied, stop))
             if "scheduler" in only:
@@ -95,11 +139,23 @@ async def _run_roles(
         await house
 
 
-def _answerer(settings: Settings) -> Answerer:
-    if settings.openai_model == OFFLINE_MODEL:
-        return Offline()
-    assert settings.openai_key is not None, "settings.read() refuses to go on without"
-    return Model.create(settings.openai_model, settings.openai_key, settings.openai_url)
+def _freeze() -> None:
+    """What the libraries brought never becomes garbage; looking through it all pauses turns, and
+    takes seconds when the process ends."""
+    gc.freeze()
+
+
+@asynccontextmanager
+async def _graph_api(settings: Settings, connections: int) -> AsyncIterator[GraphApi]:
+    connector = aiohttp.TCPConnector(limit=connections)
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+        yield GraphApi(session, settings.graph_url, settings.graph_version)
+
+
+def _load_answering(pool: Pool, settings: Settings, presence: Presence) -> roles.RunTurn:
+    from worker.answering import answering  # LangGraph and the model's client: seconds, 100 MB
+
+    return answering(pool, settings, presence)
 
 
 async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
@@ -134,15 +190,11 @@ async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
             )
 
 
-async def _probes(settings: Settings, liveness: Liveness) -> web.AppRunner | None:
+async def _probes(settings: Settings, readiness: Readiness) -> web.AppRunner | None:
     if settings.metrics_port is None:
         return None
-
-    def blocking() -> Mapping[str, str]:
-        return {} if liveness.is_alive else {"postgresql": "this worker's beat does not arrive"}
-
     app = web.Application()
-    app.add_routes(probes.routes(blocking, dict))
+    app.add_routes(probes.routes(readiness.problems, dict))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.metrics_port).start()

@@ -6,27 +6,38 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
 from db.conversations import Claim, claim_conversations
 from db.ids import WorkerId
-from db.messages import SendClaim, claim_sends, unknown_sends
+from db.messages import Pace, SendClaim, claim_sends
 from db.pool import UNAVAILABLE, Pool
+from db.status_fence import fence_wanted, move_fence, overdue_sends
 from db.workers import Freed, sweep_dead_workers, sweep_unheld
 from handlers import telemetry
-from handlers.agent.graph import Agent
-from handlers.delivery_status import merge_batch, park_batch
-from handlers.ingest_log.port import LANES, HandBack, Handler
-from handlers.ingest_log.rabbitmq import consume
+from handlers.actions import expire_overdue, raise_passed_events
+from handlers.delivery_status import (
+    forget_old_orphans,
+    match_orphans,
+    merge_batch,
+    park_dead,
+)
+from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler
+from handlers.ingest_log.rabbitmq import Publisher, consume
+from handlers.others import take_others
 from handlers.recording import Debounce, record_batch
 from handlers.rules.backoff import backoff
+from handlers.rules.sends import MAX_AGE, PAIR_BURST, PAIR_EVERY
 from handlers.sending import Sender
-from handlers.turn import run_turn
+from handlers.status_fence import mark, parted
 from worker.holdings import Holdings
+from worker.intake import SUBSCRIPTIONS, Intake, has_listened
 from worker.liveness import TERM, Liveness
 from worker.settings import Settings
+
+RunTurn: TypeAlias = Callable[[WorkerId, Claim], Awaitable[None]]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -35,12 +46,19 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 TURN_SLOTS = 512
 SEND_SLOTS = 128
 CLAIM_MAX = 32
+PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
 TURN_POLL_S = 0.1
 SEND_POLL_S = 0.05
 SWEEP_S = 0.5
 HOUSE_S = 1.0
+ORPHAN_S = 1.0
+FORGET_S = 60.0
+EXPIRY_S = 5.0
+PASSED_S = 5.0
 UNKNOWN_POLL_S = 1.0
 UNKNOWN_BATCH = 100
+BATCH_LOOK_S = 5.0
+BATCH_WAIT_MAX_S = 1.0  # between tries while the database is away
 AWAY_S = 0.5  # between tries while the database is away
 DRAIN_S = 60.0  # for turns and sends in flight at SIGTERM; a turn takes 45 s at most
 
@@ -50,77 +68,104 @@ async def ingest(
     sender: Sender,
     settings: Settings,
     liveness: Liveness,
+    intake: Intake,
     name: str,
     stop: asyncio.Event,
 ) -> None:
-    """Three subscriptions, so that statuses, three times as many, never delay messages."""
+    """Several subscriptions, so that statuses, three times as many, never delay messages."""
     debounce = Debounce(settings.debounce, settings.debounce_max)
-    listening_since: float | None = None  # to the statuses
+    marks = Publisher(settings.amqp_url, f"marks {name}")
 
     async def messages(bodies: Sequence[bytes]) -> None:
         await record_batch(pool, bodies, debounce)
 
     async def statuses(bodies: Sequence[bytes]) -> None:
-        await merge_batch(pool, bodies)
+        envelopes, merged_until = parted(bodies)
+        if envelopes:
+            await merge_batch(pool, envelopes)
+        if merged_until is not None:
+            async with pool.acquire() as conn:
+                await move_fence(conn, merged_until)
 
     async def others(bodies: Sequence[bytes]) -> None:
-        await park_batch(pool, bodies)
+        await take_others(pool, bodies)
+
+    async def dead(bodies: Sequence[bytes]) -> None:
+        await park_dead(pool, bodies)
 
     def on_state(what: str, subscribed: bool) -> None:
-        nonlocal listening_since
         telemetry.CONSUMING.labels(what).set(subscribed)
-        if what == "statuses":
-            listening_since = time.monotonic() if subscribed else None
+        if subscribed:
+            intake.subscribed_since[what] = time.monotonic()
+        else:
+            intake.subscribed_since.pop(what, None)
 
     async def settle_unknown() -> None:
-        """That no status came says something only of a time in which one could be heard: after an
-        outage of the broker or the database those that came meanwhile are still on their way."""
         wait = settings.send_unknown
-        if listening_since is None or liveness.steady_since is None:
-            return
-        if time.monotonic() - max(listening_since, liveness.steady_since) < wait.total_seconds():
+        listening_since = intake.subscribed_since.get("statuses")
+        now, steady_since = time.monotonic(), liveness.steady_since
+        if not has_listened(listening_since, steady_since, now, wait.total_seconds()):
             return
         async with pool.acquire() as conn:
-            due = await unknown_sends(conn, wait, UNKNOWN_BATCH)
-        for claim in due:
-            await sender.settle_unknown(claim)
+            overdue = await overdue_sends(conn, wait, UNKNOWN_BATCH)
+        for claim in overdue:
+            await sender.settle_unknown(claim, wait)
+        async with pool.acquire() as conn:
+            until = await fence_wanted(conn, wait)
+        if until is not None and marks.problem is None:
+            await marks.publish([Entry("status", mark(until))])
+
+    async def watch_batches() -> None:
+        now = time.monotonic()
+        for what in SUBSCRIPTIONS:
+            telemetry.BATCH_SECONDS.labels(what).set(intake.running_s(what, now))
+        for what in intake.hanging(now):
+            log.error("batch.hangs", role=what, seconds=round(intake.running_s(what, now)))
 
     look_s = min(UNKNOWN_POLL_S, max(0.1, settings.send_unknown.total_seconds() / 4))
     subscriptions: list[tuple[str, tuple[str, ...], Handler]] = [
         ("messages", LANES, messages),
         ("statuses", ("status",), statuses),
         ("others", ("other",), others),
+        ("dead", DEAD_LANES, dead),
     ]
     async with asyncio.TaskGroup() as group:
-        for what, lanes, handler in subscriptions:
-            group.create_task(
-                consume(
-                    settings.amqp_url,
-                    f"{what} {name}",
-                    lanes,
-                    _patient(handler, stop),
-                    stop,
-                    partial(on_state, what),
+        publishing = group.create_task(marks.run())
+        async with asyncio.TaskGroup() as taking_in:
+            for what, lanes, handler in subscriptions:
+                taking_in.create_task(
+                    consume(
+                        settings.amqp_url,
+                        f"{what} {name}",
+                        lanes,
+                        _patient(handler, intake, what, stop),
+                        stop,
+                        partial(on_state, what),
+                    )
                 )
-            )
-        group.create_task(_every(look_s, "settle_unknown", settle_unknown, stop))
+            taking_in.create_task(_every(look_s, "settle_unknown", settle_unknown, stop))
+            taking_in.create_task(_every(BATCH_LOOK_S, "watch_batches", watch_batches, stop))
+        publishing.cancel()
 
 
-def _patient(handler: Handler, stop: asyncio.Event) -> Handler:
+def _patient(handler: Handler, intake: Intake, what: str, stop: asyncio.Event) -> Handler:
     """Keeps a batch while the database is away: it is un-acknowledged, so it is safe, and nothing
     behind it may overtake it."""
 
     async def handle(bodies: Sequence[bytes]) -> None:
         for failures in range(1_000_000):
+            intake.trying_since[what] = time.monotonic()
             try:
                 return await handler(bodies)
             except UNAVAILABLE as error:
                 log.warning("batch.waits_for_database", error=type(error).__name__)
             except Exception as error:  # a mistake of ours must not end the subscription
                 log.error("batch.failed", entries=len(bodies), exc_info=error)
+            finally:
+                del intake.trying_since[what]
             if stop.is_set():
                 break
-            wait = backoff(failures, base_s=0.1, cap_s=2.0, dice=random.random())
+            wait = backoff(failures, base_s=0.1, cap_s=BATCH_WAIT_MAX_S, dice=random.random())
             await asyncio.sleep(wait.total_seconds())
         raise HandBack
 
@@ -129,7 +174,7 @@ def _patient(handler: Handler, stop: asyncio.Event) -> Handler:
 
 async def turns(
     pool: Pool,
-    agent: Agent,
+    run_turn: RunTurn,
     liveness: Liveness,
     holdings: Holdings,
     replied: asyncio.Event,
@@ -137,7 +182,7 @@ async def turns(
 ) -> None:
     async def one(worker_id: WorkerId, claim: Claim) -> None:
         try:
-            await run_turn(pool, agent, worker_id, claim)
+            await run_turn(worker_id, claim)
         finally:
             holdings.conversations -= Counter([claim.conversation_id])
             telemetry.TURNS_RUNNING.set(holdings.conversations.total())
@@ -180,7 +225,7 @@ async def sends(
         if worker_id is None:
             return []
         async with holdings.lock, pool.acquire() as conn:
-            claims = await claim_sends(conn, worker_id, free, SEND_SLOTS // 2)
+            claims = await claim_sends(conn, worker_id, free, SEND_SLOTS // 2, PAIR, MAX_AGE)
             holdings.messages.update(c.message_id for c in claims)
         return [one(worker_id, c) for c in claims]
 
@@ -232,7 +277,28 @@ async def scheduler(pool: Pool, liveness: Liveness, stop: asyncio.Event) -> None
             async with pool.acquire() as conn:
                 _tell_freed(await sweep_dead_workers(conn, TERM))
 
-    await _every(SWEEP_S, "sweep_dead", sweep_dead, stop)
+    async def match() -> None:
+        if liveness.is_alive:
+            await match_orphans(pool)
+
+    async def forget() -> None:
+        if liveness.is_alive:
+            await forget_old_orphans(pool)
+
+    async def expire() -> None:
+        if liveness.is_alive:
+            await expire_overdue(pool)
+
+    async def raise_passed() -> None:
+        if liveness.is_alive:
+            await raise_passed_events(pool)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_every(SWEEP_S, "sweep_dead", sweep_dead, stop))
+        group.create_task(_every(EXPIRY_S, "expire_actions", expire, stop))
+        group.create_task(_every(PASSED_S, "raise_passed_events", raise_passed, stop))
+        group.create_task(_every(ORPHAN_S, "match_orphans", match, stop))
+        group.create_task(_every(FORGET_S, "forget_orphans", forget, stop))
 
 
 async def keep_house(

@@ -1,17 +1,32 @@
-"""Who writes the answer: a language model, or, offline, the knowledge base word for word."""
+"""Who writes the answer: a language model, or, offline, the knowledge base word for word.
 
+An answer may ask for tools instead; then it is asked again, with their results.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import uuid4
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_openai import ChatOpenAI
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 from pydantic import SecretStr
 
-from handlers.agent.prompt import Briefing, Row, system_prompt
-from handlers.rules.retrieval import Index
+from handlers.agent.events import EVENT, event_text
+from handlers.agent.knowledge import Knowledge
+from handlers.agent.prompt import LATE, Briefing, Row, system_prompt
+from handlers.agent.tools import PENDING, REQUEST, Toolbox
 
 OFFLINE = "offline"  # the value of OPENAI_MODEL
 
@@ -29,8 +44,10 @@ class Answerer(Protocol):
     def name(self) -> str:
         """Of the model, for the record."""
 
-    async def answer(self, briefing: Briefing, messages: Sequence[AnyMessage]) -> AIMessage:
-        """Raises NoAnswer."""
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        """With a text, or with calls of tools if it may. Raises NoAnswer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +73,49 @@ class Model:
             ),
         )
 
-    async def answer(self, briefing: Briefing, messages: Sequence[AnyMessage]) -> AIMessage:
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        prompt = [SystemMessage(system_prompt(briefing)), *messages]
+        client: Runnable[LanguageModelInput, AIMessage] = self.client
+        if tools.schemas:
+            choice = None if may_call else "none"
+            client = self.client.bind_tools(tools.schemas, tool_choice=choice)
         try:
-            answer = await self.client.ainvoke(
-                [SystemMessage(system_prompt(briefing)), *messages], RunnableConfig(callbacks=[])
-            )
+            answer = await client.ainvoke(prompt, RunnableConfig(callbacks=[]))
         except OpenAIError as error:
             raise NoAnswer(_why(error)) from error
-        if not answer.text.strip():
+        answer = tidied(answer, may_call=may_call)
+        if not (answer.text.strip() or answer.tool_calls or answer.invalid_tool_calls):
             raise NoAnswer("empty_answer")
         return answer
+
+
+def tidied(answer: AIMessage, *, may_call: bool) -> AIMessage:
+    """As it can go into the thread: each call with an id of its own and a name that every server
+    takes, so that its result can be paired with it; nothing of the server's besides."""
+    ids: set[str] = set()
+
+    def own_id(given: str | None) -> str:
+        if not given or given in ids:
+            given = f"call_{uuid4().hex}"
+        ids.add(given)
+        return given
+
+    calls = answer.tool_calls if may_call else []
+    invalid = answer.invalid_tool_calls if may_call else []
+    return AIMessage(
+        answer.text,
+        tool_calls=[c | {"id": own_id(c["id"]), "name": _name(c["name"])} for c in calls],
+        invalid_tool_calls=[
+            c | {"id": own_id(c["id"]), "name": _name(c["name"]), "args": "{}"} for c in invalid
+        ],
+        usage_metadata=answer.usage_metadata,
+    )
+
+
+def _name(given: str | None) -> str:
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", given or "")[:64] or "nameless"
 
 
 def _why(error: OpenAIError) -> str:
@@ -90,44 +140,89 @@ OFFLINE_NO_ANSWER = (
 )
 
 
+NEEDS_HUMAN = "needs_human"  # category of rows whose subject a person decides
+OFFLINE_ASKED = "A person will decide about it. You will hear here as soon as they have."
+OFFLINE_NOT_ASKED = "I cannot pass it on today. Please ask again tomorrow."
+
+
 @dataclass(frozen=True, slots=True)
 class Offline:
     """Copies the stored answer, or says that there is none. No model, no network."""
 
     name: str = OFFLINE
 
-    async def answer(self, briefing: Briefing, messages: Sequence[AnyMessage]) -> AIMessage:
-        asked: list[str] = []
-        for message in reversed(messages):
-            if not isinstance(message, HumanMessage):
-                break
-            asked.insert(0, message.text)
-        rows = offline_rows(asked, briefing.knowledge)
-        text = "\n\n".join(dict.fromkeys(row.answer for row in rows)) or OFFLINE_NO_ANSWER
+    async def answer(
+        self,
+        briefing: Briefing,  # noqa: ARG002 - it speaks no words of its own
+        messages: Sequence[AnyMessage],
+        tools: Toolbox,
+        may_call: bool,
+    ) -> AIMessage:
+        turn = of_this_turn(messages)
+        asked = [
+            m.text for m in turn if isinstance(m, HumanMessage) and not m.text.startswith(LATE)
+        ]
+        results = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == REQUEST]
+        told = [
+            text
+            for m in turn
+            if isinstance(m, ToolMessage) and m.name == EVENT and (text := event_text(m.text))
+        ]
+        rows = await offline_rows(asked, tools.knowledge)
+        delegated = [row for row in rows if (row.category or "").casefold() == NEEDS_HUMAN]
+        if delegated and tools.requests_actions and may_call and not results:
+            wanted = " / ".join(asked)
+            return AIMessage(
+                "",
+                tool_calls=[
+                    ToolCall(
+                        name=REQUEST,
+                        args={
+                            "type": row.question,
+                            "details": wanted,
+                            "context": {"kb_id": row.id},
+                        },
+                        id=f"call_{uuid4().hex}",
+                    )
+                    for row in delegated
+                ],
+            )
+        said = [*told, *(row.answer for row in rows)]
+        if results:
+            said.append(OFFLINE_ASKED if PENDING in results else OFFLINE_NOT_ASKED)
+        text = "\n\n".join(dict.fromkeys(said)) or OFFLINE_NO_ANSWER
         return AIMessage(text, response_metadata={"kb_ids": [row.id for row in rows]})
 
 
-def offline_rows(asked: Sequence[str], knowledge: Sequence[Row]) -> list[Row]:
+def of_this_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """What came after the last answer; events and calls of tools are no answers."""
+    for place in range(len(messages) - 1, -1, -1):
+        message = messages[place]
+        if isinstance(message, AIMessage) and not message.tool_calls:
+            return messages[place + 1 :]
+    return messages
+
+
+async def offline_rows(asked: Sequence[str], knowledge: Knowledge) -> list[Row]:
     """The rows that answer: for each line of the burst by itself, else for the burst as a whole."""
-    index = Index([f"{row.question} {row.question} {row.answer}" for row in knowledge])
     found: list[Row] = []
     for line in asked:
-        row = _best(index, line, knowledge)
+        row = await _best(line, knowledge)
         if row is not None and row not in found:
             found.append(row)
     if not found and len(asked) > 1:
-        row = _best(index, " ".join(asked), knowledge)
+        row = await _best(" ".join(asked), knowledge)
         found = [row] if row is not None else []
     return found
 
 
-def _best(index: Index, question: str, knowledge: Sequence[Row]) -> Row | None:
-    hits = index.search(question, 2)
-    if not hits or hits[0].share < OFFLINE_BAR:
+async def _best(question: str, knowledge: Knowledge) -> Row | None:
+    hits = await knowledge.search(question, 2)
+    if not hits or hits[0][1].share < OFFLINE_BAR:
         return None
-    best = knowledge[hits[0].place]
-    if len(hits) > 1 and hits[0].share - hits[1].share < OFFLINE_MARGIN:
-        rival = knowledge[hits[1].place]
+    best = hits[0][0]
+    if len(hits) > 1 and hits[0][1].share - hits[1][1].share < OFFLINE_MARGIN:
+        rival = hits[1][0]
         if best.category is None or best.category != rival.category:
             return None
     return best

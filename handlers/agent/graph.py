@@ -8,21 +8,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolMessage,
+)
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from db.conversation_events import Event
 from db.ids import MessageId
 from db.messages import Message
+from handlers.actions import Request
 from handlers.agent.answerer import Answerer
+from handlers.agent.events import as_messages
+from handlers.agent.knowledge import Shelf
 from handlers.agent.memory import Slot, SlotSaver, run_on
-from handlers.agent.prompt import Briefing
+from handlers.agent.prompt import LATE, Briefing
+from handlers.agent.tools import SEARCH, Toolbox
 
 HISTORY_MESSAGES = 40  # prompt cost, CPU and the checkpoint's size all follow it
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
-RECURSION_LIMIT = 12  # LangGraph's own default is 10,007
+TOOL_ROUNDS = 4  # of a turn; after them the model has to answer
+CALLS_MAX = 8  # of one round
+RECURSION_LIMIT = 12  # the steps of that and two more; LangGraph's own default is 10,007
+NOT_KEPT = "(found in an earlier turn, not kept: search again)"
 
 
 class State(TypedDict):
@@ -30,10 +44,17 @@ class State(TypedDict):
     cursor: int  # highest messages.id that the thread has taken in
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
+    """Of one run. The counts are the run's own."""
+
     answerer: Answerer
     briefing: Briefing
+    tools: Toolbox
+    fresh: int  # messages at the end of the thread that this turn answers
+    rounds: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +65,13 @@ class Reply:
     input_tokens: int
     output_tokens: int
     slot: Slot  # to be stored with the reply
+    requests: tuple[Request, ...] = ()  # to become actions with the reply
 
 
 class Agent:
     def __init__(self, answerer: Answerer) -> None:
         self.saver = SlotSaver()
+        self.shelf = Shelf()
         self._answerer = answerer
         self._graph = _compile(self.saver)
 
@@ -58,25 +81,31 @@ class Agent:
         slot: Slot,
         history: Sequence[Message],
         inputs: Sequence[Message],
+        events: Sequence[Event],
         briefing: Briefing,
+        tools: Toolbox,
     ) -> Reply:
-        """Answers the inputs, given in the order to be answered. Raises NoAnswer."""
+        """Answers the inputs, given in the order to be answered, and tells the events. Raises
+        NoAnswer."""
+        fresh = [*as_messages(events), *(m for row in inputs if (m := as_message(row)) is not None)]
+        context = Context(self._answerer, briefing, tools, len(fresh))
         with run_on(slot):
             state = await self._graph.ainvoke(
-                _input(slot, history, inputs),
+                _input(slot, history, inputs, fresh),
                 {"configurable": {"thread_id": thread_id}, "recursion_limit": RECURSION_LIMIT},
-                context=Context(self._answerer, briefing),
+                context=context,
                 durability="exit",
             )
         answer = state["messages"][-1]
-        usage = answer.usage_metadata or {}
+        kb_ids = [*answer.response_metadata.get("kb_ids", ()), *tools.kb_ids]
         return Reply(
             text=answer.text.strip(),
             model=self._answerer.name,
-            kb_ids=tuple(answer.response_metadata.get("kb_ids", ())),
-            input_tokens=usage.get("input_tokens", 0),
-            output_tokens=usage.get("output_tokens", 0),
+            kb_ids=tuple(dict.fromkeys(kb_ids)),
+            input_tokens=context.input_tokens,
+            output_tokens=context.output_tokens,
             slot=slot,
+            requests=tuple(tools.requests),
         )
 
 
@@ -84,35 +113,95 @@ def _compile(saver: SlotSaver) -> CompiledStateGraph[State, Context, Any, Any]:
     graph = StateGraph(State, context_schema=Context)
     graph.add_node("window", _window)
     graph.add_node("agent", _agent)
+    graph.add_node("tools", _tools)
     graph.add_edge(START, "window")
     graph.add_edge("window", "agent")
-    graph.add_edge("agent", END)
+    graph.add_conditional_edges("agent", _next, ["tools", END])
+    graph.add_edge("tools", "agent")
     return graph.compile(checkpointer=saver)
 
 
-async def _window(state: State) -> dict[str, Any]:
-    """Keeps the last messages, beginning with one of the customer's."""
-    kept = list(state["messages"][-HISTORY_MESSAGES:])
-    while kept and not isinstance(kept[0], HumanMessage):
-        kept.pop(0)
-    if len(kept) == len(state["messages"]):
+async def _window(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    messages = state["messages"]
+    kept = windowed(messages, runtime.context.fresh)
+    if kept == messages:
         return {}
     return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept]}
 
 
 async def _agent(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    answer = await runtime.context.answerer.answer(runtime.context.briefing, state["messages"])
+    run = runtime.context
+    answer = await run.answerer.answer(
+        run.briefing, state["messages"], run.tools, run.rounds < TOOL_ROUNDS
+    )
+    usage = answer.usage_metadata
+    if usage is not None:
+        run.input_tokens += usage["input_tokens"]
+        run.output_tokens += usage["output_tokens"]
     return {"messages": [answer]}
 
 
-def _input(slot: Slot, history: Sequence[Message], inputs: Sequence[Message]) -> State:
-    """The inputs, after what happened since the thread last read; for a new or broken thread,
-    after all of the history."""
+async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Each call gets its result, one after the other, also those that cannot be understood: a call
+    without one would make the thread invalid for ever."""
+    run = runtime.context
+    run.rounds += 1
+    asked = state["messages"][-1]
+    assert isinstance(asked, AIMessage), "_next() sends only calls here"
+    results: list[AnyMessage] = []
+    for n, call in enumerate(asked.tool_calls):
+        if n < CALLS_MAX:
+            text = await run.tools.call(call["name"], call["args"])
+        else:
+            text = f"error: {CALLS_MAX} calls at once are the most"
+        results.append(ToolMessage(text, tool_call_id=call["id"], name=call["name"]))
+    for bad in asked.invalid_tool_calls:
+        text = "error: the arguments are not a JSON object"
+        results.append(ToolMessage(text, tool_call_id=bad["id"], name=bad["name"]))
+    return {"messages": results}
+
+
+def _next(state: State) -> str:
+    answer = state["messages"][-1]
+    assert isinstance(answer, AIMessage)
+    return "tools" if answer.tool_calls or answer.invalid_tool_calls else END
+
+
+def windowed(messages: Sequence[AnyMessage], fresh: int) -> list[AnyMessage]:
+    """The last messages, those of this turn among them in any case. It begins with one of the
+    customer's, or else with no tool's result: a result without its call makes a thread invalid.
+    What earlier searches found is left out: it may have changed, and it is long."""
+    first_fresh = len(messages) - fresh
+    start = min(first_fresh, max(0, len(messages) - HISTORY_MESSAGES))
+    places = range(start, first_fresh + 1) if fresh else range(start, len(messages))
+    begin = next((n for n in places if n < len(messages) and _is_human(messages[n])), None)
+    if begin is None:
+        begin = next((n for n in places if not isinstance(messages[n], ToolMessage)), first_fresh)
+    return [
+        message.model_copy(update={"content": NOT_KEPT})
+        if n < first_fresh and isinstance(message, ToolMessage) and message.name == SEARCH
+        else message
+        for n, message in enumerate(messages[begin:], start=begin)
+    ]
+
+
+def _is_human(message: AnyMessage) -> bool:
+    return isinstance(message, HumanMessage)
+
+
+def _input(
+    slot: Slot,
+    history: Sequence[Message],
+    inputs: Sequence[Message],
+    fresh: Sequence[AnyMessage],
+) -> State:
+    """This turn's messages, after what happened since the thread last read; for a new or broken
+    thread, after all of the history."""
     cursor = 0
     if slot.loaded is not None:
         cursor = int(slot.loaded.checkpoint["channel_values"].get("cursor", 0))
     unseen = [row for row in history if row.id > cursor and not (cursor and _is_own(row))]
-    messages = [m for row in (*unseen, *inputs) if (m := as_message(row)) is not None]
+    messages = [*(m for row in unseen if (m := as_message(row)) is not None), *fresh]
     seen = max([cursor, *(row.id for row in history), *(row.id for row in inputs)])
     return {"messages": messages, "cursor": seen}
 
@@ -133,6 +222,8 @@ def as_message(row: Message) -> AnyMessage | None:
         return None
     name = f"row-{MessageId(row.id)}"
     if row.direction == "inbound":
+        if row.metadata.get("reason") == "stale":
+            return HumanMessage(LATE + text, id=name)
         return HumanMessage(text, id=name)
     if row.status in ("failed", "cancelled"):
         return AIMessage(f"(not delivered to the customer) {text}", id=name)

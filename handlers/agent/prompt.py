@@ -12,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+# Before what a customer wrote so long ago that nobody answers it any more.
+LATE = "(arrived too late to be answered) "
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -23,17 +26,37 @@ class Row:
     answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A knowledge base that is too big for the prompt."""
+
+    rows: int
+    samples: tuple[str, ...]  # questions of it: they show its language and subject
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAction:
+    """A request that nobody has decided yet."""
+
+    id: int
+    request_type: str
+    details: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Briefing:
     """What one run of the agent is told."""
 
     chatbot_name: str
     general_instructions: str | None
-    knowledge: tuple[Row, ...]
+    knowledge: tuple[Row, ...]  # all of it, or nothing and `beyond`
     conversation_instructions: tuple[str, ...]  # active ones only
     customer_name: str | None
     now: datetime
     timezone: str
+    beyond: Beyond | None = None
+    actions: bool = False  # the plan lets the bot ask a person
+    open_actions: tuple[OpenAction, ...] = ()
 
 
 @cache
@@ -41,15 +64,43 @@ def _base() -> str:
     return (Path(__file__).parent / "prompt.md").read_text().strip()
 
 
+ACTIONS = (
+    "What you may not decide yourself (money back, discounts, exceptions, what the instructions"
+    " reserve for a person), request with the tool request_human_action, and tell the customer"
+    " that a person will decide. Never say or hint that it is granted before a system event says"
+    " so. What is requested already is not requested again."
+)
+BEYOND = (
+    "The knowledge base has {rows} rows, too many to show here. Before you answer a question about"
+    " the business, search it with the tool search_knowledge_base, in its language. Some of its"
+    " questions:"
+)
+
+
 def system_prompt(briefing: Briefing) -> str:
     local = briefing.now.astimezone(ZoneInfo(briefing.timezone))
     parts = [_base(), f"You are: {_quoted(briefing.chatbot_name)}"]
     if briefing.general_instructions:
         parts.append(f"<instructions>\n{briefing.general_instructions.strip()}\n</instructions>")
-    parts.append(f"<knowledge_base>\n{_rows(briefing.knowledge)}\n</knowledge_base>")
+    if briefing.actions:
+        parts.append(ACTIONS)
+    if briefing.beyond is None:
+        parts.append(f"<knowledge_base>\n{_rows(briefing.knowledge)}\n</knowledge_base>")
+    else:
+        samples = "\n".join(f"- {_quoted(text)}" for text in briefing.beyond.samples)
+        parts.append(f"{BEYOND.format(rows=briefing.beyond.rows)}\n{samples}")
     if briefing.conversation_instructions:
         lines = "\n".join(f"- {text.strip()}" for text in briefing.conversation_instructions)
         parts.append(f"<for_this_conversation>\n{lines}\n</for_this_conversation>")
+    if briefing.open_actions:
+        lines = "\n".join(
+            _json({"action": a.id, "type": a.request_type, "details": a.details})
+            for a in briefing.open_actions
+        )
+        parts.append(
+            "Requested for this customer, and not decided yet:\n"
+            f"<open_requests>\n{lines}\n</open_requests>"
+        )
     if briefing.customer_name:
         parts.append(f"The customer calls themselves {_quoted(briefing.customer_name)}.")
     parts.append(f"It is {local:%A, %Y-%m-%d %H:%M} ({briefing.timezone}).")

@@ -13,6 +13,8 @@ PARTITIONS = 16  # lanes for messages; fixed, because another number re-shuffles
 
 Lane: TypeAlias = str
 LANES: tuple[Lane, ...] = tuple(f"p{n:02d}" for n in range(PARTITIONS))
+# Only read: entries that were delivered again and again and never done with.
+DEAD_LANES: tuple[Lane, ...] = ("dead-inbound", "dead-status", "dead-other")
 
 Handler: TypeAlias = Callable[[Sequence[bytes]], Awaitable[None]]
 

@@ -1,52 +1,77 @@
 """The ingest log on RabbitMQ.
 
 One direct exchange; 16 quorum queues with a single active consumer each carry messages in order
-(competing consumers on one queue swap a customer's messages with no fault at all), two more carry
-what needs no order. Connections are plain ones under our own loop: whatever ends a connection or a
-channel, the loop makes all of it again, so nothing can stay silently unsubscribed.
+(competing consumers on one queue swap a customer's messages with no fault at all), another one the
+statuses (merging needs no order; knowing up to when they are merged does), one more the rest.
+Connections are plain ones under our own loop: whatever ends a connection or a channel, the loop
+makes all of it again, so nothing can stay silently unsubscribed.
 """
 
 import asyncio
 import contextlib
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
-from aiormq.exceptions import ChannelInvalidStateError
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from aio_pika.exceptions import (
+    AMQPError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    DeliveryError,
+)
+from aiormq.exceptions import ChannelInvalidStateError, ChannelLockedResource
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
-from handlers.ingest_log.port import LANES, Entry, HandBack, Handler, Lane, NotDurable
+from handlers import telemetry
+from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler, Lane, NotDurable
 
 EXCHANGE = "wa.in"
 DEAD_EXCHANGE = "wa.dlx"
 ORDERED_QUEUES: dict[Lane, str] = {lane: f"wa.in.{lane[1:]}" for lane in LANES}
 OTHER_QUEUES: dict[Lane, str] = {"status": "wa.status", "other": "wa.other"}
-DEAD_QUEUES = {"inbound": "wa.in.dlq", "status": "wa.status.dlq", "other": "wa.other.dlq"}
+DEAD_QUEUES: dict[Lane, str] = dict(
+    zip(DEAD_LANES, ("wa.in.dlq", "wa.status.dlq", "wa.other.dlq"), strict=True)
+)
+QUEUES = ORDERED_QUEUES | OTHER_QUEUES | DEAD_QUEUES
 
 PUBLISH_TIMEOUT_S = 2.0  # then the outcome is unknown, and Meta is told to come again
 CONNECT_TIMEOUT_S = 5.0
 ALARM_POLL_S = 0.5
 ALARM_GRACE_S = 0.05  # an open connection that is not ready for so long is blocked by an alarm
-HEARTBEAT_S = 30
+HEARTBEAT_S = 10  # a machine that vanished is noticed after two of them
 RECONNECT_MIN_S = 0.2
-RECONNECT_MAX_S = 2.0
+RECONNECT_MAX_S = 1.0
 STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
 STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the broker, if it is there
 CLOSE_TIMEOUT_S = 1.0
 WATCH_S = 5.0
-PREFETCH = 200  # a consumer; entries are small
+STANDSTILL_S = 15.0  # with entries waiting and none coming, before a subscription is made anew
+PREFETCH = 200  # a lane,
+IN_HAND_MAX = 800  # and all lanes of a subscription together
 BATCH_MAX = 200  # entries handled together; one holds up to 1,000 updates of a POST,
 BATCH_BYTES = 1024 * 1024  # so that what is recorded in one transaction stays a matter of seconds
 # RabbitMQ 3.10 loses a quorum queue, confirmed messages and all, that it is killed within about a
 # second of declaring (lost at 0.8 s, kept at 1.5 s).
 REGISTRATION_S = 2.0
+MIGRATION_MAX_S = 60.0  # that one waits for another
 DELIVERY_LIMIT = 100  # a backstop: poison is taken out by its handler, not by counting crashes
+
+
+class OldTopology(Exception):
+    """The message says what is in the way and what to do about it."""
+
 
 UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
@@ -56,17 +81,17 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 async def declare(channel: AbstractChannel) -> None:
     """The topology, the same from whoever declares it. What operators tune is set by policy."""
     dead = await channel.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
-    for key, name in DEAD_QUEUES.items():
+    for lane, name in DEAD_QUEUES.items():
         # The limit is explicit: without it RabbitMQ 4 drops a message that was looked at 21 times.
         queue = await channel.declare_queue(
             name,
             durable=True,
             arguments={"x-queue-type": "quorum", "x-delivery-limit": 100_000},
         )
-        await queue.bind(dead, routing_key=key)
+        await queue.bind(dead, routing_key=lane.removeprefix("dead-"))
     exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
     for lane, name in (ORDERED_QUEUES | OTHER_QUEUES).items():
-        ordered = lane in ORDERED_QUEUES
+        ordered = lane != "other"
         queue = await channel.declare_queue(
             name,
             durable=True,
@@ -76,7 +101,7 @@ async def declare(channel: AbstractChannel) -> None:
                 "x-delivery-limit": DELIVERY_LIMIT,
                 "x-overflow": "reject-publish",  # full: the confirm is a nack, Meta gets a 503
                 "x-dead-letter-exchange": DEAD_EXCHANGE,
-                "x-dead-letter-routing-key": "inbound" if ordered else lane,
+                "x-dead-letter-routing-key": "inbound" if lane in ORDERED_QUEUES else lane,
                 "x-dead-letter-strategy": "at-least-once",
                 "x-quorum-initial-group-size": 3,
                 "x-queue-leader-locator": "balanced",
@@ -98,17 +123,74 @@ async def declare_topology(url: str) -> None:
     """Once, for `migrate`. New queues are given the time that RabbitMQ needs to register them."""
     connection = await connect(url, "swiftreplies migrate")
     async with connection:
+        await _let_no_other_migrate(connection)
         probe = await connection.channel()
         try:
-            for name in (ORDERED_QUEUES | OTHER_QUEUES | DEAD_QUEUES).values():
+            for name in QUEUES.values():
                 await probe.declare_queue(name, passive=True)
             new = False
         except ChannelNotFoundEntity:
             new = True
-        async with connection.channel() as channel:
-            await declare(channel)
+        try:
+            async with connection.channel() as channel:
+                await declare(channel)
+        except ChannelPreconditionFailed:
+            await _replace_old_status_queue(connection)
+            new = True
         if new:
             await asyncio.sleep(REGISTRATION_S)
+
+
+async def _let_no_other_migrate(connection: AbstractConnection) -> None:
+    """While the connection lasts. Of two at once the later would find the old queue gone, or take
+    the new one for it."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(ChannelLockedResource),
+        wait=wait_random_exponential(0.05, RECONNECT_MAX_S),
+        stop=stop_after_delay(MIGRATION_MAX_S),
+        reraise=True,
+    ):
+        with attempt:
+            async with connection.channel() as channel:
+                await channel.declare_queue("wa.migrate", exclusive=True)
+
+
+async def _replace_old_status_queue(connection: AbstractConnection) -> None:
+    """Releases before the marks declared it with competing consumers, and no argument of a queue
+    can be changed. Raises OldTopology while it is in use."""
+    name = OTHER_QUEUES["status"]
+    async with connection.channel() as channel:
+        queue = await channel.declare_queue(name, passive=True)
+        exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+        # From here on nothing new gets in: the ingress answers 503, and Meta repeats.
+        await queue.unbind(exchange, routing_key="status")
+        found = (await channel.declare_queue(name, passive=True)).declaration_result
+        if found.message_count or found.consumer_count:
+            await queue.bind(exchange, routing_key="status")
+            raise OldTopology(
+                f"the queue {name} is that of an earlier release, holds {found.message_count}"
+                f" messages and has {found.consumer_count} consumers. Let its workers empty it,"
+                " stop them, and run migrate again; it is then replaced"
+            )
+        await queue.delete(if_unused=False, if_empty=False)
+        log.warning("ingest_log.queue_replaced", queue=name)
+        await declare(channel)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    messages: int
+    consumers: int
+
+
+async def queue_state(connection: AbstractConnection, name: str) -> QueueState | None:
+    """None: there is no such queue. On a channel of its own, which a missing queue closes."""
+    try:
+        async with connection.channel() as channel:
+            found = (await channel.declare_queue(name, passive=True)).declaration_result
+    except ChannelNotFoundEntity:
+        return None
+    return QueueState(found.message_count or 0, found.consumer_count or 0)
 
 
 @asynccontextmanager
@@ -227,24 +309,35 @@ async def consume(
 
     async def session(connection: AbstractConnection) -> None:
         channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=PREFETCH)
+        await channel.set_qos(prefetch_count=min(PREFETCH, IN_HAND_MAX // len(lanes)))
         await declare(channel)
         # The broker ends a subscription, and nothing else, when its queue is deleted or loses its
         # leader.
         cancelled = asyncio.Event()
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
-        buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()  # bounded by PREFETCH
+        buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()  # bounded by IN_HAND_MAX
+        got = 0
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            nonlocal got
+            got += 1
+            buffer.put_nowait(message)
+
         for lane in lanes:
-            queue = await channel.get_queue((ORDERED_QUEUES | OTHER_QUEUES)[lane], ensure=False)
+            queue = await channel.get_queue(QUEUES[lane], ensure=False)
             # Spreads the active consumers over the workers from RabbitMQ 4 on.
             rank = zlib.crc32(f"{name}:{lane}".encode()) % 10
-            await queue.consume(buffer.put, no_ack=False, arguments={"x-priority": rank})
+            await queue.consume(take, no_ack=False, arguments={"x-priority": rank})
         on_state(True)
         log.info("ingest_log.connected", connection=name, lanes=len(lanes))
         pump = asyncio.create_task(_pump(buffer, observed, stop))
-        deserted = _deserted(connection, [(ORDERED_QUEUES | OTHER_QUEUES)[lane] for lane in lanes])
-        closed = asyncio.create_task(_first_closed(connection, channel, cancelled.wait(), deserted))
+        silent = _silent(
+            connection,
+            [QUEUES[lane] for lane in lanes],
+            lambda: None if handling or not buffer.empty() else got,
+        )
+        closed = asyncio.create_task(_first_closed(connection, channel, cancelled.wait(), silent))
         try:
             # After `stop` the pump ends by itself, when the running batch is recorded and
             # acknowledged. The channel is then closed, never cancelled: a cancel hands later
@@ -257,7 +350,8 @@ async def consume(
             for task in (pump, closed):
                 task.cancel()
             await asyncio.wait({pump, closed})
-        await channel.close()
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):  # the reason to leave it may be that it hangs
+            await channel.close()
 
     handling = False  # between two batches there is nothing to finish
 
@@ -287,12 +381,12 @@ async def _pump(
 ) -> None:
     """No waiting for a batch to fill: while one is handled, the next one gathers."""
     stopping = asyncio.create_task(stop.wait())
+    first: asyncio.Task[AbstractIncomingMessage] | None = None
     try:
         while not stop.is_set():
             first = asyncio.create_task(buffer.get())
             await asyncio.wait({first, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():  # what was taken is un-acknowledged, and comes again
-                first.cancel()
                 return
             batch = [first.result()]
             size = len(batch[0].body)
@@ -306,28 +400,64 @@ async def _pump(
                 await batch[-1].ack(multiple=True)
     finally:
         stopping.cancel()
+        if first is not None:
+            first.cancel()
 
 
-async def _deserted(connection: AbstractConnection, queues: Sequence[str]) -> None:
-    """Returns when one of the queues is gone or has no consumer, though we subscribed to it.
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """Since when entries wait in a queue, none leaves it, and this consumer gets none."""
 
-    The broker should have told us; once, with a queue deleted and made again right after we had
-    subscribed, it did not, and a consumer that waits in silence looks like a quiet night.
+    since: float
+    waiting: int
+    got: int
+
+
+def standstill(
+    before: Standstill | None, now: float, waiting: int, got: int | None
+) -> Standstill | None:
+    """After another look. `got`: deliveries so far; None while some are in hand."""
+    if not waiting or got is None:
+        return None
+    if before is None or waiting < before.waiting or got > before.got:
+        return Standstill(now, waiting, got)
+    return Standstill(before.since, waiting, got)
+
+
+async def _silent(
+    connection: AbstractConnection, queues: Sequence[str], got: Callable[[], int | None]
+) -> None:
+    """Returns when this subscription is one in name only, so that it is made anew.
+
+    Deserted: a queue is gone or has no consumer, though we subscribed to it. The broker should
+    have told us; once, with a queue deleted and made again right after we had subscribed, it did
+    not, and a consumer that waits in silence looks like a quiet night.
+    Standstill: the broker counts a consumer, and what waits in the queue does not come. When
+    another consumer is the active one and is slow, subscribing again does no harm.
     """
-    while True:
-        await asyncio.sleep(WATCH_S)
-        try:
-            async with connection.channel() as channel:
+    stands: dict[str, Standstill | None] = {}
+    try:
+        async with connection.channel() as channel:
+            while True:
+                await asyncio.sleep(WATCH_S)
                 for name in queues:
-                    queue = await channel.declare_queue(name, passive=True)
-                    if not queue.declaration_result.consumer_count:
-                        log.warning("ingest_log.deserted", queue=name)
-                        return
-        except ChannelNotFoundEntity as error:
-            log.warning("ingest_log.deserted", error=type(error).__name__)
-            return
-        except UNREACHABLE:
-            return
+                    found = (await channel.declare_queue(name, passive=True)).declaration_result
+                    now = time.monotonic()
+                    stand = standstill(stands.get(name), now, found.message_count or 0, got())
+                    stands[name] = stand
+                    if not found.consumer_count:
+                        return _tell_silent("deserted", name)
+                    if stand is not None and now - stand.since >= STANDSTILL_S:
+                        return _tell_silent("standstill", name)
+    except ChannelNotFoundEntity:
+        _tell_silent("deserted", None)
+    except UNREACHABLE as error:
+        log.warning("ingest_log.unwatched", error=type(error).__name__)
+
+
+def _tell_silent(why: str, queue: str | None) -> None:
+    telemetry.RESUBSCRIBED.labels(why).inc()
+    log.warning("ingest_log.silent", why=why, queue=queue)
 
 
 async def _first_closed(

@@ -6,7 +6,7 @@ been accepted: Refused says no, Unknown says maybe, and only the first may simpl
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import aiohttp
 from tenacity import (
@@ -17,22 +17,15 @@ from tenacity import (
     wait_exponential,
 )
 
+from handlers.whatsapp.errors import Class, class_of
 from handlers.whatsapp.wire import error_report
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 20.0  # then the outcome is unknown
+READ_TIMEOUT_S = 5.0  # of a call that shows something and brings nothing
 TRIES = 3  # within one send, and only while Meta says that it did not take the message
 TRY_BASE_S = 0.2
 MAX_ANSWER_BYTES = 256 * 1024
-
-# Meta's codes, by what to do (the codes decide, not the HTTP status).
-TRANSIENT = frozenset({1, 2, 131016, 131057, 133004, 2494100})  # not taken; soon again
-THROTTLED = frozenset({4, 613, 80007, 130429, 131056})  # not taken; later
-OUR_ACCOUNT = frozenset(  # no message of this number goes out until somebody mends it
-    {0, 3, 10, 33, 190, 368, 131005, 131031, 131037, 131042, 131044, 131045, 131048, 133010}
-    | set(range(200, 300))
-)
-Class: TypeAlias = Literal["transient", "throttled", "account", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +67,21 @@ def text_message(
     }
 
 
+def template_message(
+    *, to: str | None, bsuid: str | None, name: str, language: str, callback_data: str
+) -> dict[str, Any]:
+    """The body of a template without parameters. `bsuid` as in text_message()."""
+    recipient = {"to": to} if to is not None else {"recipient": bsuid}
+    return {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        **recipient,
+        "type": "template",
+        "template": {"name": name, "language": {"code": language}},
+        "biz_opaque_callback_data": callback_data,
+    }
+
+
 class GraphApi:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, version: str) -> None:
         self._session = session
@@ -91,6 +99,26 @@ class GraphApi:
         except RetryError as given_up:
             last: Outcome = given_up.last_attempt.result()
             return last
+
+    async def show_typing(self, phone_number_id: str, token: str, wamid: str) -> bool:
+        """Marks a customer's message, and all before it, as read and shows that an answer is being
+        written: for 25 s, or until it comes. Tried once; whether it worked."""
+        try:
+            async with self._session.post(
+                f"{self._base}/{phone_number_id}/messages",
+                json={
+                    "messaging_product": "whatsapp",
+                    "status": "read",
+                    "message_id": wamid,
+                    "typing_indicator": {"type": "text"},
+                },
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=aiohttp.ClientTimeout(total=READ_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
 
     async def _post(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
         try:
@@ -124,8 +152,7 @@ def _outcome(status: int, raw: bytes) -> Outcome:
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
         error = error_report(answer["error"])
-        kind = _class_of(error["code"], status)
-        # 131000 "something went wrong" and 5xx that Meta does not explain may follow an acceptance.
+        kind = class_of(error["code"], status)
         return Refused(kind, error) if kind else Unknown(f"http_{status}:{error['code']}")
     if status == 200 and isinstance(answer, dict):
         messages = answer.get("messages")
@@ -136,17 +163,6 @@ def _outcome(status: int, raw: bytes) -> Outcome:
     if 300 <= status < 500:
         return Refused("refused", _local_error(f"http_{status}"))
     return Unknown(f"http_{status}")
-
-
-def _class_of(code: int | None, status: int) -> Class | None:
-    """None: this error does not say whether the message was taken."""
-    if code in TRANSIENT:
-        return "transient"
-    if code in THROTTLED:
-        return "throttled"
-    if code in OUR_ACCOUNT:
-        return "account"
-    return None if status >= 500 or code == 131000 else "refused"
 
 
 def _local_error(title: str) -> dict[str, Any]:

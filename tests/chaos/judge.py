@@ -214,9 +214,7 @@ def judge(seen: Evidence) -> Verdict:
     verdict.troubles += [f"not settled: {what}" for what in seen.unsettled]
     verdict.troubles += seen.ended_badly
     verdict.troubles += [
-        f"{times} items parked as {reason}"
-        for reason, times in seen.parked.items()
-        if reason != "orphan_status"
+        f"{times} items parked as {reason}" for reason, times in seen.parked.items()
     ]
     for outage in seen.outages:
         took = _first_reply_after(court, outage)

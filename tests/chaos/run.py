@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ ENVIRONMENT = {
 }
 PLENTY = 1_000_000
 REGISTRATION_S = 3.0  # an old RabbitMQ loses queues that it is killed within a second of declaring
-PATIENCE_S = 60.0  # to settle, after the last message and the last blow
+PATIENCE_S = 120.0  # to settle, after the last message and the last blow; to be ready
 QUIET_S = 1.5  # so long nothing may happen any more
 LOOK_S = 0.1
 CLAIM_PATIENCE_S = 30.0
@@ -112,6 +113,7 @@ class World:
     started: float = 0.0
     story: list[str] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
+    outage_of: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     claimed: list[Claimed] = field(default_factory=list)
     helpless: list[float] = field(default_factory=list)  # looks at which no worker was ready
     ended: set[int] = field(default_factory=set)  # processes that were meant to end
@@ -291,6 +293,8 @@ async def _spoil(world: World, fault: GraphFault) -> None:
 
 async def _strike(world: World, strike: Strike) -> None:
     await world.until(strike.at)
+    while strike.blow in ("kill worker", "stop worker") and not world.workers:
+        await asyncio.sleep(LOOK_S)  # all of them are just being replaced
     match strike.blow:
         case "kill worker":
             await _kill_worker(world)
@@ -313,13 +317,14 @@ async def _outage(
     start: Callable[[], Awaitable[None]],
     away_s: float,
 ) -> None:
-    world.tell(f"{what} crashes")
-    crashed = time.time()
-    await crash()
-    await asyncio.sleep(away_s)
-    await start()
-    world.outages.append(Outage(what, crashed, time.time()))
-    world.tell(f"{what} is back after {time.time() - crashed:.1f} s")
+    async with world.outage_of[what]:  # the one before may still be starting
+        world.tell(f"{what} crashes")
+        crashed = time.time()
+        await crash()
+        await asyncio.sleep(away_s)
+        await start()
+        world.outages.append(Outage(what, crashed, time.time()))
+        world.tell(f"{what} is back after {time.time() - crashed:.1f} s")
 
 
 async def _look_for_workers(world: World) -> None:
@@ -346,7 +351,7 @@ async def _kill_worker(world: World) -> None:
     victim.kill()
     killed = time.time()
     watching = asyncio.create_task(_watch(world, victim.pid, killed))
-    world.workers.append(await world.stack.start_worker())
+    world.workers.append(await world.stack.start_worker(patience_s=PATIENCE_S))
     await watching
 
 
@@ -383,7 +388,7 @@ async def _stop_worker(world: World, strike: Strike) -> None:
     world.tell(f"worker {victim.pid} gets SIGTERM")
     world.ended.add(victim.pid)
     victim.terminate()
-    replacing = asyncio.create_task(world.stack.start_worker())
+    replacing = asyncio.create_task(world.stack.start_worker(patience_s=PATIENCE_S))
     told = time.time()
     code = await victim.ended()
     world.tell(f"worker {victim.pid} ended with {code} after {time.time() - told:.1f} s")
@@ -409,7 +414,7 @@ async def _end_ingress(world: World, strike: Strike) -> None:
     code = await victim.ended()
     if not killing and code != 0:
         world.ended_badly.append(f"ingress {victim.pid} ended with {code}:\n{victim.tail()}")
-    ingress.process = await world.stack.start_ingress(ingress.port)
+    ingress.process = await world.stack.start_ingress(ingress.port, patience_s=PATIENCE_S)
 
 
 def _pid(worker_name: str) -> int:

@@ -10,11 +10,13 @@ import asyncpg
 import pytest
 
 from cli.servers import Postgres, RabbitMQ
+from db.ids import ChatbotId, UserId
 from db.pool import Conn
 from handlers.secrets import Vault, access_token_of
 from tests.cli import Command
 from tests.conftest import Database, with_database
 from tests.e2e.conftest import until
+from tests.factories import Tenant, make_conversation
 
 KEY = "a key of sixteen characters or more"
 NUMBER = "+12025550143"
@@ -68,6 +70,22 @@ async def test_a_tenant_has_an_active_plan(command: Command, owner: Conn, tmp_pa
     assert json.loads(row["subscription_config"])["limits"] == {"max_chatbots": 3}
 
 
+async def test_a_plan_chooses_what_happens_at_its_limit(
+    command: Command, owner: Conn, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    limits = {"on_message_limit": "refuse", "message_limit_notice": "Until tomorrow! \U0001f319"}
+    plan.write_text(json.dumps({"limits": limits, "features": {"basic": {"on": True}}}))
+    user = await new_tenant(command, "--config", str(plan), "--daily-messages", "0")
+    _, conversation = await make_conversation(
+        owner, Tenant(UserId(user), ChatbotId(await new_chatbot(command, user)), NUMBER, "")
+    )
+    outcome, notice = await owner.fetchrow(
+        "SELECT outcome, notice FROM reserve_messages($1, $2, 1)", user, conversation
+    ) or (None, None)
+    assert (outcome, notice) == ("daily_message_limit", limits["message_limit_notice"])
+
+
 async def test_without_json_a_sentence_is_printed(command: Command) -> None:
     result = await command("tenant", "create", "--email", "t@example.com")
     assert result.code == 0
@@ -107,6 +125,32 @@ async def test_an_address_is_taken_once(command: Command, owner: Conn) -> None:
             "{file}: "
             + "; ".join(
                 f"limits.max_{name} is not a whole number from 0" for name in ("chatbots", "x", "y")
+            ),
+        ),
+        *(
+            (
+                f'{{"limits": {{"on_message_limit": {value}}}}}',
+                "{file}: limits.on_message_limit is neither refuse nor overage",
+            )
+            for value in ('"stop"', "null", "true", '["refuse"]')
+        ),
+        *(
+            (
+                f'{{"limits": {{"message_limit_notice": {value}}}}}',
+                "{file}: limits.message_limit_notice is not a text of 1 to 4096 characters",
+            )
+            for value in ('""', '" "', "null", "5", '"\\ud800"')
+        ),
+        pytest.param(
+            json.dumps({"limits": {"message_limit_notice": "x" * 4097}}),
+            "{file}: limits.message_limit_notice is not a text of 1 to 4096 characters",
+            id="a notice that is too long",
+        ),
+        (
+            '{"limits": {"on_message_limit": "no", "message_limit_notice": "", "max_x": -1}}',
+            (
+                "{file}: limits.max_x is not a whole number from 0; limits.on_message_limit is"
+                " neither refuse nor overage; limits.message_limit_notice is not a text of 1 to"
             ),
         ),
         ("\x80", "{file} is not JSON: "),

@@ -38,8 +38,8 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "jsonb": (dict, list),
 }
 
-# One list of items becomes an array a column; test_parked_items_keep_every_field covers it.
-BY_HAND = {"parked.park_items"}
+# One value of ours becomes several parameters; each of them is run by a test of its own.
+BY_HAND = {"parked.park_items", "orphans.park_orphans", "messages.bury", "messages.claim_sends"}
 
 
 @dataclass(frozen=True, slots=True)

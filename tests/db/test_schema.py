@@ -312,6 +312,9 @@ TEXT_IDS = {
     ("chatbot_phone_numbers", "phone_number_id"),
     ("parked_items", "phone_number_id"),
     ("parked_items", "trace_id"),
+    ("dead_sends", "trace_id"),
+    ("orphan_statuses", "phone_number_id"),
+    ("orphan_statuses", "trace_id"),
     ("checkpoints", "thread_id"),
     ("checkpoints", "checkpoint_id"),
     ("checkpoints", "parent_checkpoint_id"),
@@ -319,6 +322,8 @@ TEXT_IDS = {
     ("checkpoint_writes", "thread_id"),
     ("checkpoint_writes", "checkpoint_id"),
     ("checkpoint_writes", "task_id"),
+    ("account_events", "trace_id"),
+    ("chatbots", "waba_id"),
 }
 
 

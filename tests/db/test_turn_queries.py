@@ -21,6 +21,7 @@ from db.conversations import (
 from db.ids import ContactId, ConversationId, MessageId, UserId, WorkerId
 from db.messages import (
     Merged,
+    Pace,
     Recorded,
     claim_sends,
     end_send,
@@ -33,9 +34,9 @@ from db.messages import (
     read_send,
     record_inbound,
     requeue_send,
-    unknown_sends,
 )
 from db.pool import Conn, Pool, create_pool, tenant
+from db.status_fence import fence_wanted, move_fence, overdue_sends
 from db.workers import beat, register_worker, retire_worker, sweep_dead_workers, sweep_unheld
 from tests.conftest import Database
 from tests.factories import (
@@ -53,6 +54,8 @@ ANY = 1_000
 QUIET = timedelta(seconds=1.5)
 LONGEST = timedelta(seconds=8)
 TERM = timedelta(seconds=4)
+PAIR = Pace(every=timedelta(seconds=6), burst=5)
+OLD = timedelta(hours=24)
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -735,7 +738,8 @@ async def test_a_worker_takes_back_what_it_no_longer_works_on(pool: Pool, owner:
 
 async def sendable(pool: Pool, worker: WorkerId, limit: int, tenant_max: int = ANY) -> list[int]:
     async with pool.acquire() as conn:
-        return sorted(c.message_id for c in await claim_sends(conn, worker, limit, tenant_max))
+        claims = await claim_sends(conn, worker, limit, tenant_max, PAIR, OLD)
+    return sorted(c.message_id for c in claims)
 
 
 async def set_status(owner: Owner, message_id: MessageId, status: str) -> None:
@@ -782,10 +786,10 @@ async def test_a_tenant_s_many_replies_leave_places_to_the_others(pool: Pool, ow
     for other in others * 2:
         await make_message(owner, other, *await make_conversation(owner, other))
     async with pool.acquire() as conn:
-        claims = await claim_sends(conn, ME, 10, ANY)
+        claims = await claim_sends(conn, ME, 10, ANY, PAIR, OLD)
         assert per_tenant(claims) == {u.user_id: 2 for u in (flood, *others)}
-        assert per_tenant(await claim_sends(conn, ME, 10, 6)) == {flood.user_id: 4}
-        assert await claim_sends(conn, ME, 10, 6) == []
+        assert per_tenant(await claim_sends(conn, ME, 10, 6, PAIR, OLD)) == {flood.user_id: 4}
+        assert await claim_sends(conn, ME, 10, 6, PAIR, OLD) == []
 
 
 async def test_concurrent_senders_never_get_the_same(pool: Pool, owner: Owner) -> None:
@@ -805,12 +809,12 @@ async def test_a_send_is_read_by_its_claimant_while_it_is_queued(pool: Pool, own
     message = await make_message(owner, user, *await make_conversation(owner, user))
     await sendable(pool, ME, 1)
     async with tenant(pool, user.user_id) as conn:
-        assert await read_send(conn, user.user_id, message, OTHER) is None
-        send = await read_send(conn, user.user_id, message, ME)
+        assert await read_send(conn, user.user_id, message, OTHER, OLD) is None
+        send = await read_send(conn, user.user_id, message, ME, OLD)
         assert send is not None
         assert (send.content_text, send.send_attempts, send.silenced) == ("hello", 0, False)
-        await mark_sending(conn, user.user_id, message)
-        assert await read_send(conn, user.user_id, message, ME) is None
+        await mark_sending(conn, user.user_id, message, PAIR.every)
+        assert await read_send(conn, user.user_id, message, ME, OLD) is None
 
 
 async def test_an_unknown_outcome_waits_and_goes_once_more(pool: Pool, owner: Owner) -> None:
@@ -820,17 +824,30 @@ async def test_an_unknown_outcome_waits_and_goes_once_more(pool: Pool, owner: Ow
     for times in (1, 2):
         assert await sendable(pool, ME, 1) == [message]
         async with tenant(pool, user.user_id) as conn:
-            await mark_sending(conn, user.user_id, message)
+            await mark_sending(conn, user.user_id, message, PAIR.every)
             assert await mark_unknown(conn, user.user_id, message) == "unknown"
         async with pool.acquire() as again:
-            assert await unknown_sends(again, wait, 10) == []
+            assert await fence_wanted(again, wait) is None
             await owner.execute("UPDATE messages SET unknown_at = now() - interval '61 s'")
-            (due,) = await unknown_sends(again, wait, 10)
-        assert due.message_id == message
+            mark = await fence_wanted(again, wait)
+            assert mark is not None
+            await move_fence(again, mark - timedelta(seconds=2))
+            assert await overdue_sends(again, wait, 10) == []
+            await move_fence(again, mark)
+            (due,) = await overdue_sends(again, wait, 10)
+            assert due.message_id == message
+            await move_fence(again, mark + timedelta(hours=1))  # by a clock that was ahead
+            await owner.execute("UPDATE messages SET unknown_at = now() - interval '59 s'")
+            assert await overdue_sends(again, wait, 10) == []
+            await move_fence(again, mark)
         async with tenant(pool, user.user_id) as conn:
-            assert await lock_unknown(conn, user.user_id, message) == times
+            # Found before, but sent again and unknown anew since: it has its own wait.
+            await owner.execute("UPDATE messages SET unknown_at = now() - interval '59 s'")
+            assert await lock_unknown(conn, user.user_id, message, wait) is None
+            await owner.execute("UPDATE messages SET unknown_at = now() - interval '61 s'")
+            assert await lock_unknown(conn, user.user_id, message, wait) == times
             assert await requeue_send(conn, user.user_id, message, timedelta(0), {}) == times
-            assert await lock_unknown(conn, user.user_id, message) is None
+            assert await lock_unknown(conn, user.user_id, message, wait) is None
 
 
 @pytest.mark.parametrize(
@@ -868,11 +885,16 @@ async def test_a_send_ends_once(pool: Pool, owner: Owner) -> None:
 
 
 async def merge(
-    conn: Conn, user: Tenant, wamid: str, status: str, our_id: MessageId | None = None
+    conn: Conn,
+    user: Tenant,
+    wamid: str,
+    status: str,
+    our_id: MessageId | None = None,
+    attempt: int | None = None,
 ) -> list[Merged]:
     report = {"statuses": {status: f"at-{status}"}}
     return await merge_statuses(
-        conn, user.user_id, user.chatbot_id, [wamid], [our_id], [status], [report]
+        conn, user.user_id, user.chatbot_id, [wamid], [our_id], [attempt], [status], [report]
     )
 
 
@@ -987,18 +1009,68 @@ async def test_statuses_of_one_message_in_one_batch_count_by_the_furthest(
             user.chatbot_id,
             ["w.2", "w.1", "w.nobody"],
             [message, message, None],
+            [2, 1, None],
             ["sent", "read", "sent"],
             [{"statuses": {"sent": "a"}}, {"statuses": {"read": "b"}}, {"statuses": {}}],
         )
     assert sorted((m.place, m.status) for m in merged) == [(1, "read"), (2, "read")]
 
 
-async def test_a_status_does_not_revive_what_was_cancelled(pool: Pool, owner: Owner) -> None:
+@pytest.mark.parametrize("was", ["sending", "queued", "unknown", "cancelled"])
+async def test_an_earlier_attempt_cannot_fail_a_message_that_goes_again(
+    pool: Pool, owner: Owner, was: str
+) -> None:
     user = await make_tenant(owner)
-    message = await metered(owner, user, wamid=None, status="cancelled")
+    message = await metered(owner, user, wamid=None, status=was)
+    await owner.execute("UPDATE messages SET send_attempts = 2")
     async with tenant(pool, user.user_id) as conn:
-        (merged,) = await merge(conn, user, "w.1", "sent", message)
-    assert merged.status == "cancelled"
+        (merged,) = await merge(conn, user, "w.first", "failed", message, 1)
+        assert (merged.status, merged.failed_now) == (was, False)
+
+
+async def test_the_last_attempt_can_fail_a_message_unless_it_goes_again(
+    pool: Pool, owner: Owner
+) -> None:
+    user = await make_tenant(owner)
+    for was, failed in (("sending", True), ("unknown", True), ("queued", False)):
+        message = await metered(owner, user, wamid=None, status=was)
+        await owner.execute("UPDATE messages SET send_attempts = 1 WHERE id = $1", message)
+        async with tenant(pool, user.user_id) as conn:
+            (merged,) = await merge(conn, user, f"w.{was}", "failed", message, 1)
+            assert merged.failed_now is failed, was
+
+
+async def test_the_failure_of_an_earlier_attempt_does_not_hide_that_of_the_last(
+    pool: Pool, owner: Owner
+) -> None:
+    """The wamid that came with the first must not be taken for the message's."""
+    user = await make_tenant(owner)
+    message = await metered(owner, user, wamid=None, status="queued")
+    await owner.execute("UPDATE messages SET send_attempts = 1")
+    async with tenant(pool, user.user_id) as conn:
+        await merge(conn, user, "w.first", "failed", message, 1)
+        await mark_sending(conn, user.user_id, message, PAIR.every)
+        assert await mark_accepted(conn, user.user_id, message, "w.second") == "accepted"
+        (merged,) = await merge(conn, user, "w.second", "failed", message, 2)
+    assert (merged.status, merged.failed_now) == ("failed", True)
+    assert merged.give_back_day == date(2026, 11, 22)
+    assert await owner.fetchval("SELECT message_id FROM messages") == "w.second"
+
+
+@pytest.mark.parametrize("was", ["failed", "cancelled"])
+@pytest.mark.parametrize("told", ["sent", "delivered", "failed"])
+async def test_a_message_taken_for_unsent_turns_out_to_have_arrived(
+    pool: Pool, owner: Owner, was: str, told: str
+) -> None:
+    """An attempt of unknown outcome, given up or called off before it went again."""
+    user = await make_tenant(owner)
+    message = await metered(owner, user, wamid=None, status=was)
+    await owner.execute("UPDATE messages SET send_attempts = 1")
+    async with tenant(pool, user.user_id) as conn:
+        (merged,) = await merge(conn, user, "w.1", told, message, 1)
+    arrived = told == "delivered" or (told, was) == ("sent", "cancelled")
+    assert merged.status == (told if arrived else was)
+    assert (merged.arrived_after_all, merged.failed_now) == (arrived, False)
 
 
 async def test_a_status_of_another_chatbot_or_tenant_finds_nothing(

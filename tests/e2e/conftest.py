@@ -1,6 +1,7 @@
 """The product as processes, driven through HTTP, broker and database only."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -53,13 +54,16 @@ class Product:
         daily: int = 1_000,
         instructions: str = "",
         knowledge: str = "",
+        limits: dict[str, Any] | None = None,
         stamp: str | None = None,
     ) -> Bot:
         """A tenant with one chatbot, made by the operator's commands."""
         stamp = stamp or self.stamp()
         token = f"token-{stamp}-of-this-bot"
+        plan = self.stack.log_directory / f"plan-{stamp}.json"
+        plan.write_text(json.dumps({"limits": limits or {}}))
         user = await self.stack.command(
-            *("tenant", "create", "--email", f"t{stamp}@example.com"),
+            *("tenant", "create", "--email", f"t{stamp}@example.com", "--config", str(plan)),
             *("--daily-messages", str(daily), "--json"),
         )
         chatbot = await self.stack.command(
@@ -129,8 +133,13 @@ class Product:
             " coalesce(sum(messages_reserved), 0)::int AS reserved,"
             " (SELECT coalesce(sum(total_messages_sent), 0)::int FROM monthly_usage_summary"
             "   WHERE user_id = $1) AS month,"
+            " coalesce(sum(daily_overage_messages), 0)::int AS overage,"
+            " (SELECT coalesce(sum(overage_messages), 0)::int FROM monthly_usage_summary"
+            "   WHERE user_id = $1) AS month_overage,"
             " (SELECT count(*)::int FROM messages WHERE user_id = $1"
-            "   AND usage_day IS NOT NULL) AS counted,"
+            "   AND usage_day IS NOT NULL AND NOT overage) AS counted,"
+            " (SELECT count(*)::int FROM messages WHERE user_id = $1"
+            "   AND usage_day IS NOT NULL AND overage) AS counted_overage,"
             " (SELECT count(*)::int FROM messages WHERE user_id = $1"
             "   AND direction = 'inbound') AS inbound"
             " FROM usage_tracking WHERE user_id = $1",
@@ -138,6 +147,7 @@ class Product:
         )
         assert row is not None
         assert row["sent"] == row["month"] == row["counted"]
+        assert row["overage"] == row["month_overage"] == row["counted_overage"]
         assert row["received"] == row["inbound"]
         assert row["reserved"] == 0
         return row["sent"], row["received"]
@@ -195,7 +205,10 @@ async def package_product(
 async def product(package_product: Product) -> AsyncIterator[Product]:
     await package_product.simulator.reset()
     await package_product.simulator.config(
-        statuses=["sent", "delivered", "read"], model_latency_ms=0, webhook_retry=False
+        statuses=["sent", "delivered", "read"],
+        model_latency_ms=0,
+        webhook_retry=False,
+        lies=None,
     )
     yield package_product
     for process in package_product.stack.processes:

@@ -1,7 +1,13 @@
 """What could not be processed is kept, shown and replayed."""
 
+import time
 from typing import Any
 
+import aio_pika
+
+from cli.servers import RabbitMQ
+from handlers.envelope import Envelope, encode
+from handlers.whatsapp.wire import split
 from tests.e2e.conftest import Product, until
 from tests.e2e.test_conversation import NOOR, quiet, say
 
@@ -50,12 +56,43 @@ async def test_a_replay_is_harmless_and_keeps_what_is_not_understood(product: Pr
     (odd,) = await until(
         lambda: dead_of(product, bot.phone_number_id), lambda items: len(items) == 1
     )
-    assert (odd["reason"], odd["detail"]) == ("not_understood", "message_type:hologram")
+    assert (odd["reason"], odd["detail"]) == ("not_understood", "message_without_sender")
     for _ in range(2):
         done = await product.stack.command("dead", "replay", str(odd["id"]), "--json")
-        assert done == {"replayed": 1, "missing": []}
+        assert done == {"replayed": 1, "missing": [], "refused": []}
         (odd,) = await until(
             lambda: dead_of(product, bot.phone_number_id), lambda items: len(items) == 1
         )
     await product.replies(bot, 1)
     assert await product.counters_equal_rows(bot) == (1, 1)
+
+
+async def test_what_took_its_workers_down_is_on_the_list_and_can_be_tried_again(
+    product: Product, rabbitmq_server: RabbitMQ
+) -> None:
+    """After 100 deliveries RabbitMQ puts an entry aside; here it is put there by hand."""
+    bot = await product.bot()
+    now = str(int(time.time()))
+    text = {"from": NOOR[1:], "id": "wamid.heavy", "timestamp": now, "type": "text"}
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {
+            "display_phone_number": bot.number[1:],
+            "phone_number_id": bot.phone_number_id,
+        },
+        "messages": [{**text, "text": {"body": "too heavy?"}}],
+    }
+    change = {"field": "messages", "value": value}
+    payload = {"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [change]}]}
+    entry = encode(Envelope("trace-of-it", "2026-11-22T10:00:00+00:00", tuple(split(payload))))
+    connection = await aio_pika.connect(rabbitmq_server.url)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("wa.dlx")
+        for _ in range(2):
+            await exchange.publish(aio_pika.Message(entry), "inbound")
+    (dead,) = await until(lambda: dead_of(product, bot.phone_number_id), lambda i: len(i) == 1)
+    assert (dead["reason"], dead["trace_id"]) == ("delivered_too_often", "trace-of-it")
+    await product.stack.command("dead", "replay", dead["id"])
+    assert await product.replies(bot, 1) == ["Re: too heavy?"]
+    assert await dead_of(product, bot.phone_number_id) == []

@@ -10,7 +10,14 @@ import pytest
 
 from cli.servers import RabbitMQ, rabbitmq
 from handlers.ingest_log.port import LANES, Entry, HandBack, NotDurable
-from handlers.ingest_log.rabbitmq import BATCH_MAX, ORDERED_QUEUES, declare_topology
+from handlers.ingest_log.rabbitmq import (
+    BATCH_MAX,
+    ORDERED_QUEUES,
+    PREFETCH,
+    Standstill,
+    declare_topology,
+    standstill,
+)
 from tests.e2e.conftest import until
 from tests.ingest_log import (
     Consumer,
@@ -22,6 +29,7 @@ from tests.ingest_log import (
     repeated,
 )
 from tests.ingress import messages
+from tests.rabbitmqctl import control
 
 DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1/"
 YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in a crash
@@ -56,6 +64,13 @@ async def waiting(url: str, lane: str) -> int:
     async with connection, connection.channel() as channel:
         queue = await channel.declare_queue(ORDERED_QUEUES[lane], passive=True)
         return queue.declaration_result.message_count or 0
+
+
+async def consumers(url: str, lane: str) -> int:
+    connection = await aio_pika.connect(url)
+    async with connection, connection.channel() as channel:
+        queue = await channel.declare_queue(ORDERED_QUEUES[lane], passive=True)
+        return queue.declaration_result.consumer_count or 0
 
 
 async def emptied(url: str, *lanes: str) -> None:
@@ -216,6 +231,51 @@ async def test_a_queue_that_is_deleted_and_made_again_is_read_again(node: Rabbit
     assert recorder.by_lane() == {"p05": list(range(20))}
     await consumer.stop()
     await asyncio.sleep(YOUNG_QUEUES_S)  # the new queue, for the crashes of others
+
+
+async def test_a_subscription_that_only_the_broker_forgot_is_made_anew(node: RabbitMQ) -> None:
+    """The queue drops the consumer; nobody is told, and the channel stays open."""
+    recorder = Recorder()
+    consumer = Consumer(node.url, recorder, ["p05"])
+    await consumer.is_connected()
+    await control(node, "eval", FORGET_CONSUMERS.replace("QUEUE", ORDERED_QUEUES["p05"]))
+    assert await consumers(node.url, "p05") == 0
+    await until(lambda: consumers(node.url, "p05"), lambda n: n == 1)  # with nothing in the queue
+    async with publishing(node.url) as publisher:
+        await publisher.publish(entries(range(20), ["p05"]))
+        await recorder.has(20)
+    await consumer.stop()
+    await emptied(node.url, "p05")
+
+
+async def test_a_subscription_that_stands_still_is_made_anew(node: RabbitMQ) -> None:
+    """The broker counts the consumer, and its channel hangs: nothing comes out of it any more."""
+    total = PREFETCH * 2
+    recorder = Recorder()
+    consumer = Consumer(node.url, recorder, ["p06"])
+    await consumer.is_connected()
+    await control(node, "eval", SUSPEND_CHANNELS)
+    async with publishing(node.url) as publisher:
+        await publisher.publish(entries(range(total), ["p06"]))
+        await until(lambda: waiting(node.url, "p06"), lambda n: n == total - PREFETCH)
+        assert await consumers(node.url, "p06") == 1
+        await recorder.has(total, 60)
+    assert recorder.numbers == list(range(total))
+    await consumer.stop()
+    await emptied(node.url, "p06")
+
+
+FORGET_CONSUMERS = """
+    {ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"QUEUE">>)),
+    Server = amqqueue:get_pid(Queue),
+    [{ok, _, _} = ra:process_command(Server, {checkout, Id, cancel, #{}})
+     || {Id, _} <- maps:to_list(element(2, element(2, ra:local_query(Server,
+            fun rabbit_fifo:query_consumers/1))))].
+"""
+SUSPEND_CHANNELS = """
+    [sys:suspend(Channel) || Channel <- rabbit_channel:list(),
+     proplists:get_value(consumer_count, rabbit_channel:info(Channel, [consumer_count])) > 0].
+"""
 
 
 # ---- stopping ----------------------------------------------------------------------------------
@@ -421,3 +481,28 @@ async def test_a_consumer_that_came_before_the_broker_is_served(node: RabbitMQ) 
         await publish_patiently(publisher, entries(range(5), ["p15"]))
         await recorder.has(5)
     await consumer.stop()
+
+
+# ---- the watch ---------------------------------------------------------------------------------
+
+
+def test_a_standstill_begins_with_the_first_look_that_shows_one() -> None:
+    first = standstill(None, 10.0, 5, 100)
+    assert first == Standstill(since=10.0, waiting=5, got=100)
+    second = standstill(first, 15.0, 7, 100)
+    assert second == Standstill(since=10.0, waiting=7, got=100)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "got", "expected"),
+    [
+        (0, 100, None),  # nothing waits
+        (9, None, None),  # a batch is in hand: what waits, waits for us
+        (4, 100, Standstill(20.0, 4, 100)),  # somebody takes them
+        (9, 101, Standstill(20.0, 9, 101)),  # we do
+    ],
+)
+def test_what_moves_is_no_standstill(
+    waiting: int, got: int | None, expected: Standstill | None
+) -> None:
+    assert standstill(Standstill(10.0, 5, 100), 20.0, waiting, got) == expected

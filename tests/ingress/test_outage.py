@@ -5,7 +5,6 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,8 +12,11 @@ import pytest
 
 from cli.servers import RabbitMQ, rabbitmq
 from handlers.ingest_log.rabbitmq import declare_topology
+from ingress.app import BODY_TIMEOUT_S, IN_FLIGHT_BYTES, IN_FLIGHT_MAX, has_room
+from ingress.webhook import MAX_BODY_BYTES
 from tests.e2e.conftest import until
 from tests.ingress import DEAD_BROKER, Answer, Door, Found, door, messages, opened
+from tests.rabbitmqctl import control
 from tests.unit.payloads import change, text, value, webhook
 
 # RabbitMQ 3.10 writes the list of its quorum queues to disk about a second later than it confirms
@@ -42,25 +44,6 @@ def wamids_in(found: Found) -> list[str]:
 async def wamids(node: RabbitMQ, expected: str) -> list[str]:
     found = await messages(node.url, enough=lambda seen: expected in wamids_in(seen))
     return wamids_in(found)
-
-
-async def control(node: RabbitMQ, *command: str) -> None:
-    """rabbitmqctl, in the environment of the private node."""
-    environ = Path(f"/proc/{node.pid}/environ").read_bytes().split(b"\0")
-    pairs = (entry.partition(b"=") for entry in environ if b"=" in entry)
-    environment = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
-    home = next(p for p in Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))
-    process = await asyncio.create_subprocess_exec(
-        home / "sbin" / "rabbitmqctl",
-        *command,
-        env=environment,
-        user=Path(f"/proc/{node.pid}").stat().st_uid,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd="/",
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
 
 
 async def test_without_a_broker_nothing_is_promised() -> None:
@@ -179,3 +162,56 @@ async def test_the_door_closes_while_the_broker_hangs(node: RabbitMQ) -> None:
             await aiohttp.ClientSession().get(opened.url + "/healthz")
     finally:
         os.kill(node.pid, signal.SIGCONT)
+
+
+async def test_a_door_without_room_says_so_and_has_room_again(node: RabbitMQ) -> None:
+    """Bodies that do not come to their end take all the room that there is."""
+    async with door(node.url) as opened:
+        await opened.ready()
+        ends = asyncio.Event()
+
+        async def never_whole() -> AsyncIterator[bytes]:
+            yield b"{"
+            await ends.wait()
+
+        # Their length is not said, so each counts as the longest, and one is too many.
+        count = IN_FLIGHT_BYTES // MAX_BODY_BYTES + 1
+        sending = {asyncio.create_task(opened.send(never_whole(), None)) for _ in range(count)}
+        (early,), hanging = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
+        for refused in (early.result(), await opened.post(payload("w1"))):
+            assert refused.status == 503
+            assert refused.headers["Retry-After"] == "1"
+            assert refused.text == "too much in flight: come again"
+        assert (await opened.get("/readyz")).status == 200
+        ends.set()
+        assert {a.status for a in await asyncio.gather(*hanging)} == {401}
+        assert (await opened.post(payload("w2"))).status == 200
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_given_up(node: RabbitMQ) -> None:
+    async with door(node.url) as opened:
+        await opened.ready()
+        over = asyncio.Event()
+
+        async def never_whole() -> AsyncIterator[bytes]:
+            yield b"{"
+            await over.wait()
+
+        answer = await opened.send(never_whole(), None)
+        over.set()
+        assert answer.status == 408
+        assert BODY_TIMEOUT_S - 0.5 < answer.seconds < BODY_TIMEOUT_S + 3
+
+
+@pytest.mark.parametrize(
+    ("requests", "held", "size", "room"),
+    [
+        (0, 0, MAX_BODY_BYTES, True),
+        (IN_FLIGHT_MAX - 1, 0, 1, True),
+        (IN_FLIGHT_MAX, 0, 1, False),
+        (1, IN_FLIGHT_BYTES - 10, 10, True),
+        (1, IN_FLIGHT_BYTES - 10, 11, False),
+    ],
+)
+def test_room_is_for_so_many_and_so_much(requests: int, held: int, size: int, room: bool) -> None:
+    assert has_room(requests, held, size) is room

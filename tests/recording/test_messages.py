@@ -56,7 +56,7 @@ async def test_a_message_is_written_with_all_that_is_known(pool: Pool, owner: Co
     assert (message["message_id"], message["direction"], message["status"]) == (
         *("wamid.ADA1", "inbound", "received"),
     )
-    assert message["content_text"] == "Do you bake rye bread?"
+    assert message["content_text"] == ("[in reply to an earlier message]\nDo you bake rye bread?")
     assert message["message_type"] == "text"
     assert message["sent_at"].timestamp() == 1_795_000_001
     assert json.loads(message["metadata"]) == {"trace_id": TRACE, "replies_to": "wamid.QUOTED"}
@@ -355,15 +355,31 @@ async def test_the_same_item_of_two_unknown_numbers_is_parked_twice(
 UNSTORABLE_TYPES = ["\0", "\ud83c", "x" * 5_000]
 
 
-@pytest.mark.parametrize("kind", ["image", *UNSTORABLE_TYPES])
-async def test_other_types_are_parked_with_the_reason(pool: Pool, owner: Conn, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["hologram", *UNSTORABLE_TYPES])
+async def test_a_type_that_nobody_told_us_of_is_an_honest_note(
+    pool: Pool, owner: Conn, kind: str
+) -> None:
     tenant = await make_tenant(owner)
     odd = without(text(1), "text") | {"type": kind}
     await record_batch(pool, [to(tenant, odd, wrote("w1"))], DEBOUNCE)
+    assert await recorded(owner, tenant) == ["wamid.ADA1", "w1"]
+    assert await parked(owner) == []
+    row = await one(owner, "SELECT * FROM messages WHERE message_id = 'wamid.ADA1'")
+    assert row["content_text"].startswith("[a message of a kind that cannot be shown here")
+    metadata = json.loads(row["metadata"])
+    assert metadata["opaque"] is True
+    assert json.loads(metadata["details"]["raw"]) == odd
+
+
+async def test_what_is_too_long_to_be_kept_beside_the_message_is_parked(
+    pool: Pool, owner: Conn
+) -> None:
+    tenant = await make_tenant(owner)
+    odd = without(text(1), "text") | {"type": "hologram", "hologram": "x" * 20_000}
+    await record_batch(pool, [to(tenant, odd, wrote("w1"))], DEBOUNCE)
     assert await recorded(owner, tenant) == ["w1"]
     (row,) = await parked(owner)
-    assert row["reason"] == "not_understood"
-    assert row["detail"].startswith("message_type:")
+    assert (row["reason"], row["detail"]) == ("not_understood", "message_type:hologram")
     assert parked_item(row) == odd
 
 
@@ -412,7 +428,7 @@ async def test_any_text_can_be_recorded(pool: Pool, owner: Conn, bad: str) -> No
     await record_batch(pool, [to(tenant, item, contacts=[named])], DEBOUNCE)
     assert await parked(owner) == []
     row = await one(owner, "SELECT content_text, metadata FROM messages")
-    assert row["content_text"] == "a\ufffdb"
+    assert row["content_text"] == "[in reply to an earlier message]\na\ufffdb"
     assert json.loads(row["metadata"])["replies_to"] == "a\ufffdb"
 
 

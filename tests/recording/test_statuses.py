@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from db.ids import ContactId, ConversationId
+from db.messages import mark_accepted
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
-from handlers.delivery_status import merge_batch, park_batch
+from db.pool import tenant as tenant_of
+from handlers.delivery_status import forget_old_orphans, match_orphans, merge_batch
 from handlers.envelope import Envelope, encode
+from handlers.others import take_others
 from handlers.whatsapp.wire import callback_data, split
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 from tests.recording import body, parked, parked_item, plainly_logged, statuses_for
@@ -46,6 +49,16 @@ async def metadata(owner: Conn, message_id: int) -> Any:
     return json.loads(
         await owner.fetchval("SELECT metadata FROM messages WHERE id = $1", message_id)
     )
+
+
+async def orphans(owner: Conn) -> list[tuple[str, str]]:
+    rows = await owner.fetch("SELECT wamid, status FROM orphan_statuses ORDER BY wamid, status")
+    return [(row["wamid"], row["status"]) for row in rows]
+
+
+async def dead(owner: Conn) -> list[tuple[int, str, str | None]]:
+    rows = await owner.fetch("SELECT message_id, reason, detail FROM dead_sends ORDER BY 1")
+    return [(row["message_id"], row["reason"], row["detail"]) for row in rows]
 
 
 @pytest.mark.parametrize("kind", ["sent", "delivered", "read", "played", "failed"])
@@ -118,6 +131,25 @@ async def test_a_failure_gives_its_unit_back_once(pool: Pool, owner: Conn) -> No
     assert await owner.fetchval("SELECT rebuild_thread FROM conversations") is True
 
 
+async def test_a_failure_beyond_the_limit_is_given_back_there(pool: Pool, owner: Conn) -> None:
+    tenant = await make_tenant(owner)
+    day = date(2026, 11, 18)
+    for n in (1, 2, 3):
+        await accepted(owner, tenant, n)
+    await owner.execute(
+        "UPDATE messages SET usage_day = $1, overage = message_id <> 'wamid.OURS1'", day
+    )
+    await owner.execute("SELECT lock_usage($1, ARRAY[$2::date])", tenant.user_id, day)
+    await owner.execute("SELECT count_messages($1, $2, 1, 0, 2)", tenant.user_id, day)
+    failed = [status("failed", n) for n in (1, 2)]
+    await merge_batch(pool, [statuses_for(tenant, *failed)])
+    used = await owner.fetchrow(
+        "SELECT daily_messages_sent, daily_overage_messages, total_messages_sent, overage_messages"
+        " FROM usage_tracking JOIN monthly_usage_summary USING (user_id)"
+    )
+    assert tuple(used or ()) == (0, 1, 0, 1)
+
+
 async def test_our_own_id_finds_a_send_without_a_wamid(pool: Pool, owner: Conn) -> None:
     tenant = await make_tenant(owner)
     contact_id, conversation_id = await make_conversation(owner, tenant)
@@ -129,13 +161,78 @@ async def test_our_own_id_finds_a_send_without_a_wamid(pool: Pool, owner: Conn) 
     assert wamid == "wamid.OURS5"
 
 
+async def test_statuses_that_come_before_their_message_is_known_find_it_later(
+    pool: Pool, owner: Conn
+) -> None:
+    """Without our id: Meta echoes it, but a status that does not have it must not be lost."""
+    tenant = await make_tenant(owner)
+    place = await make_conversation(owner, tenant)
+    message = await make_message(owner, tenant, *place, status="sending")
+    early = [statuses_for(tenant, status(kind, 5)) for kind in ("read", "sent", "read")]
+    await merge_batch(pool, early)
+    await match_orphans(pool)
+    assert await state(owner, message) == "sending"
+    assert len(await orphans(owner)) == 2
+    async with tenant_of(pool, tenant.user_id) as conn:
+        await mark_accepted(conn, tenant.user_id, message, "wamid.OURS5")
+    await asyncio.gather(*(match_orphans(pool) for _ in range(4)))
+    assert await state(owner, message) == "read"
+    assert set((await metadata(owner, message))["statuses"]) == {"sent", "read"}
+    assert await orphans(owner) == []
+
+
+async def test_an_orphan_that_tells_of_a_failure_does_all_that_a_failure_does(
+    pool: Pool, owner: Conn
+) -> None:
+    tenant = await make_tenant(owner)
+    message = await make_message(
+        owner, tenant, *await make_conversation(owner, tenant), status="sending"
+    )
+    await merge_batch(pool, [statuses_for(tenant, status("failed", 5, errors=[FAILURE]))])
+    await owner.execute("UPDATE messages SET message_id = 'wamid.OURS5', status = 'accepted'")
+    await match_orphans(pool)
+    assert await dead(owner) == [(message, "not_delivered", "131026 Message undeliverable")]
+    assert await owner.fetchval("SELECT rebuild_thread FROM conversations") is True
+    (event,) = await owner.fetch("SELECT event_type, event_data FROM analytics_events")
+    assert event["event_type"] == "message.failed"
+    assert json.loads(event["event_data"])["message_id"] == message
+
+
+async def test_orphans_are_hoped_for_and_then_forgotten(pool: Pool, owner: Conn) -> None:
+    tenant = await make_tenant(owner)
+    await merge_batch(pool, [statuses_for(tenant, status("sent", 1), status("sent", 2))])
+    await accepted(owner, tenant, 1)
+    await owner.execute("UPDATE orphan_statuses SET parked_at = now() - interval '11 min'")
+    await match_orphans(pool)
+    await forget_old_orphans(pool)
+    assert len(await orphans(owner)) == 2
+    await owner.execute(
+        "UPDATE orphan_statuses SET parked_at = now() - interval '25 h' WHERE wamid = 'wamid.OURS2'"
+    )
+    await forget_old_orphans(pool)
+    assert await orphans(owner) == [("wamid.OURS1", "sent")]
+
+
+async def test_a_message_that_arrived_after_all_leaves_the_dead_list(
+    pool: Pool, owner: Conn
+) -> None:
+    tenant = await make_tenant(owner)
+    message = await accepted(owner, tenant, 1)
+    await merge_batch(pool, [statuses_for(tenant, status("failed", 1, errors=[FAILURE]))])
+    assert [row[0] for row in await dead(owner)] == [message]
+    await owner.execute("UPDATE conversations SET rebuild_thread = false")
+    await merge_batch(pool, [statuses_for(tenant, status("delivered", 1))])
+    assert await dead(owner) == []
+    assert await owner.fetchval("SELECT rebuild_thread FROM conversations") is True
+
+
 async def test_another_tenants_message_is_never_touched(pool: Pool, owner: Conn) -> None:
     mine, theirs = await make_tenant(owner), await make_tenant(owner)
     message = await accepted(owner, theirs, 1)
     stolen = status("failed", 1, biz_opaque_callback_data=callback_data(message, 1))
     await merge_batch(pool, [statuses_for(mine, stolen, status("read", 1))])
     assert await state(owner, message) == "accepted"
-    assert [row["reason"] for row in await parked(owner)] == ["orphan_status"] * 2
+    assert await orphans(owner) == [("wamid.OURS1", "failed"), ("wamid.OURS1", "read")]
 
 
 async def test_inbound_messages_have_no_status(pool: Pool, owner: Conn) -> None:
@@ -152,7 +249,9 @@ async def test_inbound_messages_have_no_status(pool: Pool, owner: Conn) -> None:
     )
     await merge_batch(pool, [statuses_for(tenant, status("read", 1))])
     assert await state(owner, message) == "received"
-    assert [row["reason"] for row in await parked(owner)] == ["orphan_status"]
+    assert await orphans(owner) == [("wamid.OURS1", "read")]
+    await match_orphans(pool)
+    assert await orphans(owner) == [("wamid.OURS1", "read")]
 
 
 async def test_orphans_strangers_and_nonsense_are_parked_once(pool: Pool, owner: Conn) -> None:
@@ -172,7 +271,6 @@ async def test_orphans_strangers_and_nonsense_are_parked_once(pool: Pool, owner:
         await merge_batch(pool, bodies)
     rows = {(row["reason"], row["detail"]) for row in await parked(owner)}
     assert rows == {
-        ("orphan_status", None),
         ("unknown_number", None),
         ("bindable", None),
         ("not_understood", "status_of_unknown_kind"),
@@ -180,7 +278,8 @@ async def test_orphans_strangers_and_nonsense_are_parked_once(pool: Pool, owner:
         ("not_understood", "status_without_timestamp"),
         ("undecodable", "JSONDecodeError"),
     }
-    assert len(await parked(owner)) == 7
+    assert len(await parked(owner)) == 6
+    assert await orphans(owner) == [("wamid.OURS404", "sent")]
     assert await state(owner, message) == "read"
     # A status speaks of what was sent from a bound number; it binds none.
     bound = await owner.fetchval(
@@ -201,7 +300,8 @@ async def test_any_text_may_be_in_a_status(pool: Pool, owner: Conn, bad: str) ->
     )
     await merge_batch(pool, [statuses_for(tenant, status("sent", id=bad), odd)])
     assert await state(owner, message) == "failed"
-    assert [row["reason"] for row in await parked(owner)] == ["orphan_status"]
+    assert len(await orphans(owner)) == 1
+    assert await parked(owner) == []
 
 
 async def test_statuses_at_once_from_everywhere_end_the_same(pool: Pool, owner: Conn) -> None:
@@ -227,33 +327,35 @@ async def test_a_database_that_is_away_is_said(owner: Conn) -> None:
     with pytest.raises(UNAVAILABLE):
         await merge_batch(pool, [statuses_for(tenant, status())])
     with pytest.raises(UNAVAILABLE):
-        await park_batch(pool, [body(change({}, "account_update"))])
+        await take_others(pool, [body(change({}, "account_update"))])
     pool.terminate()
 
 
 # ---- neither -----------------------------------------------------------------------------------
 
 
-async def test_the_rest_is_kept_whole_and_once(pool: Pool, owner: Conn) -> None:
+async def test_what_is_nobody_s_is_kept_whole_and_once(pool: Pool, owner: Conn) -> None:
     bodies = [
         body(*payloads.ACCOUNT_UPDATE["entry"][0]["changes"]),
         body(*payloads.OUT_OF_BAND_ERRORS["entry"][0]["changes"]),
         b"\x00no envelope",
     ]
     for _ in range(2):
-        await park_batch(pool, bodies)
-    opaque, account, errors = await parked(owner)
-    assert (account["reason"], account["detail"], account["kind"]) == (
-        *("not_understood", "field:account_update", "other"),
+        await take_others(pool, bodies)
+    rows = {row["reason"]: row for row in await parked(owner)}
+    account, errors, opaque = (
+        rows[r] for r in ("unknown_account", "unknown_number", "undecodable")
     )
+    assert (account["detail"], account["kind"]) == ("account_update", "other")
     assert parked_item(account) == payloads.ACCOUNT_UPDATE["entry"][0]["changes"][0]
     assert errors["phone_number_id"] == payloads.PNID
     assert opaque["raw"] == b"\x00no envelope"
+    assert len(rows) == len(await parked(owner))
 
 
 @pytest.mark.parametrize("field", ["\0", "\ud83c", "x" * 100_000, ""])
 async def test_any_field_can_be_parked(pool: Pool, owner: Conn, field: str) -> None:
-    await park_batch(pool, [body(change({"a": 1}, field)), body(change({"a": 2}, "calls"))])
+    await take_others(pool, [body(change({"a": 1}, field)), body(change({"a": 2}, "calls"))])
     assert len(await parked(owner)) == 2
 
 
@@ -263,5 +365,5 @@ async def test_deep_nesting_can_be_parked(pool: Pool, owner: Conn, depth: int) -
     for _ in range(depth):
         deep = [deep]
     update = split({"object": "whatsapp_business_account", "entry": deep})
-    await park_batch(pool, [encode(Envelope("t", "now", tuple(update)))])
+    await take_others(pool, [encode(Envelope("t", "now", tuple(update)))])
     assert len(await parked(owner)) == 1

@@ -1,5 +1,6 @@
 """What crosses the ingest log."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.unit import payloads
 from tests.unit.payloads import change, contact, text, value, webhook, without
 from tests.unit.test_wire import ANY_JSON
 
-FAST = settings(max_examples=60, deadline=None, database=None)
+FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 def lanes(payload: Any) -> list[str]:
@@ -167,4 +168,33 @@ def test_the_order_of_updates_does_not_move_between_releases() -> None:
                 "contact": None,
             }
         ],
+        "accounts": [[None, None]],
     }
+
+
+def test_the_account_travels_beside_the_update() -> None:
+    """A worker of the release before refuses an update with keys that it does not know."""
+    (update,) = split(payloads.ACCOUNT_UPDATE)
+    assert (update.waba_id, update.entry_time) == ("440011", payloads.SENT_AT)
+    body = encode(Envelope("t", "now", (update,)))
+    assert set(json.loads(body)["updates"][0]) == {
+        *("kind", "field", "phone_number_id", "display_number", "raw", "contact"),
+    }
+    assert decode(body).updates == (update,)
+
+
+def test_an_envelope_of_the_release_before_is_read() -> None:
+    (update,) = split(payloads.TEXT)
+    value = json.loads(encode(Envelope("t", "now", (update,))))
+    del value["accounts"]
+    (read,) = decode(json.dumps(value).encode()).updates
+    assert (read.raw, read.waba_id, read.entry_time) == (update.raw, None, None)
+
+
+@pytest.mark.parametrize("accounts", [5, [5], [[1, 1]], [["a", "b"]], [["a"]], [None, None], {}])
+def test_accounts_that_are_not_ours_are_refused_or_ignored(accounts: Any) -> None:
+    (update,) = split(payloads.TEXT)
+    value = json.loads(encode(Envelope("t", "now", (update,))))
+    value["accounts"] = accounts
+    with contextlib.suppress(Malformed):
+        assert decode(json.dumps(value).encode()).updates[0].waba_id is None

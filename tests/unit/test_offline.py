@@ -8,7 +8,9 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from handlers.agent.answerer import OFFLINE_NO_ANSWER, Offline, offline_rows
+from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import Row
+from handlers.agent.tools import Toolbox
 from tests.unit.test_rules import BRIEFING
 
 BAKERY = Path(__file__).parents[2] / "cli" / "demo_data" / "bakery.csv"
@@ -25,8 +27,8 @@ def bakery() -> tuple[Row, ...]:
 KNOWLEDGE = bakery()
 
 
-def found(*asked: str) -> list[str]:
-    return [row.question for row in offline_rows(asked, KNOWLEDGE)]
+async def found(*asked: str) -> list[str]:
+    return [row.question for row in await offline_rows(asked, Knowledge(1, KNOWLEDGE))]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +49,11 @@ def found(*asked: str) -> list[str]:
         ("do you deliver to my house?", "Do you deliver?"),
         ("I NEED TO CANCEL MY ORDER", "Can I change or cancel my order?"),
         ("breakfast?", "Do you serve coffee and breakfast?"),
+        ("my order was wrong, I want my money back", "Refund for a wrong or broken cake"),
     ],
 )
-def test_phrasings_find_their_row(asked: str, question: str) -> None:
-    assert found(asked) == [question]
+async def test_phrasings_find_their_row(asked: str, question: str) -> None:
+    assert await found(asked) == [question]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,6 @@ def test_phrasings_find_their_row(asked: str, question: str) -> None:
         "Can you fix my bicycle?",
         "What is the capital of France?",
         "do you sell pizza",
-        "my order was wrong, I want my money back",
         "what is the weather tomorrow",
         "tell me a joke",
         "asdfgh",
@@ -72,29 +74,31 @@ def test_phrasings_find_their_row(asked: str, question: str) -> None:
         "\u3053\u3093\u306b\u3061\u306f",
     ],
 )
-def test_what_no_row_answers_is_left_alone(asked: str) -> None:
-    assert found(asked) == []
+async def test_what_no_row_answers_is_left_alone(asked: str) -> None:
+    assert await found(asked) == []
 
 
-def test_a_burst_is_answered_line_by_line_and_once() -> None:
-    both = found("when are you open?", "do you deliver?", "and when are you open?")
+async def test_a_burst_is_answered_line_by_line_and_once() -> None:
+    both = await found("when are you open?", "do you deliver?", "and when are you open?")
     assert both == ["What are your opening hours? When are you open?", "Do you deliver?"]
 
 
-def test_a_question_in_pieces_is_read_as_a_whole() -> None:
-    assert found("hi", "how much does a", "birthday cake", "cost") != []
+async def test_a_question_in_pieces_is_read_as_a_whole() -> None:
+    assert await found("hi", "how much does a", "birthday cake", "cost") != []
 
 
-def test_a_close_call_is_no_answer() -> None:
-    twins = [
+async def test_a_close_call_is_no_answer() -> None:
+    twins = (
         Row(1, None, "Do you sell red roses?", "Yes."),
         Row(2, None, "Do you sell red roses?", "No."),
-    ]
-    assert offline_rows(["Do you sell red roses?"], twins) == []
+    )
+    assert await offline_rows(["Do you sell red roses?"], Knowledge(1, twins)) == []
 
 
 async def reply(*messages: AnyMessage, knowledge: tuple[Row, ...] = KNOWLEDGE) -> AIMessage:
-    return await Offline().answer(replace(BRIEFING, knowledge=knowledge), messages)
+    briefing = replace(BRIEFING, knowledge=knowledge)
+    tools = Toolbox(Knowledge(1, knowledge), None)
+    return await Offline().answer(briefing, messages, tools, True)
 
 
 async def test_the_stored_answer_is_copied_word_for_word() -> None:

@@ -12,7 +12,7 @@ from handlers.rules.backoff import backoff
 from handlers.rules.reply import MAX_CHARS, SHORTENED, fitted
 from handlers.rules.retrieval import Index
 
-FAST = settings(max_examples=60, deadline=None, database=None)
+FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 LEMON = "\U0001f34b"  # two UTF-16 units
 
 

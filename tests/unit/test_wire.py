@@ -11,15 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handlers.whatsapp.inbound import Inbound, Parsed, Sender, parse_message, parse_other
 from handlers.whatsapp.wire import (
     Status,
-    TextMessage,
     Unknown,
     Update,
     callback_data,
     error_report,
     normalised,
-    parse_message,
     parse_status,
     split,
     storable,
@@ -41,7 +40,11 @@ from tests.unit.payloads import (
 )
 
 FAST = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=60,
+    deadline=None,
+    derandomize=True,  # a suite that is red by chance is not believed
+    suppress_health_check=list(HealthCheck),
+    database=None,
 )
 LONE_SURROGATE = "\ud83c"
 
@@ -51,13 +54,13 @@ def only(payload: Any) -> Update:
     return update
 
 
-def message(payload: Any) -> TextMessage:
+def message(payload: Any) -> Inbound:
     parsed = parse_message(only(payload))
-    assert isinstance(parsed, TextMessage), parsed
+    assert isinstance(parsed, Inbound), parsed
     return parsed
 
 
-def odd_message(item: Any, contacts: Any = None) -> TextMessage | Unknown:
+def odd_message(item: Any, contacts: Any = None) -> Parsed | Unknown:
     return parse_message(only(webhook(change(value(contacts=contacts, messages=[item])))))
 
 
@@ -69,13 +72,11 @@ def odd_status(item: Any) -> Status | Unknown:
 
 
 def test_a_text() -> None:
-    assert message(payloads.TEXT) == TextMessage(
+    assert message(payloads.TEXT) == Inbound(
         wamid="wamid.ADA1",
         sent_at=datetime.fromtimestamp(payloads.SENT_AT + 1, UTC),
-        phone_number=f"+{ADA}",
-        wa_id=ADA,
-        bsuid=ADA_BSUID,
-        name="Ada Brook",
+        who=Sender(f"+{ADA}", ADA, ADA_BSUID, "Ada Brook"),
+        kind="text",
         text="Do you bake rye bread?",
         replies_to=None,
     )
@@ -93,13 +94,13 @@ def test_a_parent_bsuid_changes_nothing() -> None:
 
 def test_a_customer_without_a_number() -> None:
     parsed = message(payloads.BSUID_ONLY)
-    assert (parsed.phone_number, parsed.wa_id, parsed.bsuid) == (None, None, ADA_BSUID)
+    assert (parsed.who.phone_number, parsed.who.wa_id, parsed.who.bsuid) == (None, None, ADA_BSUID)
     assert only(payloads.BSUID_ONLY).customer == ADA_BSUID
 
 
 def test_the_shape_before_bsuids() -> None:
     parsed = message(payloads.LEGACY)
-    assert (parsed.phone_number, parsed.wa_id, parsed.bsuid) == (f"+{ADA}", ADA, None)
+    assert (parsed.who.phone_number, parsed.who.wa_id, parsed.who.bsuid) == (f"+{ADA}", ADA, None)
     assert only(payloads.LEGACY).customer == ADA
 
 
@@ -122,10 +123,16 @@ def test_a_batch_of_two_businesses_keeps_its_order() -> None:
         ("message", payloads.OTHER_PNID, "wamid.ADA3"),
         ("status", payloads.OTHER_PNID, "wamid.OURS9"),
     ]
-    assert parse_message(updates[1]) == Unknown("message_type:image")
+    photo = parse_message(updates[1])
+    assert isinstance(photo, Inbound)
+    assert (photo.kind, photo.opaque) == ("image", True)
     iker = parse_message(updates[4])
-    assert isinstance(iker, TextMessage)
-    assert (iker.name, iker.phone_number, iker.bsuid) == ("Iker", "+34600555001", "ES.55")
+    assert isinstance(iker, Inbound)
+    assert (iker.who.name, iker.who.phone_number, iker.who.bsuid) == (
+        "Iker",
+        "+34600555001",
+        "ES.55",
+    )
 
 
 @pytest.mark.parametrize("kind", ["sent", "delivered", "read", "played", "failed"])
@@ -136,6 +143,7 @@ def test_every_kind_of_status(kind: str) -> None:
         status=kind,
         at=datetime.fromtimestamp(payloads.SENT_AT + 1, UTC),
         our_id=77,
+        attempt=2,
         errors=(),
     )
 
@@ -184,34 +192,34 @@ def test_contacts_are_matched_and_not_counted() -> None:
     for contacts in ([contact(), ben], [ben, contact()]):
         updates = split(webhook(change(value(contacts=contacts, messages=items))))
         parsed = [parse_message(u) for u in updates]
-        assert [p.name for p in parsed if isinstance(p, TextMessage)] == ["Ada Brook", "Ben"]
+        assert [p.who.name for p in parsed if isinstance(p, Inbound)] == ["Ada Brook", "Ben"]
 
 
 def test_with_several_contacts_none_is_guessed() -> None:
     contacts = [{"profile": {"name": "Ben"}, "wa_id": "1"}, {"profile": {"name": "Cy"}}]
     parsed = odd_message(text(), contacts)
-    assert isinstance(parsed, TextMessage)
-    assert parsed.name is None
+    assert isinstance(parsed, Inbound)
+    assert parsed.who.name is None
 
 
 def test_the_bsuid_of_the_only_contact_counts() -> None:
     parsed = odd_message(without(text(), "from_user_id"), [contact()])
-    assert isinstance(parsed, TextMessage)
-    assert parsed.bsuid == ADA_BSUID
+    assert isinstance(parsed, Inbound)
+    assert parsed.who.bsuid == ADA_BSUID
 
 
 def test_from_is_what_is_answered_to() -> None:
     parsed = odd_message(text(), [contact(wa_id="13035550999")])
-    assert isinstance(parsed, TextMessage)
-    assert (parsed.wa_id, parsed.phone_number) == (ADA, f"+{ADA}")
+    assert isinstance(parsed, Inbound)
+    assert (parsed.who.wa_id, parsed.who.phone_number) == (ADA, f"+{ADA}")
 
 
 @pytest.mark.parametrize("nothing", [None, "", [], {}, 5])
 def test_absent_identifiers_take_any_form(nothing: Any) -> None:
     item = text(**{"from": nothing})
     parsed = odd_message(item, [contact(wa_id=nothing)])
-    assert isinstance(parsed, TextMessage)
-    assert (parsed.phone_number, parsed.bsuid) == (None, ADA_BSUID)
+    assert isinstance(parsed, Inbound)
+    assert (parsed.who.phone_number, parsed.who.bsuid) == (None, ADA_BSUID)
     assert odd_message(text(**{"from": nothing}, from_user_id=nothing)) == Unknown(
         "message_without_sender"
     )
@@ -249,13 +257,9 @@ def test_by_what_order_is_kept(item: Any, customer: str) -> None:
         (text(timestamp="9" * 30), "message_without_timestamp"),
         (text(timestamp=True), "message_without_timestamp"),
         (text(timestamp="\u0661\u0662"), "message_without_timestamp"),
-        (without(text(), "type"), "message_type:none"),
-        (text(type={"a": 1}), "message_type:none"),
-        (text(type="carousel" * 20), "message_type:" + ("carousel" * 20)[:40]),
-        (without(text(), "text"), "text_without_body"),
-        (text(text="hello"), "text_without_body"),
-        (text(text={"body": ["hello"]}), "text_without_body"),
-        (text(group_id="G1"), "group_message"),
+        (text(type="carousel" * 20, more="x" * 16_000), "message_type:" + "carousel" * 5),
+        (text(type="reaction"), "reaction_without_target"),
+        (text(type="revoke", revoke={}), "revoke_without_target"),
     ],
 )
 def test_what_is_not_understood_says_why(item: Any, reason: str) -> None:
@@ -289,7 +293,7 @@ def test_somebody_elses_callback_data_is_not_our_id(data: Any) -> None:
 
 def test_a_timestamp_may_be_a_number() -> None:
     parsed = odd_message(text(timestamp=payloads.SENT_AT))
-    assert isinstance(parsed, TextMessage)
+    assert isinstance(parsed, Inbound)
     assert parsed.sent_at == datetime.fromtimestamp(payloads.SENT_AT, UTC)
 
 
@@ -299,9 +303,16 @@ def test_everything_that_is_stored_can_be(bad: str) -> None:
     item = text(id=spoilt, body=spoilt, from_user_id=spoilt, context={"id": spoilt})
     item["from"] = f"{spoilt}12025550178"
     parsed = odd_message(item, [contact(user_id=spoilt, profile={"name": spoilt})])
-    assert isinstance(parsed, TextMessage)
+    assert isinstance(parsed, Inbound)
     for stored in (
-        *(parsed.wamid, parsed.text, parsed.name, parsed.bsuid, parsed.wa_id, parsed.replies_to),
+        *(
+            parsed.wamid,
+            parsed.text,
+            parsed.who.name,
+            parsed.who.bsuid,
+            parsed.who.wa_id,
+            parsed.replies_to,
+        ),
     ):
         assert stored
         assert bad not in stored
@@ -327,9 +338,9 @@ def test_storable_keeps_what_can_be_stored() -> None:
 
 def test_long_texts_are_cut() -> None:
     parsed = odd_message(text(body="x" * 10_000), [contact(profile={"name": "n" * 1_000})])
-    assert isinstance(parsed, TextMessage)
+    assert isinstance(parsed, Inbound)
     assert len(parsed.text) == 4_096
-    assert len(parsed.name or "") == 255
+    assert len(parsed.who.name or "") == 255
 
 
 @pytest.mark.parametrize(
@@ -374,6 +385,7 @@ def read_all(payload: Any) -> list[Update]:
     updates = split(payload)
     for update in updates:
         parse_message(update)
+        parse_other(update)
         parse_status(update)
         assert isinstance(update.customer, str)
     return updates
@@ -462,7 +474,7 @@ def test_spoilt_webhooks_are_taken_apart(name: str, seed: int, spoils: int, inst
             if dice.random() < 0.5:
                 del node[last]
             else:
-                node[last] = instead
+                node[last] = copy.deepcopy(instead)  # else it could come to hold itself
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took this place away
     nothing_is_lost(payload, read_all(payload))

@@ -1,0 +1,54 @@
+"""WhatsApp accounts (WABAs): whose they are, and what Meta tells about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from db.ids import ChatbotId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    place: int  # of the account in the question, from 1
+    user_id: UserId
+    chatbot_id: ChatbotId  # one of theirs
+
+
+async def learn_accounts(
+    conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], waba_ids: Sequence[str]
+) -> None:
+    await conn.execute(_SQL["learn_accounts"], user_id, chatbot_ids, waba_ids)
+
+
+async def resolve_accounts(
+    conn: Conn, waba_ids: Sequence[str | None], numbers: Sequence[str | None]
+) -> list[Holder]:
+    """By the number where there is one; else every tenant with a number of the account."""
+    rows = await conn.fetch(_SQL["resolve_accounts"], waba_ids, numbers)
+    return [Holder(**row) for row in rows]
+
+
+async def keep_event(
+    conn: Conn,
+    user_id: UserId,
+    chatbot_id: ChatbotId | None,
+    item_key: bytes,
+    field: str,
+    event: str | None,
+    trace_id: str,
+    raw: bytes,
+) -> int | None:
+    """None: it was kept before."""
+    kept: int | None = await conn.fetchval(
+        _SQL["keep_event"], user_id, chatbot_id, item_key, field, event, trace_id, raw
+    )
+    return kept
+
+
+async def raise_rate(
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId, rate: int, default: int
+) -> None:
+    await conn.execute(_SQL["raise_rate"], user_id, chatbot_id, rate, default)

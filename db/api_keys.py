@@ -1,0 +1,99 @@
+"""Keys of the tenant API. Only a hash of each is here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from db.ids import ApiKeyId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyLimit:
+    max_api_keys: int | None
+    api_keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    id: ApiKeyId
+    key_name: str
+    key_prefix: str | None
+    permissions: dict[str, Any]
+    last_used: datetime | None
+    expires_at: datetime | None
+    usable: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOwner:
+    user_id: UserId
+    id: ApiKeyId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    usable: bool  # key and tenant are active, the key has not expired
+    permissions: dict[str, Any]
+    usage_day: date  # the tenant's
+    api_access: bool  # of the plan, like the next
+    live_chat_takeover: bool
+
+
+async def api_key_limit(conn: Conn, user_id: UserId) -> ApiKeyLimit:
+    row = await conn.fetchrow(_SQL["api_key_limit"], user_id)
+    assert row is not None, "aggregates always make a row"
+    return ApiKeyLimit(**row)
+
+
+async def create_api_key(
+    conn: Conn,
+    user_id: UserId,
+    name: str,
+    key_hash: str,
+    prefix: str,
+    permissions: dict[str, Any],
+) -> ApiKeyId:
+    return ApiKeyId(
+        await conn.fetchval(_SQL["create_api_key"], user_id, name, key_hash, prefix, permissions)
+    )
+
+
+async def list_api_keys(conn: Conn, user_id: UserId) -> list[ApiKey]:
+    return [ApiKey(**row) for row in await conn.fetch(_SQL["list_api_keys"], user_id)]
+
+
+async def revoke_api_key(conn: Conn, user_id: UserId, key_id: ApiKeyId) -> bool | None:
+    revoked: bool | None = await conn.fetchval(_SQL["revoke_api_key"], user_id, key_id)
+    return revoked
+
+
+async def find_api_key(conn: Conn, key_hash: str) -> KeyOwner | None:
+    row = await conn.fetchrow(_SQL["find_api_key"], key_hash)
+    return KeyOwner(**row) if row else None
+
+
+async def api_key_owner(conn: Conn, key_id: ApiKeyId) -> UserId | None:
+    owner: UserId | None = await conn.fetchval(_SQL["api_key_owner"], key_id)
+    return owner
+
+
+async def read_access(conn: Conn, user_id: UserId, key_id: ApiKeyId) -> Access | None:
+    """None: the key was deleted."""
+    row = await conn.fetchrow(_SQL["read_access"], user_id, key_id)
+    return Access(**row) if row else None
+
+
+async def note_api_use(
+    conn: Conn, user_id: UserId, key_ids: Sequence[ApiKeyId], used_at: Sequence[datetime]
+) -> None:
+    await conn.execute(_SQL["note_api_use"], user_id, key_ids, used_at)
+
+
+async def count_api_calls(conn: Conn, user_id: UserId, usage_day: date, calls: int) -> None:
+    await conn.execute(_SQL["count_api_calls"], user_id, usage_day, calls)

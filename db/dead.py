@@ -1,0 +1,106 @@
+"""The dead list's tenant part: replies that did not reach their customer, statuses without a
+message. As the owner, for operator commands."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    id: str  # 'send-' or 'status-' and a number
+    reason: str
+    detail: str | None
+    kind: str
+    phone_number_id: str | None
+    display_number: str | None
+    trace_id: str | None
+    parked_at: datetime
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadSend:
+    message_id: MessageId
+    reason: str
+    detail: str | None
+    trace_id: str | None
+    died_at: datetime
+    user_id: UserId
+    chatbot_id: ChatbotId
+    contact_id: ContactId | None
+    conversation_id: ConversationId | None
+    status: str
+    content_text: str | None
+    send_attempts: int
+    unknown_count: int
+    created_at: datetime
+    metadata: dict[str, Any]
+    phone_number_id: str | None
+    display_number: str | None
+    recipient: str | None
+    answers: str | None  # the last message that it replies to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanStatus:
+    id: int
+    user_id: UserId
+    status: str
+    phone_number_id: str | None
+    display_number: str | None
+    trace_id: str | None
+    parked_at: datetime
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedDead:
+    conversation_id: ConversationId
+    status: str
+    being_answered: bool
+    is_notice: bool
+
+
+async def owners_of_dead(conn: Conn) -> list[UserId]:
+    return [row["user_id"] for row in await conn.fetch(_SQL["owners_of_dead"])]
+
+
+async def owner_of_dead(conn: Conn, kind: str, number: int) -> UserId | None:
+    owner: UserId | None = await conn.fetchval(_SQL["owner_of_dead"], kind, number)
+    return owner
+
+
+async def list_dead(conn: Conn, user_id: UserId) -> list[Dead]:
+    return [Dead(**row) for row in await conn.fetch(_SQL["list_dead"], user_id)]
+
+
+async def show_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> DeadSend | None:
+    row = await conn.fetchrow(_SQL["show_dead_send"], user_id, message_id)
+    return DeadSend(**row) if row else None
+
+
+async def show_orphan(conn: Conn, user_id: UserId, orphan_id: int) -> OrphanStatus | None:
+    row = await conn.fetchrow(_SQL["show_orphan"], user_id, orphan_id)
+    return OrphanStatus(**row) if row else None
+
+
+async def lock_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> LockedDead | None:
+    row = await conn.fetchrow(_SQL["lock_dead_send"], user_id, message_id)
+    return LockedDead(**row) if row else None
+
+
+async def requeue_dead_send(
+    conn: Conn,
+    user_id: UserId,
+    message_id: MessageId,
+    usage_day: date | None,
+    overage: bool,
+) -> None:
+    await conn.execute(_SQL["requeue_dead_send"], user_id, message_id, usage_day, overage)

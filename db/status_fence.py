@@ -1,0 +1,24 @@
+"""Up to when the statuses are merged, and the sends of unknown outcome that this settles."""
+
+from datetime import datetime, timedelta
+
+from db.messages import SendClaim
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+async def overdue_sends(conn: Conn, wait: timedelta, limit: int) -> list[SendClaim]:
+    """Unknown for so long, with every status that came in that time merged."""
+    return [SendClaim(**row) for row in await conn.fetch(_SQL["overdue_sends"], wait, limit)]
+
+
+async def fence_wanted(conn: Conn, wait: timedelta) -> datetime | None:
+    """The time for a new mark, if some send has been unknown for so long."""
+    now: datetime | None = await conn.fetchval(_SQL["fence_wanted"], wait)
+    return now
+
+
+async def move_fence(conn: Conn, merged_until: datetime) -> None:
+    await conn.execute(_SQL["move_fence"], merged_until)

@@ -1,0 +1,200 @@
+"""What a tenant's own people and programs see and change, page by page.
+
+The rows' fields are what the API answers with and what its description is made of."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    id: ConversationId
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    phone_number: str | None
+    name: str | None
+    bsuid: str | None
+    status: str  # bot, taken_over, paused
+    unanswered: bool
+    last_inbound_at: datetime | None
+    taken_over_at: datetime | None
+    taken_over_until: datetime | None  # None while taken over: until it is handed back
+    taken_over_by: str | None  # human, product
+    taken_over_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    id: MessageId
+    conversation_id: ConversationId | None
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    message_id: str | None  # the wamid
+    direction: str
+    message_type: str
+    content_text: str | None
+    content_url: str | None
+    status: str
+    sent_at: datetime | None
+    is_from_human: bool | None
+    ai_processed: bool | None
+    in_reply_to: str | None
+    metadata: dict[str, Any] | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedConversation:
+    with_human: bool
+    window_open: bool
+    chatbot_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    request_hash: bytes
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chatbot:
+    id: ChatbotId
+    name: str
+    whatsapp_phone_number: str | None
+    phone_number_id: str | None
+    general_instructions: str | None
+    is_active: bool | None
+    bot_status: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    timezone: str
+    tracking_date: date
+    day_ends_at: datetime
+    month_ends_at: datetime
+    year: int
+    month: int
+    subscription_name: str | None
+    daily_message_limit: int | None
+    monthly_message_limit: int | None
+    daily_messages_sent: int
+    daily_messages_received: int
+    daily_overage_messages: int
+    messages_reserved: int
+    live_takeovers_used: int
+    actions_created: int
+    api_calls_made: int
+    total_messages_sent: int
+    overage_messages: int
+
+
+async def list_conversations(
+    conn: Conn, user_id: UserId, after: int | None, status: str | None, limit: int
+) -> list[Conversation]:
+    rows = await conn.fetch(_SQL["list_conversations"], user_id, after, status, limit)
+    return [Conversation(**row) for row in rows]
+
+
+async def read_conversation(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> Conversation | None:
+    row = await conn.fetchrow(_SQL["read_conversation"], user_id, conversation_id)
+    return Conversation(**row) if row else None
+
+
+async def list_messages(
+    conn: Conn, user_id: UserId, after: int | None, conversation_id: ConversationId, limit: int
+) -> list[Message]:
+    rows = await conn.fetch(_SQL["list_messages"], user_id, after, conversation_id, limit)
+    return [Message(**row) for row in rows]
+
+
+async def read_message(conn: Conn, user_id: UserId, message_id: MessageId) -> Message | None:
+    row = await conn.fetchrow(_SQL["read_message"], user_id, message_id)
+    return Message(**row) if row else None
+
+
+async def lock_conversation(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> LockedConversation | None:
+    row = await conn.fetchrow(_SQL["lock_conversation"], user_id, conversation_id)
+    return LockedConversation(**row) if row else None
+
+
+async def take_over(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    until: datetime | None,
+    reason: str,
+) -> None:
+    await conn.execute(_SQL["take_over"], user_id, conversation_id, until, reason)
+
+
+async def hand_back(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> ConversationId | None:
+    """None: there was nothing to hand back."""
+    handed: ConversationId | None = await conn.fetchval(_SQL["hand_back"], user_id, conversation_id)
+    return handed
+
+
+async def count_takeover(conn: Conn, user_id: UserId) -> None:
+    await conn.execute(_SQL["count_takeover"], user_id)
+
+
+async def queue_human_message(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    text: str,
+    metadata: dict[str, Any],
+    usage_day: date,
+    overage: bool,
+) -> MessageId:
+    return MessageId(
+        await conn.fetchval(
+            _SQL["queue_human_message"],
+            user_id,
+            conversation_id,
+            text,
+            metadata,
+            usage_day,
+            overage,
+        )
+    )
+
+
+async def find_request(conn: Conn, user_id: UserId, idempotency_key: str) -> Request | None:
+    row = await conn.fetchrow(_SQL["find_request"], user_id, idempotency_key)
+    return Request(**row) if row else None
+
+
+async def remember_request(
+    conn: Conn, user_id: UserId, idempotency_key: str, request_hash: bytes, message_id: MessageId
+) -> None:
+    await conn.execute(_SQL["remember_request"], user_id, idempotency_key, request_hash, message_id)
+
+
+async def list_chatbots(
+    conn: Conn, user_id: UserId, after: int | None, limit: int
+) -> list[Chatbot]:
+    rows = await conn.fetch(_SQL["list_chatbots"], user_id, after, limit)
+    return [Chatbot(**row) for row in rows]
+
+
+async def read_usage(conn: Conn, user_id: UserId) -> Usage | None:
+    row = await conn.fetchrow(_SQL["read_usage"], user_id)
+    return Usage(**row) if row else None

@@ -1,0 +1,182 @@
+"""From the Markdown that models write to what WhatsApp shows: *bold*, _italic_, ~strike~,
+```code```, `code`, lists and quotes. Pure.
+
+A text without anything to convert comes back as it is, to the character: so stars in "2*3*4" and
+underscores in file_name_x survive, and so does what is in WhatsApp's own form already.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+
+# A reply has 4,096 characters; markup is at most a few times as long as what it marks.
+MAX_SOURCE = 20_000
+MAX_LABEL = 40  # of a table's column: beyond that a cell stands without it
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"\w+")
+
+# Not: indented code and underlined headings, which people write without meaning them; references,
+# which would vanish. The tree is at most 20 deep.
+_PARSER = (
+    MarkdownIt("commonmark", {"html": False})
+    .enable(["table", "strikethrough"])
+    .disable(["code", "lheading", "reference", "html_block", "html_inline"])
+)
+_PARSER.normalizeLink = lambda url: url  # type: ignore[method-assign]  # as the model wrote it
+_PARSER.normalizeLinkText = lambda link: link  # type: ignore[method-assign]
+
+# What WhatsApp shows as Markdown means it, or as plain text.
+_AS_IT_IS = {"root", "paragraph", "inline", "text", "softbreak", "em", "code_inline", "fence"}
+
+
+def whatsapp(text: str) -> str:
+    """Idempotent but for exotic nestings; never empty for a text that is not."""
+    source = text[:MAX_SOURCE]
+    tree = SyntaxTreeNode(_PARSER.parse(source))
+    if not any(_converts(node) for node in tree.walk()):
+        return text
+    return _Renderer(source).blocks(tree.children).strip() or text
+
+
+def _converts(node: SyntaxTreeNode) -> bool:
+    if node.type == "fence":
+        return bool(node.info) or node.markup[0] != "`"
+    if node.type == "text":
+        return _BREAK.search(node.content) is not None
+    return node.type not in _AS_IT_IS
+
+
+class _Renderer:
+    def __init__(self, source: str) -> None:
+        self._lines = re.split(r"\r\n?|\n", source)
+
+    def blocks(self, nodes: Sequence[SyntaxTreeNode]) -> str:
+        """One below the other, with an empty line where the source has one."""
+        out = ""
+        for node in nodes:
+            block = self._block(node)
+            if out:
+                out += "\n\n" if self._gap_before(node) else "\n"
+            out += block
+        return out
+
+    def _gap_before(self, node: SyntaxTreeNode) -> bool:
+        above = node.map[0] - 1 if node.map else 0
+        return above < len(self._lines) and not self._lines[above].strip(" \t>")
+
+    def _block(self, node: SyntaxTreeNode) -> str:
+        match node.type:
+            case "heading":
+                words = _inlines(node.children, in_bold=True).strip()
+                return f"*{words}*" if words else ""
+            case "fence":
+                return f"```\n{node.content.rstrip()}\n```"
+            case "bullet_list":
+                return "\n".join(self._item("- ", item) for item in node.children)
+            case "ordered_list":
+                first = int(node.attrs.get("start", 1))
+                return "\n".join(
+                    self._item(f"{first + n}. ", item) for n, item in enumerate(node.children)
+                )
+            case "blockquote":
+                lines = self.blocks(node.children).split("\n")
+                return "\n".join(f"> {line}" if line else ">" for line in lines)
+            case "table":
+                return _table(node)
+            case "hr":
+                return "---"
+            case _:
+                return _inlines(node.children)
+
+    def _item(self, marker: str, item: SyntaxTreeNode) -> str:
+        lines = self.blocks(item.children).split("\n")
+        below = [f"  {line}" if line else "" for line in lines[1:]]
+        return "\n".join([marker + lines[0], *below])
+
+
+def _table(node: SyntaxTreeNode) -> str:
+    """A line for each row: "- Cake: Lemon, Price: 12"."""
+    rows = [
+        [_inlines(cell.children).strip() for cell in row.children]
+        for part in node.children
+        for row in part.children
+    ]
+    labels = [label.strip("*_~ ") if len(label) <= MAX_LABEL else "" for label in rows[0]]
+    if len(rows) == 1:
+        return ", ".join(rows[0])
+    lines = []
+    for row in rows[1:]:
+        cells = [
+            f"{label}: {cell}" if label else cell
+            for label, cell in zip(labels, row, strict=True)
+            if cell
+        ]
+        lines.append("- " + ", ".join(cells))
+    return "\n".join(lines)
+
+
+def _inlines(nodes: Sequence[SyntaxTreeNode], *, in_bold: bool = False) -> str:
+    around = [None, *nodes, None]
+    return "".join(
+        _inline(node, around[place], around[place + 2], in_bold) for place, node in enumerate(nodes)
+    )
+
+
+def _inline(
+    node: SyntaxTreeNode,
+    before: SyntaxTreeNode | None,
+    after: SyntaxTreeNode | None,
+    in_bold: bool,
+) -> str:
+    match node.type:
+        case "inline":
+            return _inlines(node.children, in_bold=in_bold)
+        case "text":
+            return _BREAK.sub("\n", node.content)
+        case "softbreak" | "hardbreak":
+            return "\n"
+        case "code_inline":
+            return f"`{node.content}`"
+        case "strong":
+            return _strong(node, before, after, in_bold)
+        case "em":
+            nested = in_bold or any(child.type == "strong" for child in node.walk())
+            mark = "_" if nested else node.markup
+            return f"{mark}{_inlines(node.children, in_bold=in_bold)}{mark}"
+        case "s":
+            return f"~{_inlines(node.children, in_bold=in_bold)}~"
+        case "link":
+            return _link(_inlines(node.children, in_bold=in_bold).strip(), node.attrs["href"])
+        case "image":
+            return _link(node.content.strip(), node.attrs["src"])
+        case _:
+            return node.content
+
+
+def _strong(
+    node: SyntaxTreeNode,
+    before: SyntaxTreeNode | None,
+    after: SyntaxTreeNode | None,
+    in_bold: bool,
+) -> str:
+    words = _inlines(node.children, in_bold=True)
+    within_a_word = _ends(before, -1).isalnum() or _ends(after, 0).isalnum()
+    if within_a_word or (node.markup == "__" and _IDENTIFIER.fullmatch(words)):
+        return f"{node.markup}{words}{node.markup}"  # 2**3**4, __init__
+    return words if in_bold else f"*{words}*"
+
+
+def _ends(neighbour: SyntaxTreeNode | None, place: int) -> str:
+    """The character of a text that touches the mark."""
+    text = neighbour.content if neighbour is not None and neighbour.type == "text" else ""
+    return text[place] if text else ""
+
+
+def _link(words: str, url: Any) -> str:
+    address = str(url).removeprefix("mailto:").removeprefix("tel:")
+    return (
+        str(url) if words == url else address if words in ("", address) else f"{words} ({address})"
+    )

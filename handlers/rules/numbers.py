@@ -1,0 +1,25 @@
+"""Spellings of one number. Pure.
+
+Only for finding a contact: what is sent goes to the spelling that Meta uses.
+"""
+
+import re
+
+_BRAZIL = re.compile(r"\+55([1-9][0-9])(9?)([6-9][0-9]{7})")  # a landline begins with 2 to 5
+_MEXICO = re.compile(r"\+52(1?)([2-9][0-9]{9})")
+_ARGENTINA = re.compile(r"\+54(9?)([1-9][0-9]{9})")
+
+
+def variants(number: str) -> tuple[str, ...]:
+    """The other spellings under which the same line may be known; of most countries there are none.
+
+    Brazil's mobile numbers got a 9 after the area code, Mexico's lost a 1 after the country code,
+    Argentina's have a 9 there when they are called from abroad.
+    """
+    if m := _BRAZIL.fullmatch(number):
+        return (f"+55{m[1]}{m[3]}",) if m[2] else (f"+55{m[1]}9{m[3]}",)
+    if m := _MEXICO.fullmatch(number):
+        return (f"+52{m[2]}",) if m[1] else (f"+521{m[2]}",)
+    if m := _ARGENTINA.fullmatch(number):
+        return (f"+54{m[2]}",) if m[1] else (f"+549{m[2]}",)
+    return ()

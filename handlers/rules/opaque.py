@@ -1,0 +1,20 @@
+"""Inputs that no model can read. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+NOTICE_EVERY = timedelta(hours=24)  # a conversation is told at most once in it
+NOTICE = (
+    "I can't open that yet: I only see that something was sent, not what is in it."
+    " Could you write it to me in words?"
+)
+
+
+def why_unanswered(inputs: Sequence[Mapping[str, Any]]) -> str | None:
+    """By the inputs' metadata: a word for messages.metadata.reason, or None when there is something
+    to answer. 'media' is for a notice, 'revoked' for silence."""
+    left = [m for m in inputs if "revoked" not in m]
+    if inputs and not left:
+        return "revoked"
+    return "media" if left and all(m.get("opaque") for m in left) else None

@@ -1,0 +1,101 @@
+"""A person in a conversation: takes it over, writes, hands it back.
+
+Each is one transaction of the caller's, and locks the conversation first, as a turn's last one
+does. What cannot be done is raised, so that the transaction leaves nothing behind.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from db.conversation_events import HANDED_BACK, add_event
+from db.ids import ConversationId, MessageId, UserId
+from db.pool import Conn
+from db.tenant_api import (
+    count_takeover,
+    find_request,
+    hand_back,
+    lock_conversation,
+    queue_human_message,
+    remember_request,
+    take_over,
+)
+from db.usage import reserve_messages, settle_messages
+
+BY_MESSAGE = "human_message"  # taken_over_reason, when writing was what took it over
+
+
+class NotDone(Exception):
+    """`reason` is a word: not_found, window_closed, chatbot_inactive, another_request, or what
+    reserve_messages() says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def taken_over(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    until: datetime | None,
+    reason: str,
+) -> None:
+    """Counted when the conversation was not a person's before."""
+    conversation = await lock_conversation(conn, user_id, conversation_id)
+    if conversation is None:
+        raise NotDone("not_found")
+    await take_over(conn, user_id, conversation_id, until, reason)
+    if not conversation.with_human:
+        await count_takeover(conn, user_id)
+
+
+async def handed_back(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    """An input of the conversation: where the customer had the last word, the bot takes it up."""
+    if await lock_conversation(conn, user_id, conversation_id) is None:
+        raise NotDone("not_found")
+    if await hand_back(conn, user_id, conversation_id) is not None:
+        await add_event(conn, user_id, conversation_id, HANDED_BACK, {})
+
+
+async def said(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    text: str,
+    metadata: dict[str, Any],
+    idempotency_key: str | None,
+    request_hash: bytes,
+) -> tuple[MessageId, bool]:
+    """The message, and whether it is new. Writing takes the conversation over: from the commit on
+    the bot says nothing, and what it had queued does not leave."""
+    conversation = await lock_conversation(conn, user_id, conversation_id)
+    if conversation is None:
+        raise NotDone("not_found")
+    if idempotency_key is not None:
+        before = await find_request(conn, user_id, idempotency_key)
+        if before is not None and before.request_hash != request_hash:
+            raise NotDone("another_request")
+        if before is not None:
+            return before.message_id, False
+    if not conversation.chatbot_active:
+        raise NotDone("chatbot_inactive")
+    if not conversation.window_open:
+        raise NotDone("window_closed")
+    if not conversation.with_human:
+        await take_over(conn, user_id, conversation_id, None, BY_MESSAGE)
+    # A turn that runs in this conversation may hold a unit already: it is used for this, since the
+    # turn's answer stays unsaid. Should the person hand back before that turn ends, it finds its
+    # unit gone, writes nothing and is repeated.
+    reserved = await reserve_messages(conn, user_id, conversation_id, 1)
+    if reserved.outcome != "granted":
+        raise NotDone(reserved.outcome)
+    message_id = await queue_human_message(
+        conn, user_id, conversation_id, text, metadata, reserved.usage_day, reserved.overage
+    )
+    if idempotency_key is not None:
+        await remember_request(conn, user_id, idempotency_key, request_hash, message_id)
+    if not await settle_messages(conn, user_id, conversation_id, 1):
+        raise RuntimeError("the unit that was reserved here is gone")
+    if not conversation.with_human:
+        await count_takeover(conn, user_id)
+    return message_id, True

@@ -1,0 +1,88 @@
+"""What customers send besides texts, as Meta's webhooks tell it."""
+
+from typing import Any, Literal, get_args
+
+Kind = Literal[
+    "text", "image", "video", "audio", "document", "sticker", "location", "contacts", "button",
+    "button_reply", "list_reply", "order", "reaction", "edit", "revoke", "unsupported", "echo",
+]  # fmt: skip
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_MIME = {
+    "image": "image/jpeg",
+    "video": "video/mp4",
+    "audio": "audio/ogg; codecs=opus",
+    "document": "application/pdf",
+    "sticker": "image/webp",
+}
+_SHA256 = "pQ2k0mQ3nVwq8oV9cT1yJ6uQm3rWcJp4b7Y0S5eL2fA="
+
+
+def content(kind: Kind, text: str | None, target: str | None, media_id: str) -> dict[str, Any]:
+    """`type` and what goes with it. `target` is the wamid that it is about."""
+    about = {"context": {"id": target}} if target else {}
+    match kind:
+        case "text" | "echo":
+            return {**about, "type": "text", "text": {"body": text or "Hello"}}
+        case "image" | "video" | "audio" | "document" | "sticker":
+            return {**about, "type": kind, kind: _media(kind, text, media_id)}
+        case "location":
+            place = {"name": text, "address": text} if text else {}
+            spot = {"latitude": 40.4167, "longitude": -3.7033, **place}
+            return {**about, "type": kind, kind: spot}
+        case "contacts":
+            name = text or "Ada Byron"
+            card = {
+                "name": {"formatted_name": name, "first_name": name},
+                "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
+            }
+            return {**about, "type": kind, kind: [card]}
+        case "button":
+            return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
+        case "button_reply" | "list_reply":
+            row = {"id": "choice:1", "title": text or "Yes"}
+            return {**about, "type": "interactive", "interactive": {"type": kind, kind: row}}
+        case "order":
+            item = {
+                "product_retailer_id": "CAKE-LEMON-20",
+                "quantity": 2,
+                "item_price": 24.5,
+                "currency": "EUR",
+            }
+            cart = {"catalog_id": "772015583301144", "text": text or "", "product_items": [item]}
+            return {**about, "type": kind, kind: cart}
+        case "reaction":
+            emoji = {"emoji": text or "\U0001f44d"} if text != "" else {}  # "" takes it back
+            return {"type": kind, kind: {"message_id": target, **emoji}}
+        case "edit":
+            new = {"context": {"id": "M0"}, "type": "text", "text": {"body": text or "Edited"}}
+            return {"type": kind, kind: {"original_message_id": target, "message": new}}
+        case "revoke":
+            return {"type": kind, kind: {"original_message_id": target}}
+        case "unsupported":
+            error = {
+                "code": 131051,
+                "title": "Message type unknown",
+                "message": "Message type unknown",
+                "error_data": {"details": "Message type is currently not supported."},
+            }
+            return {"type": kind, "errors": [error], kind: {"type": "poll_creation"}}
+
+
+def _media(kind: str, caption: str | None, media_id: str) -> dict[str, Any]:
+    more: dict[str, Any] = {}
+    if caption and kind in ("image", "video", "document"):
+        more["caption"] = caption
+    if kind == "document":
+        more["filename"] = "a file.pdf"
+    if kind == "audio":
+        more["voice"] = True
+    if kind == "sticker":
+        more["animated"] = False
+    return {
+        "mime_type": _MIME[kind],
+        "sha256": _SHA256,
+        "id": media_id,
+        "url": f"https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid={media_id}",
+        **more,
+    }

@@ -1,0 +1,160 @@
+"""swiftreplies doctor: what is well, what is not, and the exit code."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from cli.servers import RabbitMQ
+from db.pool import Conn
+from handlers.secrets import Vault, access_token_of
+from simulator.app import create_app
+from simulator.client import Simulator
+from tests.cli import Command
+from tests.conftest import Database
+from tests.factories import Tenant, make_tenant
+
+KEY = "a key of sixteen characters or more"
+TOKEN = "token of the bot"
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    runner = web.AppRunner(create_app())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with Simulator(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
+        yield client
+    await runner.cleanup()
+
+
+@pytest.fixture
+def command(database: Database, broker: RabbitMQ, simulator: Simulator) -> Command:
+    return Command(
+        {
+            "PATH": "/usr/bin:/bin",
+            "DATABASE_URL": database.runtime_url,
+            "MIGRATION_DATABASE_URL": database.owner_url,
+            "AMQP_URL": broker.url,
+            "SECRETS_KEY": KEY,
+            "OPENAI_MODEL": "offline",
+            "WHATSAPP_APP_SECRET": "s",
+            "WHATSAPP_VERIFY_TOKEN": "v",
+            "WHATSAPP_API_URL": simulator.url,
+        }
+    )
+
+
+async def looked(command: Command, **changes: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    result = await command("doctor", "--json", **changes)
+    report = json.loads(result.out)
+    assert report["ok"] == (result.code == 0)
+    found: dict[str, tuple[str, str]] = {}
+    for check in report["checks"]:
+        _, detail = found.get(check["check"], ("", ""))
+        found[check["check"]] = (check["state"], detail + check["detail"])
+    return result.code, found
+
+
+async def with_token(owner: Conn, simulator: Simulator, **number: Any) -> Tenant:
+    made = await make_tenant(owner)
+    sealed = Vault((KEY,)).encrypt(TOKEN, access_token_of(made.chatbot_id))
+    await owner.execute("UPDATE chatbots SET access_token = $1", sealed)
+    known = {
+        "phone_number_id": made.phone_number_id,
+        "display_phone_number": made.number.lstrip("+"),
+        "token": TOKEN,
+    }
+    await simulator.config(numbers=[known | number])
+    return made
+
+
+async def test_all_is_well_but_nobody_works(
+    command: Command, owner: Conn, simulator: Simulator
+) -> None:
+    made = await with_token(owner, simulator)
+    code, found = await looked(command)
+    states = {check: state for check, (state, _) in found.items()}
+    assert code == 1
+    bot = f"chatbot {made.chatbot_id}"
+    assert {check for check, state in states.items() if state == "failed"} == {
+        "workers",
+        "consumers",
+    }
+    for check in ("configuration", "postgresql", "postgresql login", "schema", "topology", bot):
+        assert states[check] == "ok", found
+    assert states[f"token of {bot}"] == "ok"
+    assert "1 app(s)" in next(d for c, (_, d) in found.items() if c.startswith("account "))
+    await owner.execute("INSERT INTO workers (name) VALUES ('w')")
+    assert (await looked(command))[1]["workers"] == ("ok", "1 alive")
+    plain = await command("doctor")
+    assert TOKEN not in plain.out
+    assert plain.out.count("\n") == len(found) + plain.out.count("nobody reads") - 1
+
+
+async def test_a_login_that_may_too_much_is_a_warning(
+    command: Command, database: Database, owner: Conn
+) -> None:
+    _, found = await looked(command, DATABASE_URL=database.owner_url)
+    assert found["postgresql login"][0] == "warning"
+    assert "superuser" in found["postgresql login"][1]
+
+
+async def test_what_meta_says_is_told(command: Command, owner: Conn, simulator: Simulator) -> None:
+    made = await with_token(owner, simulator, token="another")
+    bot = f"chatbot {made.chatbot_id}"
+    _, found = await looked(command)
+    assert found[bot][0] == "failed"
+    assert "190" in found[bot][1]
+    assert found[f"token of {bot}"][0] == "failed"
+    await with_number(simulator, made, display_phone_number="12025559999")
+    _, found = await looked(command)
+    assert "is the number +12025559999" in found[bot][1]
+    await with_number(simulator, made)
+    await simulator.config(subscribed=False)
+    _, found = await looked(command)
+    assert found[bot][0] == "ok"
+    assert any(s == "failed" for c, (s, _) in found.items() if c.startswith("account "))
+    await owner.execute("UPDATE chatbots SET access_token = NULL")
+    _, found = await looked(command)
+    assert "has no access token" in found[bot][1]
+    await owner.execute("UPDATE chatbots SET phone_number_id = NULL")
+    _, found = await looked(command, WHATSAPP_ACCESS_TOKEN=TOKEN)
+    assert found[bot][0] == "warning"
+    _, found = await looked(command, WHATSAPP_API_URL="http://127.0.0.1:1")
+    assert "meta" not in found
+
+
+async def with_number(simulator: Simulator, made: Tenant, **changed: str) -> None:
+    known = {
+        "phone_number_id": made.phone_number_id,
+        "display_phone_number": made.number.lstrip("+"),
+        "token": TOKEN,
+    }
+    await simulator.config(numbers=[known | changed])
+
+
+async def test_everything_that_is_missing_is_told_at_once(command: Command) -> None:
+    bare = Command({"PATH": "/usr/bin:/bin"})
+    result = await bare("doctor")
+    assert result.code == 1
+    for name in ("DATABASE_URL", "AMQP_URL", "WHATSAPP_APP_SECRET", "SECRETS_KEY"):
+        assert f"{name} is missing" in result.out
+    away = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "MIGRATION_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
+        "AMQP_URL": "amqp://127.0.0.1:1/",
+    }
+    code, found = await looked(command, **away)
+    assert code == 1
+    assert found["postgresql"][0] == found["rabbitmq"][0] == "failed"
+
+
+async def test_a_database_without_the_schema_is_told(command: Command, owner: Conn) -> None:
+    await owner.execute("DELETE FROM schema_migrations WHERE version = '0012_api'")
+    _, found = await looked(command)
+    assert found["schema"][0] == "failed"
+    assert "0012_api" in found["schema"][1]
+    assert "swiftreplies migrate" in found["schema"][1]

@@ -1,0 +1,372 @@
+"""The defences: what is taken out, and which tests have to notice."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`old` stands in the file exactly once, or the defence has moved."""
+
+    file: str
+    old: str
+    new: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Defence:
+    name: str
+    removed: str  # in words, for the table
+    changes: tuple[Change, ...]
+    tests: tuple[str, ...]  # pytest's node ids
+
+
+ISOLATION = "db/migrations/0003_isolation.sql"
+SENDS = "db/migrations/0005_sends.sql"
+LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
+RABBITMQ = "handlers/ingest_log/rabbitmq.py"
+TURN_QUERIES = "tests/db/test_turn_queries.py"
+METERING = "tests/db/test_metering.py"
+CONTRACT = "tests/ingest_log/test_contract.py"
+WEBHOOK = "tests/ingress/test_webhook.py"
+CATALOGUE = "tests/db/test_isolation.py"
+
+DEFENCES = (
+    Defence(
+        "a message is recorded once",
+        "the unique key of the wamid, and the look and ON CONFLICT that rest on it",
+        (
+            Change(
+                "db/migrations/0002_tenants.sql",
+                "    ADD CONSTRAINT unique_wamid_per_chatbot"
+                " UNIQUE (user_id, chatbot_id, message_id),\n",
+            ),
+            Change(
+                "db/messages.sql",
+                "     WHERE NOT EXISTS (SELECT FROM messages m WHERE m.user_id = $1\n"
+                "                          AND m.chatbot_id = item.chatbot_id"
+                " AND m.message_id = item.wamid)\n",
+            ),
+            Change("db/messages.sql", "ON CONFLICT (user_id, chatbot_id, message_id) DO NOTHING\n"),
+        ),
+        (
+            f"{TURN_QUERIES}::test_a_message_is_recorded_once",
+            "tests/recording/test_messages.py::test_at_once_from_everywhere_is_still_once",
+        ),
+    ),
+    Defence(
+        "the fence",
+        "lease_owner and epoch in the first statement of a turn's last transaction",
+        (
+            Change(
+                "db/conversations.sql",
+                "WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4\n"
+                "RETURNING (coalesce",
+                "WHERE user_id = $1 AND id = $2 AND ($3::bigint, $4::bigint) IS NOT NULL\n"
+                "RETURNING (coalesce",
+            ),
+        ),
+        (
+            f"{TURN_QUERIES}::test_who_lost_the_lease_misses_at_the_fence",
+            f"{TURN_QUERIES}::test_a_turn_can_be_settled_once",
+            "tests/turn/test_limits.py::test_a_turn_that_lost_its_lease_tells_nobody",
+        ),
+    ),
+    Defence(
+        "no lost wake-up",
+        "input_seq > read_seq where a turn releases its conversation",
+        (
+            Change(
+                "db/conversations.sql",
+                "       ready_at = CASE WHEN input_seq > $5 THEN coalesce(ready_at, now()) END,\n",
+                "       ready_at = NULL,\n",
+            ),
+        ),
+        (
+            f"{TURN_QUERIES}::test_a_message_that_comes_after_the_turn_read_is_the_next_turn_s",
+            f"{TURN_QUERIES}::test_every_message_is_answered_whatever_the_timing",
+        ),
+    ),
+    Defence(
+        "no phantom turn",
+        "input_seq > answered_seq where a dead worker's conversations are freed",
+        (
+            Change(
+                ISOLATION,
+                "       SET lease_owner = NULL, attempts = c.attempts + 1,\n"
+                "           ready_at = CASE WHEN c.input_seq > c.answered_seq THEN now() END\n",
+                "       SET lease_owner = NULL, attempts = c.attempts + 1,\n"
+                "           ready_at = now()\n",
+            ),
+        ),
+        (f"{TURN_QUERIES}::test_what_a_dead_worker_held_is_free_again",),
+    ),
+    Defence(
+        "no answer to what was answered",
+        "input_seq > answered_seq where a turn picks its inputs",
+        (
+            Change(
+                "handlers/turn.py",
+                " if r.input_seq is not None and r.input_seq > answered_seq]",
+                " if r.input_seq is not None]",
+            ),
+        ),
+        ("tests/turn/test_turns.py",),
+    ),
+    Defence(
+        "a claim is one worker's",
+        "the second look of claim_conversations(), under the row's lock",
+        (
+            Change(
+                ISOLATION,
+                " AND c.ready_at <= now() AND c.lease_owner IS NULL\n"
+                "           FOR NO KEY UPDATE SKIP LOCKED\n",
+                "\n",
+            ),
+        ),
+        (
+            f"{TURN_QUERIES}::test_concurrent_claimers_never_get_the_same",
+            f"{TURN_QUERIES}::test_a_claim_skips_what_another_is_claiming",
+        ),
+    ),
+    Defence(
+        "publisher confirms",
+        "the ingress says 200 without waiting for RabbitMQ",
+        (
+            Change(
+                RABBITMQ,
+                "        channel = await connection.channel("
+                "publisher_confirms=True, on_return_raises=True)\n"
+                "        await declare(channel)\n"
+                "        self._exchange",
+                "        channel = await connection.channel(publisher_confirms=False)\n"
+                "        await declare(channel)\n"
+                "        self._exchange",
+            ),
+        ),
+        (
+            f"{CONTRACT}::test_a_full_queue_is_not_durable",
+            f"{CONTRACT}::test_a_lane_that_does_not_exist_is_not_durable",
+            f"{WEBHOOK}::test_a_lane_without_a_queue_is_not_durable",
+        ),
+    ),
+    Defence(
+        "mandatory publishing",
+        "what no queue takes is not returned",
+        (Change(RABBITMQ, "        mandatory=True,\n", "        mandatory=False,\n"),),
+        (f"{WEBHOOK}::test_a_lane_without_a_queue_is_not_durable",),
+    ),
+    Defence(
+        "single active consumer",
+        "the argument of the ordered queues",
+        (
+            Change(
+                RABBITMQ,
+                '                **({"x-single-active-consumer": True} if ordered else {}),\n',
+            ),
+        ),
+        (f"{CONTRACT}::test_each_lane_is_in_order_with_two_consumers_on_all",),
+    ),
+    Defence(
+        "acknowledged after the commit",
+        "the batch is acknowledged before it is handled",
+        (
+            Change(
+                RABBITMQ,
+                "            await handler([message.body for message in batch])\n",
+            ),
+            Change(
+                RABBITMQ,
+                "                await batch[-1].ack(multiple=True)\n",
+                "                await batch[-1].ack(multiple=True)\n"
+                "            await handler([message.body for message in batch])\n",
+            ),
+        ),
+        (
+            f"{CONTRACT}::test_what_is_handed_back_comes_again_in_order",
+            f"{CONTRACT}::test_a_consumer_that_dies_is_followed_in_order",
+        ),
+    ),
+    Defence(
+        "sending is committed before the call",
+        "it is marked after Meta has answered",
+        (
+            Change(
+                "handlers/sending.py",
+                "                    await mark_sending(conn, user_id, message_id, PAIR_EVERY)\n",
+                "                    pass\n",
+            ),
+            Change(
+                "handlers/sending.py",
+                "        result = await self._settle_patiently(",
+                "        async with tenant(self.pool, user_id) as conn:\n"
+                "            await mark_sending(conn, user_id, message_id, PAIR_EVERY)\n"
+                "        result = await self._settle_patiently(",
+            ),
+        ),
+        ("tests/e2e/test_killed_sends.py",),
+    ),
+    Defence(
+        "a reply waits for the one before it",
+        "the look for an older unsettled reply in claim_sends()",
+        (
+            Change(
+                SENDS,
+                "                  AND NOT EXISTS (\n"
+                "                      SELECT FROM public.messages e\n"
+                "                       WHERE e.user_id = m.user_id"
+                " AND e.conversation_id = m.conversation_id\n"
+                "                         AND e.direction = 'outbound'\n"
+                "                         AND e.status IN ('queued', 'sending', 'unknown')"
+                " AND e.id < m.id)\n",
+            ),
+        ),
+        (f"{TURN_QUERIES}::test_a_reply_waits_for_the_one_before_it",),
+    ),
+    Defence(
+        "a token is spent once",
+        "the lock of a number's row while its replies are claimed",
+        (Change(SENDS, "           FOR NO KEY UPDATE OF l SKIP LOCKED\n"),),
+        ("tests/db/test_send_limits.py::test_a_token_that_another_claim_is_spending_is_spent",),
+    ),
+    Defence(
+        "a pause lets one message try",
+        "the half minute that a try spends of the number's bucket",
+        (
+            Change(
+                SENDS,
+                "CASE WHEN b.holds > 0 THEN interval '30 s'",
+                "CASE WHEN false THEN interval '30 s'",
+            ),
+        ),
+        ("tests/db/test_send_limits.py::test_a_paused_number_is_tried_by_one_message_at_a_time",),
+    ),
+    Defence(
+        "an earlier attempt does not fail a later one",
+        "the comparison of attempts where statuses are merged",
+        (
+            Change(
+                "db/messages.sql",
+                "                     AND (m.status = 'queued' OR i.attempt < m.send_attempts))))"
+                " AS of_another_send\n",
+                "                     AND false))) AS of_another_send\n",
+            ),
+        ),
+        (f"{TURN_QUERIES}::test_an_earlier_attempt_cannot_fail_a_message_that_goes_again",),
+    ),
+    Defence(
+        "the term of the sweep",
+        "a worker is dead as soon as anybody looks",
+        (
+            Change(
+                ISOLATION,
+                "     WHERE w.beat_at > clock_timestamp() - p_term;\n",
+                "     WHERE w.beat_at > clock_timestamp() - 0 * p_term;\n",
+            ),
+        ),
+        (f"{TURN_QUERIES}::test_what_a_living_worker_holds_is_left_alone",),
+    ),
+    Defence(
+        "a reservation holds its unit",
+        "it is granted, and not counted against the limit",
+        (
+            Change(
+                LIMIT_CHOICE,
+                "           messages_reserved = messages_reserved + p_reserved,\n"
+                "           daily_overage",
+                "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
+                "           daily_overage",
+            ),
+            Change(
+                LIMIT_CHOICE,
+                "           messages_reserved = messages_reserved + p_reserved,\n"
+                "           overage",
+                "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
+                "           overage",
+            ),
+        ),
+        (
+            f"{METERING}::test_of_64_at_once_exactly_20_are_granted",
+            f"{METERING}::test_64_clients_against_40_whatever_becomes_of_their_units",
+        ),
+    ),
+    Defence(
+        "the counters are locked before they are read",
+        "the second lock_usage() of reserve_messages()",
+        (
+            Change(
+                LIMIT_CHOICE,
+                "    PERFORM lock_usage(p_user, ARRAY[v_day]);\n    SELECT d.daily",
+                "    PERFORM lock_usage(p_user, ARRAY[v_day]) WHERE NOT EXISTS (SELECT FROM"
+                " usage_tracking t WHERE t.user_id = p_user AND t.tracking_date = v_day);\n"
+                "    SELECT d.daily",
+            ),
+        ),
+        (f"{METERING}::test_64_clients_against_40_whatever_becomes_of_their_units",),
+    ),
+    Defence(
+        "overage is counted apart",
+        "a unit beyond the limit is settled like any other",
+        (Change(LIMIT_CHOICE, "    IF held.overage THEN\n", "    IF false THEN\n"),),
+        (
+            f"{METERING}::test_what_is_beyond_a_limit_is_counted_apart",
+            "tests/turn/test_limits.py::test_with_overage_everybody_is_answered_and_nobody_told",
+        ),
+    ),
+    Defence(
+        "a tenant is told of a limit once",
+        "the event's index is not unique",
+        (
+            Change(
+                LIMIT_CHOICE,
+                "CREATE UNIQUE INDEX analytics_events_limit_once",
+                "CREATE INDEX analytics_events_limit_once",
+            ),
+        ),
+        (f"{METERING}::test_of_64_that_find_a_limit_one_tells_the_tenant",),
+    ),
+    Defence(
+        "a customer is told of a limit once",
+        "the day in limit_notice_day is not looked at",
+        (
+            Change(
+                "db/conversations.sql",
+                " AND (limit_notice_day IS NULL OR limit_notice_day < $3)\n",
+                "\n",
+            ),
+        ),
+        ("tests/turn/test_limits.py::test_a_customer_is_told_once_a_day",),
+    ),
+    Defence(
+        "the runtime's role",
+        "connections stay what their URL's login is",
+        (Change("db/pool.py", '        "role": "swiftreplies_app",\n'),),
+        (f"{CATALOGUE}::test_only_the_tenant_s_own_rows_are_there",),
+    ),
+    Defence(
+        "row-level security is forced",
+        "FORCE on the tables with a user_id",
+        (
+            Change(
+                ISOLATION,
+                "c.relkind IN ('r', 'p')\n    LOOP\n"
+                "        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);\n"
+                "        EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', t);\n",
+                "c.relkind IN ('r', 'p')\n    LOOP\n"
+                "        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);\n",
+            ),
+        ),
+        (f"{CATALOGUE}::test_the_catalogue_has_no",),
+    ),
+    Defence(
+        "the signature",
+        "a webhook is taken whoever signed it",
+        (
+            Change(
+                "ingress/webhook.py",
+                "        if not is_signed(\n",
+                "        if False and is_signed(\n",
+            ),
+        ),
+        (f"{WEBHOOK}::test_what_is_not_signed_is_refused_and_leaves_nothing",),
+    ),
+)

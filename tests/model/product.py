@@ -1,0 +1,272 @@
+"""Every call of the model into the product, and the outsiders that it is given.
+
+Only here are signatures of the product named, so only this module follows when they change. The
+model and the Graph API are played by objects that stop the job and ask the test what to answer;
+everything else is the product itself, with its own SQL.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import asyncpg
+
+from db import conversations, messages, status_fence, workers
+from db.conversations import Claim
+from db.ids import ConversationId, MessageId, WorkerId
+from db.messages import Pace, SendClaim
+from db.pool import Conn, connect_owner, create_pool
+from handlers.agent.answerer import NoAnswer
+from handlers.agent.graph import Agent, Reply
+from handlers.agent.knowledge import Knowledge
+from handlers.agent.memory import SlotSaver
+from handlers.delivery_status import merge_batch
+from handlers.envelope import Envelope, encode
+from handlers.recording import Debounce, record_batch
+from handlers.rules.sends import MAX_AGE, PAIR_BURST, PAIR_EVERY
+from handlers.secrets import Vault
+from handlers.sending import MAX_UNKNOWN, Sender
+from handlers.tokens import Tokens
+from handlers.turn import run_turn
+from handlers.whatsapp.errors import Class
+from handlers.whatsapp.graph_api import Accepted, GraphApi, Outcome, Refused, Unknown
+from handlers.whatsapp.wire import OUR_ID, callback_data, split
+from tests.factories import Tenant
+from tests.model.stepping import CALL, THINK, Job
+from tests.unit.payloads import FAILURE, change, value, webhook
+
+__all__ = ["MAX_UNKNOWN"]
+
+# Real time must not matter: what lies ahead lies hours ahead, and time is made to pass by a day.
+AT_ONCE = Debounce(quiet=timedelta(0), longest=timedelta(0))
+LATER = Debounce(quiet=timedelta(hours=1), longest=timedelta(hours=5))
+TERM = timedelta(hours=1)
+UNKNOWN_WAIT = timedelta(hours=1)
+PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
+SENT_AT = int(time.time()) - 3_600  # what is old is not answered
+
+
+class ModelBroke(Exception):
+    """What the test lets the model raise: a turn that fails."""
+
+
+class BareShelf:
+    """The chatbots of the model know nothing, and nobody has to look it up."""
+
+    async def knowledge(self, pool: Any, user_id: Any, chatbot_id: Any, version: int) -> Knowledge:
+        return Knowledge(version, ())
+
+
+class Model:
+    """In the place of handlers.agent.graph.Agent."""
+
+    def __init__(self, job: Job) -> None:
+        self.saver = SlotSaver()
+        self.shelf = BareShelf()
+        self._job = job
+
+    async def run(
+        self,
+        thread_id: str,
+        slot: Any,
+        history: Sequence[Any],
+        inputs: Sequence[Any],
+        events: Sequence[Any],
+        briefing: Any,
+        tools: Any,
+    ) -> Reply:
+        verdict = await self._job.stop(THINK, [row.wamid for row in inputs])
+        if verdict == "no_answer":
+            raise NoAnswer("http_500")
+        if verdict == "breaks":
+            raise ModelBroke
+        return Reply(reply_text(inputs), "the model", (), 0, 0, slot)
+
+
+def reply_text(inputs: Sequence[Any]) -> str:
+    """A reply says what it answers, so that the record can be judged by it."""
+    return "answers " + " ".join(row.wamid for row in inputs)
+
+
+def answered_by(text: str) -> set[str]:
+    return set(text.split()[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the Graph API was asked."""
+
+    message_id: MessageId
+    attempt: int
+    callback: str
+
+
+class Graph:
+    """In the place of handlers.whatsapp.graph_api.GraphApi."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+        ours = OUR_ID.fullmatch(body["biz_opaque_callback_data"])
+        assert ours is not None
+        request = Request(MessageId(int(ours[1])), int(ours[2]), ours[0])
+        assert request.callback == callback_data(request.message_id, request.attempt)
+        verdict: Outcome = await self._job.stop(CALL, request)
+        return verdict
+
+
+def _refused(kind: Class, code: int) -> Refused:
+    return Refused(kind, {"code": code, "title": None, "details": None})
+
+
+REFUSALS = {
+    "later": _refused("transient", 131016),
+    "too fast": _refused("pair", 131056),
+    "no token": _refused("account", 190),
+    "never": _refused("refused", 131026),
+}
+
+
+def accepted(wamid: str) -> Outcome:
+    return Accepted(wamid)
+
+
+def no_answer() -> Outcome:
+    return Unknown("TimeoutError")
+
+
+# ---- what workers do ----------------------------------------------------------------------------
+
+
+async def record(job: Job, batch: bytes, debounce: Debounce) -> None:
+    await record_batch(job.pool, [batch], debounce)
+
+
+async def merge(job: Job, batch: bytes) -> None:
+    await merge_batch(job.pool, [batch])
+
+
+async def turn(job: Job, worker_id: WorkerId, claim: Claim) -> None:
+    await run_turn(job.pool, cast("Agent", Model(job)), worker_id, claim)
+
+
+async def send(job: Job, worker_id: WorkerId, claim: SendClaim) -> None:
+    await _sender(job).send(worker_id, claim)
+
+
+async def settle_unknown(job: Job, claim: SendClaim) -> None:
+    await _sender(job).settle_unknown(claim, UNKNOWN_WAIT)
+
+
+def _sender(job: Job) -> Sender:
+    tokens = Tokens(Vault(("a key of the tests",)), "a token")
+    return Sender(job.pool, cast("GraphApi", Graph(job)), tokens)
+
+
+async def claim_turns(job: Job, worker_id: WorkerId, limit: int) -> list[Claim]:
+    async with job.pool.acquire() as conn:
+        return await conversations.claim_conversations(conn, worker_id, limit, limit)
+
+
+async def claim_sends(job: Job, worker_id: WorkerId, limit: int) -> list[SendClaim]:
+    async with job.pool.acquire() as conn:
+        return await messages.claim_sends(conn, worker_id, limit, limit, PAIR, MAX_AGE)
+
+
+async def overdue_sends(job: Job) -> list[SendClaim]:
+    """After the mark has gone through the statuses' lane."""
+    async with job.pool.acquire() as conn:
+        if (at := await status_fence.fence_wanted(conn, UNKNOWN_WAIT)) is not None:
+            await status_fence.move_fence(conn, at)
+        return await status_fence.overdue_sends(conn, UNKNOWN_WAIT, 100)
+
+
+async def sweep_dead(job: Job) -> list[workers.Freed]:
+    async with job.pool.acquire() as conn:
+        return await workers.sweep_dead_workers(conn, TERM)
+
+
+async def sweep_unheld(
+    job: Job, worker_id: WorkerId, talks: Sequence[ConversationId], sends: Sequence[MessageId]
+) -> list[workers.Freed]:
+    async with job.pool.acquire() as conn:
+        return await workers.sweep_unheld(conn, worker_id, talks, sends)
+
+
+async def beat(job: Job, worker_id: WorkerId) -> WorkerId:
+    """As Liveness does it: who was struck off registers anew."""
+    async with job.pool.acquire() as conn:
+        if await workers.beat(conn, worker_id) is not None:
+            return worker_id
+        return await workers.register_worker(conn, "a model's worker")
+
+
+async def register(conn: Conn) -> WorkerId:
+    return await workers.register_worker(conn, "a model's worker")
+
+
+# ---- what comes from outside --------------------------------------------------------------------
+
+
+def wrote(tenant: Tenant, phone: str, items: Sequence[tuple[str, int]]) -> bytes:
+    """An entry of the log with texts of one customer: (wamid, WhatsApp's time)."""
+    texts = [
+        {
+            "from": phone,
+            "id": wamid,
+            "timestamp": str(SENT_AT + at),
+            "type": "text",
+            "text": {"body": f"text of {wamid}"},
+        }
+        for wamid, at in items
+    ]
+    return _entry(tenant, messages=texts)
+
+
+def told(tenant: Tenant, items: Sequence[tuple[str, str, str | None]]) -> bytes:
+    """An entry with statuses: (wamid, status, what we sent along)."""
+    statuses = [
+        {
+            "id": wamid,
+            "status": status,
+            "timestamp": str(SENT_AT),
+            **({"biz_opaque_callback_data": callback} if callback else {}),
+            **({"errors": [FAILURE]} if status == "failed" else {}),
+        }
+        for wamid, status, callback in items
+    ]
+    return _entry(tenant, statuses=statuses)
+
+
+def _entry(tenant: Tenant, **parts: Any) -> bytes:
+    content = change(value(tenant.phone_number_id, tenant.number, **parts))
+    return encode(Envelope("a trace", "2026-11-22T10:00:00+00:00", tuple(split(webhook(content)))))
+
+
+class Connections:
+    """Real ones, as the product's processes have them."""
+
+    def __init__(self, runtime_url: str, owner_url: str) -> None:
+        self._runtime_url = runtime_url
+        self._owner_url = owner_url
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        self._pool = await create_pool(self._runtime_url, size=40, name="model")
+
+    async def runtime(self) -> Conn:
+        conn: Conn = await self._pool.acquire()
+        return conn
+
+    async def owner(self) -> Conn:
+        return await connect_owner(self._owner_url)
+
+    def close(self) -> None:
+        self._pool.terminate()
+
+
+# What a job may fail with, because the test made it fail.
+INJECTED = (ModelBroke.__name__, asyncpg.ConnectionDoesNotExistError.__name__)

@@ -1,0 +1,167 @@
+"""What the page shows, from what the simulator saw and the product wrote down."""
+
+import json
+from typing import Any
+
+from simulator.phone.chats import TYPING_S, Chats
+from simulator.phone.record import turns
+
+NUMBER, CUSTOMER = "4098", "12025550178"
+TEXT: dict[str, Any] = {"type": "text", "text": {"body": "hello"}}
+
+
+class Phone:
+    """Feeds a journal of its own making."""
+
+    def __init__(self) -> None:
+        self.chats = Chats()
+        self._seq = 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [line.as_json() for line in self.chats.of(NUMBER, CUSTOMER).lines.values()]
+
+    def entry(self, kind: str, **fields: Any) -> None:
+        self._seq += 1
+        self.chats.take({"seq": self._seq, "at": 1000.0 + self._seq, "kind": kind, **fields})
+
+    def webhook(self, value: dict[str, Any], status: int | None = 200) -> None:
+        value = {"metadata": {"phone_number_id": NUMBER}, **value}
+        payload = {"entry": [{"changes": [{"field": "messages", "value": value}]}]}
+        self.entry("webhook", body=json.dumps(payload), status=status)
+
+    def message(self, wamid: str, status: int | None = 200, **more: Any) -> None:
+        message = {"id": wamid, "from": CUSTOMER, "from_user_id": f"US.{CUSTOMER}", **TEXT, **more}
+        self.webhook({"messages": [message]}, status)
+
+    def send(self, wamid: str, outcome: str = "accepted", **to: str) -> None:
+        addressee = {"to": f"+{CUSTOMER}", "recipient": None, **to}
+        body = {"type": "text", "text": {"body": "hi"}}
+        common = {"phone_number_id": NUMBER, "context": None, "outcome": outcome, "body": body}
+        self.entry("send", wamid=wamid, **common, **addressee)
+
+
+def test_ticks_of_the_customer() -> None:
+    phone = Phone()
+    phone.chats.wrote(NUMBER, CUSTOMER, {"id": "a", **TEXT}, 1.0)
+    assert [line["tick"] for line in phone.lines()] == ["waiting"]
+    phone.message("a", status=503)
+    assert [line["tick"] for line in phone.lines()] == ["sent"]
+    phone.message("a")
+    phone.message("a")
+    phone.message("b")
+    assert [line["tick"] for line in phone.lines()] == ["delivered", "delivered"]
+    phone.entry("read", message_id="a", typing=False)
+    assert [line["tick"] for line in phone.lines()] == ["read", "delivered"]
+    phone.message("a")
+    assert [line["tick"] for line in phone.lines()] == ["read", "delivered"]
+
+
+def test_ticks_of_the_bot_rise_only() -> None:
+    phone = Phone()
+    phone.send("r")
+    for status in ("read", "sent", "delivered"):
+        phone.webhook({"statuses": [{"id": "r", "status": status}]})
+    assert [line["tick"] for line in phone.lines()] == ["read"]
+
+
+def test_typing_ends_with_the_answer_or_by_itself() -> None:
+    phone = Phone()
+    phone.message("a")
+    phone.entry("read", message_id="a", typing=True)
+    chat = phone.chats.of(NUMBER, CUSTOMER)
+    assert chat.types(1003.0)
+    assert not chat.types(1003.0 + TYPING_S)
+    phone.send("r")
+    assert not chat.types(1004.0)
+
+
+def test_what_was_refused_is_on_no_phone() -> None:
+    phone = Phone()
+    phone.send("r", outcome="refused")
+    phone.send("s", outcome="vanished")
+    assert phone.lines() == []
+
+
+def test_number_and_bsuid_are_one_chat() -> None:
+    phone = Phone()
+    phone.message("a")
+    phone.send("r", to=None, recipient=f"US.{CUSTOMER}")  # type: ignore[arg-type]  # as Meta has it
+    assert [line["wamid"] for line in phone.lines()] == ["a", "r"]
+
+
+def test_changes_of_a_message() -> None:
+    phone = Phone()
+    phone.message("a")
+    phone.message("b")
+    edit = {"original_message_id": "a", "message": {"type": "text", "text": {"body": "new"}}}
+    phone.message("c", type="edit", edit=edit)
+    phone.message("d", type="reaction", reaction={"message_id": "a", "emoji": "x"})
+    phone.message("e", type="revoke", revoke={"original_message_id": "b"})
+    assert [line["kind"] for line in phone.lines()] == ["text", "deleted"]
+    assert (phone.lines()[0]["text"], phone.lines()[0]["reactions"]) == ("new", ["x"])
+    phone.message("f", type="reaction", reaction={"message_id": "a"})
+    assert phone.lines()[0]["reactions"] == []
+
+
+def test_spoilt_webhooks_are_passed_over() -> None:
+    phone = Phone()
+    for body in (
+        "",
+        "{",
+        "[]",
+        '{"entry": 1}',
+        '{"entry": [{"changes": [{"field": "messages"}]}]}',
+    ):
+        phone.entry("webhook", body=body, status=200)
+    phone.webhook(
+        {"messages": [{"id": "a", "from": CUSTOMER, "type": "text", "text": "no object"}]}
+    )
+    assert [line["text"] for line in phone.lines()] == [""]
+
+
+def row(identity: int, direction: str, **more: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "message_id": f"w{identity}",
+        "message_type": "text",
+        "content_text": f"text {identity}",
+        "status": "received",
+        "in_reply_to": None,
+        "duration": None,
+        "metadata": {},
+        "is_from_human": False,
+        "at": float(identity),
+    }
+    return {"id": identity, "direction": direction, **plain, **more}
+
+
+def test_a_burst_is_one_turn_and_the_newest_is_first() -> None:
+    knowledge = {7: {"id": 7, "question": "q", "answer": "a"}}
+    found = turns(
+        [
+            row(1, "inbound", duration=0.5),
+            row(2, "inbound", duration=0.5),
+            row(3, "inbound"),
+            row(4, "outbound", in_reply_to="w2", metadata={"kb_ids": [7, 8], "model": "m"}),
+        ],
+        [],
+        knowledge,
+    )
+    assert [[i["text"] for i in turn["inputs"]] for turn in found] == [
+        ["text 1", "text 2"],
+        ["text 3"],
+    ]
+    assert (found[0]["seconds"], found[0]["reply"]["model"]) == (0.5, "m")
+    assert found[0]["knowledge"] == [knowledge[7]]
+    assert (found[1]["open"], found[1]["reply"]) == (True, None)
+
+
+def test_a_decision_is_what_its_turn_answered() -> None:
+    decided = {"request_type": "refund_please", "status": "approved"}
+    events: list[dict[str, Any]] = [{"data": decided, "at": 4.0}, {"data": decided, "at": None}]
+    (turn,) = turns([row(4, "outbound", status="read")], events, {})
+    assert (turn["inputs"], turn["events"]) == ([], ["refund please approved"])
+
+
+def test_silence_has_its_reason() -> None:
+    (turn,) = turns([row(1, "inbound", duration=0.1, metadata={"reason": "taken_over"})], [], {})
+    assert (turn["open"], turn["reason"]) == (False, "taken_over")

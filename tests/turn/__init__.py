@@ -1,0 +1,1 @@
+"""Turns as functions, over a real database; the offline answerer thinks."""

@@ -1,0 +1,126 @@
+"""What a turn answers, and what it leaves alone."""
+
+from db.conversations import claim_conversations
+from db.ids import ConversationId, WorkerId
+from db.pool import Conn, Pool
+from handlers.agent.answerer import Offline
+from handlers.agent.graph import Agent
+from handlers.rules.opaque import NOTICE
+from handlers.turn import run_turn
+from tests.factories import Tenant, make_conversation, make_message, make_tenant
+
+ME = WorkerId(1)
+
+
+async def turn(pool: Pool, owner: Conn) -> None:
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 1, 100)
+    await run_turn(pool, Agent(Offline()), ME, claim)
+
+
+async def test_a_turn_that_finds_nothing_unanswered_says_and_spends_nothing(
+    pool: Pool, owner: Conn
+) -> None:
+    """A conversation may come up once too often; what was answered is not answered again."""
+    user = await make_tenant(owner)
+    who = await make_conversation(owner, user, input_seq=1)
+    await make_message(
+        *(owner, user, *who), direction="inbound", status="received", wamid="w.1", input_seq=1
+    )
+    for _ in range(3):
+        await turn(pool, owner)
+    assert await owner.fetchval("SELECT count(*) FROM messages WHERE direction = 'outbound'") == 1
+    assert await owner.fetchval("SELECT daily_messages_sent FROM usage_tracking") == 1
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+
+
+async def says(
+    owner: Conn, user: Tenant, conversation_id: ConversationId, seq: int, metadata: str
+) -> None:
+    """The customer sends something of which the record says this."""
+    text = None if "revoked" in metadata else f"[what {seq} is]"
+    await owner.execute(
+        "INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, status,"
+        " content_text, message_id, input_seq, metadata)"
+        " SELECT $1, $2, contact_id, id, 'inbound', 'received', $4, 'w.' || $5::int, $5,"
+        " $6::text::jsonb FROM conversations WHERE id = $3",
+        user.user_id,
+        user.chatbot_id,
+        conversation_id,
+        text,
+        seq,
+        metadata,
+    )
+    await owner.execute(
+        "UPDATE conversations SET input_seq = $2 WHERE id = $1", conversation_id, seq
+    )
+
+
+async def said(owner: Conn) -> list[tuple[str, str, str | None, bool]]:
+    rows = await owner.fetch(
+        "SELECT content_text, metadata ->> 'kind' AS kind, in_reply_to, usage_day IS NULL AS free"
+        " FROM messages WHERE direction = 'outbound' ORDER BY id"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_media_alone_get_an_honest_notice_once_a_day(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, '{"opaque": true}')
+    await says(owner, user, conversation_id, 2, '{"opaque": true}')
+    await turn(pool, owner)
+    assert await said(owner) == [(NOTICE, "notice", "w.2", True)]
+    await says(owner, user, conversation_id, 3, '{"opaque": true}')
+    await turn(pool, owner)
+    assert len(await said(owner)) == 1
+    rows = await owner.fetch(
+        "SELECT metadata ->> 'reason' AS reason, ai_processed FROM messages"
+        " WHERE direction = 'inbound'"
+    )
+    assert [tuple(row) for row in rows] == [("media", False)] * 3
+    assert await owner.fetchval("SELECT answered_seq FROM conversations") == 3
+    await owner.execute(
+        "UPDATE conversations SET media_notice_at = media_notice_at - interval '24 h'"
+    )
+    await says(owner, user, conversation_id, 4, '{"opaque": true}')
+    await turn(pool, owner)
+    assert [row[0] for row in await said(owner)] == [NOTICE, NOTICE]
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+    assert not await owner.fetchval("SELECT sum(daily_messages_sent) FROM usage_tracking")
+
+
+async def test_media_beside_a_text_are_the_model_s(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, "{}")
+    await says(owner, user, conversation_id, 2, '{"opaque": true}')
+    await turn(pool, owner)
+    ((_, kind, _, free),) = await said(owner)
+    assert (kind, free) == ("reply", False)
+
+
+async def test_what_was_revoked_is_not_answered_nor_quoted(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, '{"revoked": "2026-01-01T00:00:00Z"}')
+    await turn(pool, owner)
+    assert await said(owner) == []
+    await says(owner, user, conversation_id, 2, "{}")
+    await says(owner, user, conversation_id, 3, '{"revoked": "2026-01-01T00:00:00Z"}')
+    await turn(pool, owner)
+    ((_, kind, quoted, _),) = await said(owner)
+    assert (kind, quoted) == ("reply", "w.2")
+
+
+async def test_a_person_s_conversation_gets_no_media_notice(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await owner.execute(
+        "UPDATE conversations SET taken_over_at = now(), taken_over_until = 'infinity',"
+        " taken_over_by = 'human'"
+    )
+    await says(owner, user, conversation_id, 1, '{"opaque": true}')
+    await turn(pool, owner)
+    assert await said(owner) == []

@@ -1,0 +1,135 @@
+"""/readyz of a worker says what is away, while servers are killed under it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cli.servers import Postgres, RabbitMQ, free_ports, postgres, rabbitmq
+from db.migrate import migrate
+from handlers.ingest_log.rabbitmq import declare_topology
+from tests.e2e.conftest import until
+from tests.recording import plainly_logged
+from worker import app
+from worker.app import ROLES
+from worker.intake import STUCK_S, SUBSCRIPTIONS, Intake
+from worker.settings import read
+
+YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in a crash
+NO_BEAT = {"postgresql": "this worker's beat does not arrive"}
+NO_BROKER = {"rabbitmq": "not subscribed to: messages, statuses, others, dead"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def logs() -> Iterator[None]:
+    with plainly_logged():
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    database: Postgres
+    broker: RabbitMQ
+
+
+@pytest.fixture(scope="module")
+async def servers() -> AsyncIterator[Servers]:
+    """They may be killed."""
+    async with postgres() as database, rabbitmq() as broker:
+        await migrate(database.url, database.url, lambda line: None)
+        await declare_topology(broker.url)
+        await asyncio.sleep(YOUNG_QUEUES_S)
+        yield Servers(database, broker)
+
+
+@asynccontextmanager
+async def worker(servers: Servers, *roles: str) -> AsyncIterator[str]:
+    """Its /readyz."""
+    (port,) = free_ports(1)
+    settings = read(
+        {
+            "DATABASE_URL": servers.database.url,
+            "AMQP_URL": servers.broker.url,
+            "OPENAI_MODEL": "offline",
+            "SECRETS_KEY": "a key of the tests: long enough",
+            "METRICS_PORT": str(port),
+        }
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(app.run(settings, roles, stop))
+    try:
+        yield f"http://127.0.0.1:{port}/readyz"
+    finally:
+        stop.set()
+        await running
+
+
+async def readiness(url: str) -> tuple[int, dict[str, str]]:
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.get(url) as response:
+                body: Any = json.loads(await response.text())
+                return response.status, body["reasons"]
+        except aiohttp.ClientConnectionError:
+            return 0, {}
+
+
+async def becomes(url: str, *expected: object, patience_s: float = 20.0) -> None:
+    await until(lambda: readiness(url), lambda seen: seen == expected, patience_s)
+
+
+async def test_a_worker_says_which_server_is_away(servers: Servers) -> None:
+    async with worker(servers, *ROLES) as url:
+        await becomes(url, 200, {})
+        await servers.broker.crash()
+        await becomes(url, 503, NO_BROKER)
+        await servers.database.crash()
+        await becomes(url, 503, NO_BROKER | NO_BEAT)
+        await servers.broker.start()
+        await becomes(url, 503, NO_BEAT)
+        await servers.database.start()
+        await becomes(url, 200, {})
+
+
+async def test_a_worker_that_does_not_take_in_needs_no_broker(servers: Servers) -> None:
+    await servers.broker.crash()
+    try:
+        async with worker(servers, "sends", "scheduler") as url:
+            await becomes(url, 200, {})
+    finally:
+        await servers.broker.start()
+
+
+def test_a_batch_that_hangs_is_told_and_one_that_waits_for_the_database_is_not() -> None:
+    now = 1_000.0
+    intake = Intake(subscribed_since=dict.fromkeys(SUBSCRIPTIONS, now))
+    assert intake.problems(now) == {}
+    intake.trying_since["statuses"] = now
+    assert intake.problems(now + STUCK_S) == {}
+    assert intake.problems(now + STUCK_S + 1) == {"ingest": "a batch hangs: statuses"}
+    assert intake.running_s("statuses", now + 7) == 7
+    assert intake.running_s("messages", now + 7) == 0
+    del intake.trying_since["statuses"]
+    del intake.subscribed_since["others"]
+    assert intake.problems(now + STUCK_S + 1) == {"rabbitmq": "not subscribed to: others"}
+
+
+async def test_only_who_answers_loads_the_model_stack() -> None:
+    """It takes seconds and 100 MB."""
+    code = (
+        "import sys, worker.app, worker.roles\n"
+        "print(sorted({'langgraph', 'langchain_core', 'openai'} & set(sys.modules)))\n"
+        "import worker.answering\n"
+        "print(sorted({'langgraph', 'langchain_core', 'openai'} & set(sys.modules)))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert output.decode().splitlines() == ["[]", "['langchain_core', 'langgraph', 'openai']"]

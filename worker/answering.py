@@ -1,0 +1,27 @@
+"""Turns with the agent behind them. Importing this takes seconds: only the role `turns` does."""
+
+from db.conversations import Claim
+from db.ids import WorkerId
+from db.pool import Pool
+from handlers.agent.answerer import Answerer, Model, Offline
+from handlers.agent.graph import Agent
+from handlers.presence import Presence
+from handlers.turn import run_turn
+from worker.roles import RunTurn
+from worker.settings import OFFLINE_MODEL, Settings
+
+
+def answering(pool: Pool, settings: Settings, presence: Presence) -> RunTurn:
+    agent = Agent(_answerer(settings))
+
+    async def run(worker_id: WorkerId, claim: Claim) -> None:
+        await run_turn(pool, agent, worker_id, claim, presence)
+
+    return run
+
+
+def _answerer(settings: Settings) -> Answerer:
+    if settings.openai_model == OFFLINE_MODEL:
+        return Offline()
+    assert settings.openai_key is not None, "settings.read() refuses to go on without"
+    return Model.create(settings.openai_model, settings.openai_key, settings.openai_url)
