@@ -1,0 +1,113 @@
+"""An HTTP client that costs next to nothing: it shares a core with the servers, and what it burns
+there they lack. Requests are whole bytes made beforehand; one at a time on each connection."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+
+class Refused(Exception):
+    """An answer other than 200."""
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._answered: asyncio.Future[None] | None = None
+        self._got = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def ask(self, request: bytes) -> asyncio.Future[None]:
+        assert self._transport is not None
+        self._answered = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return self._answered
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, end, body = self._got.partition(b"\r\n\r\n")
+        if not end:
+            return
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if len(body) < int(length or b"0"):
+            return
+        answered, self._answered, self._got = self._answered, None, b""
+        assert answered is not None
+        if b" 200 " in head[:16]:
+            answered.set_result(None)
+        else:
+            answered.set_exception(Refused((head[:64] + b" " + body[:200]).decode()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(exc or ConnectionResetError("closed in mid-request"))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Client:
+    """Keeps its connections from one measurement to the next."""
+
+    def __init__(self, connections: list[_Connection]) -> None:
+        self._connections = connections
+
+    @classmethod
+    async def connect(cls, url: str, connections: int) -> "Client":
+        address = urlsplit(url)
+        loop = asyncio.get_running_loop()
+        made = [
+            await loop.create_connection(_Connection, address.hostname, address.port)
+            for _ in range(connections)
+        ]
+        return cls([connection for _, connection in made])
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    async def as_fast_as_it_goes(self, requests: Sequence[bytes]) -> float:
+        """Seconds that all took, with one request in flight on each connection."""
+        left = iter(requests)
+
+        async def keep_asking(connection: _Connection) -> None:
+            for request in left:
+                await connection.ask(request)
+
+        started = time.perf_counter()
+        await asyncio.gather(*(keep_asking(c) for c in self._connections))
+        return time.perf_counter() - started
+
+    async def at_rate(self, requests: Sequence[bytes], per_s: float) -> list[float]:
+        """Milliseconds from when each was due, not from when a connection was free for it: a server
+        that stands still makes all wait who come meanwhile. Sorted."""
+        free: asyncio.Queue[_Connection] = asyncio.Queue()
+        for connection in self._connections:
+            free.put_nowait(connection)
+        took: list[float] = []
+
+        async def ask(request: bytes, due: float) -> None:
+            connection = await free.get()
+            await connection.ask(request)
+            took.append((time.perf_counter() - due) * 1000)
+            free.put_nowait(connection)
+
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number, request in enumerate(requests):
+                due = started + number / per_s
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                group.create_task(ask(request, due))
+        return sorted(took)
+
+
+def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: bench", "Content-Type: application/json"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body

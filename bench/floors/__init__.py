@@ -1,0 +1,1 @@
+"""What a benchmark compares with: the least that does the same outward work."""
