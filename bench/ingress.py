@@ -211,4 +211,3 @@ def _signed(items: int) -> bytes:
     }
     body = json.dumps(payload).encode()
     return post(PATH, body, {"X-Hub-Signature-256": sign(body, SECRET)})
-

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import aio_pika
 import structlog
@@ -35,6 +34,7 @@ from tenacity import (
 )
 
 from handlers import telemetry
+from handlers.ingest_log.confirms import Confirms
 from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler, Lane, NotDurable
 
 EXCHANGE = "wa.in"
@@ -198,14 +198,26 @@ async def publishing(url: str) -> AsyncIterator[Callable[[Entry], Awaitable[None
     """For a command that publishes now or fails; the entry is durable when the call returns."""
     connection = await connect(url, "swiftreplies command")
     async with connection:
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        await declare(channel)
-        exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+        confirms = await _confirms(await _publishing_channel(connection))
+        running = asyncio.create_task(confirms.run())
 
         async def publish(entry: Entry) -> None:
-            await _publish(exchange, entry)
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await confirms.publish([entry])[0]
 
         yield publish
+        running.cancel()
+
+
+async def _publishing_channel(connection: AbstractConnection) -> AbstractChannel:
+    # Returned messages raise; only Basic.Ack is success.
+    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+    await declare(channel)
+    return channel
+
+
+async def _confirms(channel: AbstractChannel) -> Confirms:
+    return Confirms.on(await channel.get_underlay_channel(), EXCHANGE)
 
 
 class Publisher:
@@ -214,12 +226,12 @@ class Publisher:
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
-        self._exchange: aio_pika.abc.AbstractExchange | None = None
+        self._confirms: Confirms | None = None
         self._blocked = False
 
     @property
     def problem(self) -> str | None:
-        if self._exchange is None:
+        if self._confirms is None:
             return "not connected to RabbitMQ"
         return "RabbitMQ blocks publishers (memory or disk alarm)" if self._blocked else None
 
@@ -227,18 +239,18 @@ class Publisher:
         await _serve(self._url, self._name, self._session, lambda: False)
 
     async def _session(self, connection: AbstractConnection) -> None:
-        # Returned messages raise; only Basic.Ack is success.
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        await declare(channel)
-        self._exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+        channel = await _publishing_channel(connection)
+        self._confirms = confirms = await _confirms(channel)
         log.info("ingest_log.connected", connection=self._name)
         watching = asyncio.create_task(self._watch_alarms(connection))
+        writing = asyncio.create_task(confirms.run())
         try:
             await _first_closed(connection, channel)
         finally:
-            self._exchange = None
+            self._confirms = None
             self._blocked = False
             watching.cancel()
+            writing.cancel()
 
     async def _watch_alarms(self, connection: AbstractConnection) -> None:
         while True:
@@ -252,45 +264,25 @@ class Publisher:
                 self._blocked = True
 
     async def publish(self, entries: Sequence[Entry]) -> None:
-        exchange = self._exchange
-        if exchange is None or self.problem is not None:
+        confirms = self._confirms
+        if confirms is None or self.problem is not None:
             raise NotDurable(self.problem or "not connected to RabbitMQ")
-        confirmed = 0
-        failures: list[BaseException] = []
-
-        async def confirm(entry: Entry) -> None:
-            nonlocal confirmed
-            await _publish(exchange, entry)
-            confirmed += 1
-
+        futures = confirms.publish(entries)
+        timer = asyncio.get_running_loop().call_later(PUBLISH_TIMEOUT_S, _give_up, futures)
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S), asyncio.TaskGroup() as group:
-                for entry in entries:
-                    group.create_task(confirm(entry))
-        except* (TimeoutError, *UNREACHABLE) as errors:
-            failures += errors.exceptions  # raised from here, NotDurable would come as a group
-        # Counted, because a task that is cancelled together with its channel fails silently.
-        if confirmed < len(entries):
-            first = failures[0] if failures else ConnectionResetError()
-            why = "refused or returned" if isinstance(first, DeliveryError) else "not confirmed"
-            raise NotDurable(f"{why}: {type(first).__name__}") from first
+            ended = await asyncio.gather(*futures, return_exceptions=True)
+        finally:
+            timer.cancel()
+        failed = next((end for end in ended if isinstance(end, BaseException)), None)
+        if failed is not None:
+            why = "refused or returned" if isinstance(failed, DeliveryError) else "not confirmed"
+            raise NotDurable(f"{why}: {type(failed).__name__}") from failed
 
 
-async def _publish(exchange: aio_pika.abc.AbstractExchange, entry: Entry) -> None:
-    await exchange.publish(
-        aio_pika.Message(
-            entry.body,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            content_type="application/json",
-            type="wa.updates.v1",
-            # Never the wamid: Meta repeats webhooks at the same moment, and a return is matched to
-            # its publish by this id alone.
-            message_id=uuid4().hex,
-        ),
-        routing_key=entry.lane,
-        mandatory=True,
-        timeout=PUBLISH_TIMEOUT_S,
-    )
+def _give_up(futures: Sequence[asyncio.Future[Any]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(TimeoutError())
 
 
 async def consume(
