@@ -12,8 +12,13 @@ import pytest
 
 from cli.servers import RabbitMQ, rabbitmq
 from handlers.ingest_log.rabbitmq import declare_topology
-from ingress.app import BODY_TIMEOUT_S, IN_FLIGHT_BYTES, IN_FLIGHT_MAX, has_room
-from ingress.webhook import MAX_BODY_BYTES
+from ingress.doorkeeper import (
+    BODY_TIMEOUT_S,
+    IN_FLIGHT_BYTES,
+    IN_FLIGHT_MAX,
+    MAX_BODY_BYTES,
+    has_room,
+)
 from tests.e2e.conftest import until
 from tests.ingress import DEAD_BROKER, Answer, Door, Found, door, messages, opened
 from tests.rabbitmqctl import control

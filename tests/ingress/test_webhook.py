@@ -17,7 +17,7 @@ from handlers.envelope import Envelope, lane_of
 from handlers.ingest_log.port import LANES
 from handlers.whatsapp.signature import sign
 from handlers.whatsapp.wire import split
-from ingress.webhook import MAX_BODY_BYTES
+from ingress.doorkeeper import MAX_BODY_BYTES
 from tests.conftest import Database
 from tests.e2e.conftest import until
 from tests.factories import make_tenant
