@@ -50,8 +50,9 @@ format: setup ## format the code and repair what the linter can
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
 
-bench: setup broker-if-possible ## run the benchmarks; tables here, figures in bench/results/
-	@exec $(RUN) -m bench
+bench: broker ## product beside a bare floor, some named in ARGS="ingress turn"; half an hour
+	@$(SET_UP) --bench
+	@exec $(RUN) -m bench $(ARGS)
 
 lock: setup ## update uv.lock to the newest versions that pyproject.toml allows, and install them
 	@.venv/uv/bin/uv lock --upgrade --python $(RUN)

@@ -3,7 +3,8 @@ there they lack. Requests are whole bytes made beforehand; one at a time on each
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 
@@ -22,7 +23,8 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def ask(self, request: bytes) -> asyncio.Future[None]:
-        assert self._transport is not None
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("closed by the server while idle")
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return self._answered
@@ -46,30 +48,22 @@ class _Connection(asyncio.Protocol):
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(exc or ConnectionResetError("closed in mid-request"))
 
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
 
 class Client:
-    """Keeps its connections from one measurement to the next."""
+    """Its connections are made anew for each measurement: servers close those that are idle."""
 
-    def __init__(self, connections: list[_Connection]) -> None:
-        self._connections = connections
+    def __init__(self, url: str, connections: int) -> None:
+        self._address = urlsplit(url)
+        self._count = connections
 
-    @classmethod
-    async def connect(cls, url: str, connections: int) -> "Client":
-        address = urlsplit(url)
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[list[_Connection]]:
         loop = asyncio.get_running_loop()
-        made = [
-            await loop.create_connection(_Connection, address.hostname, address.port)
-            for _ in range(connections)
-        ]
-        return cls([connection for _, connection in made])
-
-    def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        host, port = self._address.hostname, self._address.port
+        made = [await loop.create_connection(_Connection, host, port) for _ in range(self._count)]
+        yield [connection for _, connection in made]
+        for transport, _ in made:
+            transport.close()
 
     async def as_fast_as_it_goes(self, requests: Sequence[bytes]) -> float:
         """Seconds that all took, with one request in flight on each connection."""
@@ -79,16 +73,15 @@ class Client:
             for request in left:
                 await connection.ask(request)
 
-        started = time.perf_counter()
-        await asyncio.gather(*(keep_asking(c) for c in self._connections))
-        return time.perf_counter() - started
+        async with self._connected() as connections:
+            started = time.perf_counter()
+            await asyncio.gather(*(keep_asking(c) for c in connections))
+            return time.perf_counter() - started
 
     async def at_rate(self, requests: Sequence[bytes], per_s: float) -> list[float]:
         """Milliseconds from when each was due, not from when a connection was free for it: a server
         that stands still makes all wait who come meanwhile. Sorted."""
         free: asyncio.Queue[_Connection] = asyncio.Queue()
-        for connection in self._connections:
-            free.put_nowait(connection)
         took: list[float] = []
 
         async def ask(request: bytes, due: float) -> None:
@@ -97,8 +90,10 @@ class Client:
             took.append((time.perf_counter() - due) * 1000)
             free.put_nowait(connection)
 
-        started = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
+        async with self._connected() as connections, asyncio.TaskGroup() as group:
+            for connection in connections:
+                free.put_nowait(connection)
+            started = time.perf_counter()
             for number, request in enumerate(requests):
                 due = started + number / per_s
                 if (wait := due - time.perf_counter()) > 0:

@@ -233,7 +233,8 @@ def table(saved: Mapping[str, Any]) -> str:
         cells = [_spread(side[f]) if f in side else "" for f in figures]
         lines.append("| " + " | ".join([name, *cells]) + " |")
     for name, ratio in saved["ratios"].items():
-        lines.append(f"\nproduct / floor, {name.replace('_', ' ')}: **{_spread(ratio)}**")
+        of = "" if " / " in name else ", product / floor"
+        lines.append(f"\n{name.replace('_', ' ')}{of}: **{_spread(ratio)}**")
     for goal in saved["goals"]:
         sign = "≥" if goal["at_least"] else "≤"
         verdict = "met" if goal["met"] else "**not met**"

@@ -1,9 +1,9 @@
 """Sets this checkout up with nothing but a bare Python: `python3 cli/bootstrap.py`.
 
 Makes `.venv` with the locked packages, without touching the system's Python (Debian's has neither
-pip nor ensurepip). With `--rabbitmq` it makes sure that a rabbitmq-server is installed instead,
-with `--chromium` that a Chromium is. All do nothing, at once, when nothing is to be done, and may
-run several times at the same time.
+pip nor ensurepip); with `--bench` also those that only benchmarks need. With `--rabbitmq` it makes
+sure that a rabbitmq-server is installed instead, with `--chromium` that a Chromium is. All do
+nothing, at once, when nothing is to be done, and may run several times at the same time.
 
 Only the standard library may be imported here, and the syntax must suit older Pythons, so that they
 can find a newer one or say what is missing. The slower modules are imported where they are used.
@@ -37,6 +37,7 @@ PYTHON = os.path.join(VENV, "bin", "python")
 # Beside the environment's packages, not among them: `uv sync` removes what is not locked.
 UV_HOME = os.path.join(VENV, "uv")
 STAMP = os.path.join(VENV, ".set-up")
+STAMP_BENCH = os.path.join(VENV, ".set-up-bench")
 UNFINISHED = os.path.join(VENV, ".unfinished")
 
 POLICY = "/usr/sbin/policy-rc.d"
@@ -58,10 +59,12 @@ def main(arguments: list[str]) -> None:
         ensure_chromium(needed=True)
     elif arguments == ["--chromium", "--optional"]:
         ensure_chromium(needed=False)
+    elif arguments == ["--bench"]:
+        ensure_environment(STAMP_BENCH, ["--group", "bench"])
     elif not arguments:
-        ensure_environment()
+        ensure_environment(STAMP, [])
     else:
-        usage = "usage: python3 cli/bootstrap.py [--rabbitmq|--chromium [--optional]]"
+        usage = "usage: python3 cli/bootstrap.py [--bench|--rabbitmq|--chromium [--optional]]"
         print(usage, file=sys.stderr)
         sys.exit(2)
 
@@ -77,18 +80,19 @@ def fail(what: str, remedy: str) -> NoReturn:
 # The Python environment
 
 
-def ensure_environment() -> None:
+def ensure_environment(stamp: str, groups: list[str]) -> None:
     if sys.version_info[:2] < OLDEST:
         _run_with_newer_python()
-    if _stamped() == _stamp():
+    if _stamped(stamp) == _stamp():
         return
     with _lock():
-        if _stamped() == _stamp():  # somebody else's set-up has finished meanwhile
+        if _stamped(stamp) == _stamp():  # somebody else's set-up has finished meanwhile
             return
         if not _usable():
             _make_environment()
         _install_uv()
-        _install_packages()
+        _install_packages(groups)
+        _write_stamp(stamp)
 
 
 def _run_with_newer_python() -> NoReturn:
@@ -113,9 +117,9 @@ def _stamp() -> str:
     return f"{ROOT}\n{os.path.realpath(PYTHON)}\n{digest.hexdigest()}\n"
 
 
-def _stamped() -> str | None:
+def _stamped(stamp: str) -> str | None:
     try:
-        with open(STAMP) as file:
+        with open(stamp) as file:
             return file.read()
     except OSError:
         return None
@@ -125,7 +129,7 @@ def _usable() -> bool:
     """Whether there is an environment that only needs its packages brought up to date."""
     if os.path.exists(UNFINISHED) or not os.path.exists(os.path.join(VENV, "pyvenv.cfg")):
         return False
-    stamped = _stamped()
+    stamped = _stamped(STAMP)
     if stamped is not None and stamped.splitlines()[:2] != _stamp().splitlines()[:2]:
         return False  # moved, or its Python was replaced
     question = "import sys; sys.exit(sys.version_info[:2] < {} or sys.prefix != {!r})"
@@ -180,7 +184,7 @@ def _install_uv() -> None:
         )
 
 
-def _install_packages() -> None:
+def _install_packages(groups: list[str]) -> None:
     _step("[3/3] installing the locked packages")
     _mark_unfinished()
     environment = dict(os.environ, UV_PROJECT_ENVIRONMENT=VENV, UV_PYTHON_DOWNLOADS="never")
@@ -191,17 +195,25 @@ def _install_packages() -> None:
     if certificates:
         environment.setdefault("SSL_CERT_FILE", certificates)
     _run(
-        [os.path.join(UV_HOME, "bin", "uv"), "sync", "--frozen", "--python", PYTHON],
+        [os.path.join(UV_HOME, "bin", "uv"), "sync", "--frozen", "--python", PYTHON, *groups],
         "the locked packages could not be installed",
         "Try again; what was downloaded is kept.",
         environment,
         show=sys.stderr.isatty(),
     )
-    temporary = STAMP + ".new"
+    # What is not asked for now is gone: the stamps of other groups go with it.
+    for stamp in (STAMP, STAMP_BENCH):
+        with contextlib.suppress(OSError):
+            os.unlink(stamp)
+    _write_stamp(STAMP)
+    os.unlink(UNFINISHED)
+
+
+def _write_stamp(stamp: str) -> None:
+    temporary = stamp + ".new"
     with open(temporary, "w") as file:
         file.write(_stamp())
-    os.replace(temporary, STAMP)
-    os.unlink(UNFINISHED)
+    os.replace(temporary, stamp)
 
 
 def _download_pip() -> bytes:
