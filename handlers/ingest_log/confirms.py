@@ -31,7 +31,8 @@ _ID_SIZE = 32
 
 @dataclass(slots=True)
 class Confirms:
-    """One channel's publishing; the channel is nobody else's. `run` for as long as it is open."""
+    """One channel's publishing; the channel is nobody else's. `run` for as long as it is open,
+    then `close`."""
 
     channel: Channel
     exchange: str
@@ -55,22 +56,23 @@ class Confirms:
 
     async def run(self) -> None:
         channel = self.channel
-        try:
-            while True:
-                await self._something.wait()
-                self._something.clear()
-                waiting, self._waiting = self._waiting, []
-                written = asyncio.get_running_loop().create_future()
-                payload = b"".join(
-                    [part for entry, future in waiting for part in self._frames(entry, future)]
-                )
-                await channel.write_queue.put(ChannelFrame(payload, False, written))
-                await written
-        finally:
-            lost = ConnectionResetError("the channel is closed")
-            for future in (*channel.confirmations.values(), *(f for _, f in self._waiting)):
-                if not future.done():
-                    future.set_exception(lost)
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            waiting, self._waiting = self._waiting, []
+            written = asyncio.get_running_loop().create_future()
+            payload = b"".join(
+                [part for entry, future in waiting for part in self._frames(entry, future)]
+            )
+            await channel.write_queue.put(ChannelFrame(payload, False, written))
+            await written
+
+    def close(self) -> None:
+        """For whoever ends `run`: what is not confirmed yet will not be any more."""
+        lost = ConnectionResetError("the channel is closed")
+        for future in (*self.channel.confirmations.values(), *(f for _, f in self._waiting)):
+            if not future.done():
+                future.set_exception(lost)
 
     def _frames(self, entry: Entry, future: "asyncio.Future[Any]") -> Sequence[bytes]:
         channel = self.channel

@@ -205,8 +205,11 @@ async def publishing(url: str) -> AsyncIterator[Callable[[Entry], Awaitable[None
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await confirms.publish([entry])[0]
 
-        yield publish
-        running.cancel()
+        try:
+            yield publish
+        finally:
+            running.cancel()
+            confirms.close()
 
 
 async def _publishing_channel(connection: AbstractConnection) -> AbstractChannel:
@@ -251,6 +254,7 @@ class Publisher:
             self._blocked = False
             watching.cancel()
             writing.cancel()
+            confirms.close()
 
     async def _watch_alarms(self, connection: AbstractConnection) -> None:
         while True:
