@@ -38,6 +38,8 @@ async def create_app(settings: Settings) -> web.Application:
     api_pool = await create_pool(
         settings.database_url, size=API_POOL_SIZE, name=f"swiftreplies api {name}"
     )
+    telemetry.watch(pool, "directory")
+    telemetry.watch(api_pool, "api")
     meter = Meter(api_pool)
     directory = Directory(pool)
     webhook = Webhook(settings, publisher, directory)
@@ -93,11 +95,13 @@ class Doorkeeper:
             return _refused(request, 503, "busy", "too much in flight: come again")
         self._requests += 1
         self._bytes += size
+        telemetry.WEBHOOKS_IN_FLIGHT.set(self._requests)
         try:
             return await handler(request)
         finally:
             self._requests -= 1
             self._bytes -= size
+            telemetry.WEBHOOKS_IN_FLIGHT.set(self._requests)
 
 
 def has_room(requests: int, in_flight_bytes: int, size: int) -> bool:
