@@ -18,8 +18,8 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 # Names, units and help texts follow Prometheus' conventions; docs/metrics.md has them all. Labels
 # are few and fixed: never a tenant, a number or an id, of which there may be any number.
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
-CALL = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 45)
-WAIT = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600)
+CALL = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45)
+WAIT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
 ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200)
 
 

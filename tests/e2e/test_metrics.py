@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cli.processes import Process
 from tests.e2e.conftest import Product, until
 from tests.packaging.expressions import Series, expressions, problems, selectors
+from tests.packaging.test_metrics import documented
 
 
 def address(process: Process) -> str:
@@ -76,4 +77,7 @@ async def test_what_is_asked_for_is_exported(product: Product) -> None:
         for problem in problems(asked, series)
     }
     assert not wrong
-    assert not any("user_id" in labels for found in series.values() for labels in found)
+    for name, metric in documented().items():
+        for label, values in metric.labels.items():
+            seen_values = {labels[label] for labels in series.get(name, ()) if label in labels}
+            assert not values or seen_values <= values, name

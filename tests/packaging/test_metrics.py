@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
 from handlers import telemetry
+from handlers.recording import delay_s
 from ingress.api.problems import PROBLEMS
 from tests.packaging import ROOT
 from worker.intake import SUBSCRIPTIONS
@@ -94,3 +96,18 @@ def test_nothing_else_of_ours_is_registered() -> None:
     """A metric that was made elsewhere would be in no table."""
     collected = {family.name for family in REGISTRY.collect() if family.name.startswith("swift")}
     assert collected == {one._name for one in exported().values()}
+
+
+@pytest.mark.parametrize(
+    ("received_at", "expected"),
+    [
+        ("2026-11-22T12:00:00.5+00:00", 1.5),
+        ("2026-11-22T13:00:00+01:00", 2.0),
+        ("2026-11-22T12:00:09+00:00", 0.0),  # its clock is ahead of ours
+        ("2026-11-22T12:00:00", None),  # of no zone
+        ("now", None),
+        (None, None),
+    ],
+)
+def test_a_delay_is_never_below_nothing(received_at: str | None, expected: float | None) -> None:
+    assert delay_s(received_at, datetime(2026, 11, 22, 12, 0, 2, tzinfo=UTC)) == expected
