@@ -1,8 +1,9 @@
 """`swiftreplies doctor`: looks at everything that has to be right, and says what to do where it is
 not. It changes nothing and sends nothing."""
 
+import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -26,10 +27,12 @@ State = Literal["ok", "warning", "failed"]
 OLDEST_POSTGRESQL = 15
 OLDEST_RABBITMQ = (3, 10)
 MANAGEMENT_PORT = 15_672
+# Not the dead ones: what is there was taken already, and refusing it would lose it.
+BOUNDED = (*rabbitmq.ORDERED_QUEUES.values(), *rabbitmq.OTHER_QUEUES.values())
 BEAT_FRESH_S = 4.0  # as workers judge each other
 CALL_TIMEOUT_S = 10.0
 EXPIRES_SOON_S = 14 * 86_400
-POLICY_HINT = "the command is in docs/operations.md under RabbitMQ"
+POLICY_HINT = "deploy/rabbitmq/policies.sh sets one, see docs/operations.md under RabbitMQ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,15 +265,29 @@ async def _policies(url: str) -> Check:
             " that a policy bounds the queues (rabbitmqctl list_policies);"
             f" {POLICY_HINT}",
         )
-    bounded = [
-        policy
-        for policy in policies
-        if str(policy.get("pattern", "")).startswith(r"^wa")
-        and {"max-length", "max-length-bytes"} & set(policy.get("definition", {}))
-    ]
-    if bounded:
-        return ok("policies", f"{bounded[0]['name']} bounds the queues")
-    return warning("policies", f"none bounds the queues, so they may fill the disk: {POLICY_HINT}")
+    free = unbounded(policies)
+    if not free:
+        return ok("policies", "every queue is bounded")
+    which = "the queues" if len(free) == len(BOUNDED) else ", ".join(free)
+    return warning("policies", f"none bounds {which}, so they may fill the disk: {POLICY_HINT}")
+
+
+def unbounded(policies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of several policies that fit a queue only the one of the highest priority holds."""
+    free = []
+    for name in BOUNDED:
+        fitting = [policy for policy in policies if _fits(policy, name)]
+        holds = max(fitting, key=lambda policy: policy.get("priority", 0), default=None)
+        if holds is None or not {"max-length", "max-length-bytes"} & set(holds["definition"]):
+            free.append(name)
+    return free
+
+
+def _fits(policy: Mapping[str, Any], queue: str) -> bool:
+    try:
+        return re.search(policy["pattern"], queue) is not None
+    except re.error:  # Erlang's expressions know a little more than Python's
+        return False
 
 
 # ---- Meta ----------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ class Send:
     refused: dict[str, int]  # how often for which passing reason
     trace_id: str | None
     too_old: bool
+    waited: timedelta | None  # since it was queued
     since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
     template: dict[str, str] | None  # name and language; None: a text
     trying: bool  # its number is paused, and this message finds out whether it still has to be

@@ -64,6 +64,7 @@ SELECT user_id, message_id FROM claim_sends($1, $2, $3, $4, $5, $6);
 SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usage_day,
        coalesce(m.metadata -> 'refused', '{}') AS refused, m.metadata ->> 'trace_id' AS trace_id,
        coalesce(m.sent_at < now() - $4::interval, false) AS too_old,
+       now() - m.sent_at AS waited,
        now() - v.last_inbound_at AS since_inbound,
        CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
        coalesce((SELECT l.holds > 0 FROM send_limits l

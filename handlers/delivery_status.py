@@ -239,6 +239,7 @@ async def _bury(conn: Conn, user_id: UserId, failed: Sequence[tuple[Merged, Stat
     ]
     await bury(conn, user_id, dead)
     for one, (row, _) in zip(dead, failed, strict=True):
+        telemetry.DEAD.labels(one.reason).inc()
         await tell_tenant(
             conn,
             user_id,

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from handlers import telemetry
+
 Problems = Callable[[], Mapping[str, str]]
 
 
@@ -24,6 +26,7 @@ def routes(blocking: Problems, degrading: Problems) -> list[web.RouteDef]:
         return web.json_response(body, status=503 if reasons else 200)
 
     async def metrics(_: web.Request) -> web.Response:
+        telemetry.READY.set(not blocking())
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [

@@ -79,6 +79,7 @@ class Arrived:
 
     update: Update
     trace_id: str
+    received_at: str | None = None  # by the ingress's clock
 
     def parked(self, reason: str, detail: str | None = None) -> ParkedItem:
         return ParkedItem(
@@ -130,7 +131,9 @@ def opened(bodies: Sequence[bytes]) -> tuple[list[Arrived], list[ParkedItem]]:
                 )
             )
             continue
-        arrived += [Arrived(update, envelope.trace_id) for update in envelope.updates]
+        arrived += [
+            Arrived(update, envelope.trace_id, envelope.received_at) for update in envelope.updates
+        ]
     return arrived, parked
 
 
@@ -181,6 +184,10 @@ async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) 
     telemetry.RECORDED.inc(recorded)
     messages = sum(isinstance(i.value, Inbound) for items in tenants.values() for i in items)
     telemetry.DUPLICATES.inc(max(0, messages - recorded))
+    now = datetime.now(UTC)
+    for one, _ in understood:
+        if (took := delay_s(one.received_at, now)) is not None:
+            telemetry.INGEST_SECONDS.observe(took)
     log.info(
         "batch.recorded",
         entries=len(bodies),
@@ -192,6 +199,16 @@ async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) 
         tenants=len(tenants),
         trace_ids=sorted({a.trace_id for a in arrived})[:20],
     )
+
+
+def delay_s(received_at: str | None, now: datetime) -> float | None:
+    """Since the ingress had it; None: the entry does not say. Two machines' clocks may differ, and
+    nothing takes less than no time."""
+    try:
+        received = datetime.fromisoformat(received_at or "")
+        return max(0.0, (now - received).total_seconds())
+    except (ValueError, TypeError):  # no time at all, or one without a zone
+        return None
 
 
 async def record_tenants(

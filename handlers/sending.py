@@ -109,11 +109,14 @@ class Sender:
             result = "waits" if isinstance(obstacle, Pause) else "not_sent"
             self._tell(claim, result, obstacle.reason if obstacle else None, started)
             return
-        outcome = await self.graph_api.send(
-            send.phone_number_id,
-            token,
-            _body(send, callback_data(message_id, send.send_attempts + 1)),
-        )
+        if send.send_attempts == 0 and send.waited is not None:
+            telemetry.SEND_WAIT_SECONDS.observe(send.waited.total_seconds())
+        with telemetry.GRAPH_API_SECONDS.time():
+            outcome = await self.graph_api.send(
+                send.phone_number_id,
+                token,
+                _body(send, callback_data(message_id, send.send_attempts + 1)),
+            )
         result = await self._settle_patiently(user_id, message_id, send, outcome)
         reason = outcome.reason if isinstance(outcome, Unknown) else None
         code = outcome.error["code"] if isinstance(outcome, Refused) else None
@@ -209,6 +212,7 @@ async def end(
         )
     if why.reason != TAKEN_OVER and instead is None:
         detail = described(error)
+        telemetry.DEAD.labels(why.reason).inc()
         await bury(
             conn,
             user_id,

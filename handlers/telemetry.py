@@ -7,50 +7,166 @@ neither message text nor a secret is ever a field (wamids neither: they contain 
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 
-WEBHOOKS = Counter("wa_webhooks_total", "Webhook POSTs, by HTTP status", ["status"])
-API_CALLS = Counter("api_calls_total", "Requests to the tenant API, by HTTP status", ["status"])
-UPDATES = Counter("wa_updates_total", "Updates published to the ingest log", ["kind"])
-PUBLISH_SECONDS = Histogram(
-    "wa_publish_confirm_seconds",
-    "From the first publish of a POST to its last confirm",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5),
+# Names, units and help texts follow Prometheus' conventions; docs/metrics.md has them all. Labels
+# are few and fixed: never a tenant, a number or an id, of which there may be any number.
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
+CALL = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45)
+WAIT = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
+ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200)
+
+
+def _counter(name: str, text: str, label: str, *values: str) -> Counter:
+    """With each value at 0 from the start: rate() and increase() do not see a series begin."""
+    counter = Counter(f"swiftreplies_{name}", text, [label])
+    for value in values:
+        counter.labels(value)
+    return counter
+
+
+def _histogram(
+    name: str, text: str, buckets: Sequence[float], label: str | None = None
+) -> Histogram:
+    return Histogram(f"swiftreplies_{name}", text, [label] if label else [], buckets=buckets)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(f"swiftreplies_{name}", text, labels)
+
+
+BUILD = Info("swiftreplies_build", "The release that this process is of")
+BUILD.info({"version": version("swiftreplies")})
+READY = _gauge("ready", "1 while /readyz answers 200")
+DATABASE_CONNECTIONS = _gauge(
+    "database_connections", "Connections to PostgreSQL, by pool, in use or idle", "pool", "state"
 )
-RECORDED = Counter("wa_messages_recorded_total", "Inbound messages recorded for the first time")
-DUPLICATES = Counter("wa_messages_duplicate_total", "Inbound messages that were there already")
-UNDERSTOOD = Counter("wa_items_understood_total", "Items given to a tenant, by kind", ["kind"])
-PARKED = Counter(
-    "wa_items_parked_total", "Items kept whole because nothing could be done with them", ["reason"]
+
+WEBHOOKS = _counter(
+    *("webhooks_total", "Webhook POSTs, by HTTP status", "status"),
+    *("200", "401", "408", "413", "503"),
 )
-TURNS = Counter("wa_turns_total", "Turns, by how they ended", ["outcome"])
-TURN_SECONDS = Histogram(
-    "wa_turn_seconds",
-    "From claim to commit",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45, 90),
+WEBHOOKS_IN_FLIGHT = _gauge("webhooks_in_flight", "Webhook POSTs that have no answer yet")
+API_CALLS = _counter(
+    *("api_requests_total", "Requests to the tenant API, by HTTP status", "status"),
+    *("200", "201", "400", "401", "403", "404", "405", "408", "409", "413", "415", "422", "429"),
+    *("500", "503"),
 )
-SENDS = Counter("wa_sends_total", "Calls to the Graph API, by outcome", ["outcome"])
-TYPING = Counter(
-    "wa_typing_total", "Calls that mark as read and show that an answer is coming", ["outcome"]
+UPDATES = _counter(
+    *("updates_published_total", "Updates made durable in the ingest log, by kind", "kind"),
+    *("message", "status", "other"),
 )
-PAUSES = Counter("wa_number_pauses_total", "Numbers that may not send for a while", ["reason"])
-STATUSES = Counter("wa_statuses_total", "Delivery statuses, by what became of them", ["outcome"])
-TAKEOVERS = Counter(
-    "wa_leases_swept_total", "Claims taken back from dead workers, or lost sight of", ["what"]
+PUBLISH_SECONDS = _histogram(
+    "publish_confirm_seconds", "From the first publish of a POST to its last confirm", FAST
 )
-TURNS_RUNNING = Gauge("wa_turns_running", "Turns of this process in flight")
-CONSUMING = Gauge("wa_ingest_consuming", "1 while subscribed to the ingest log", ["role"])
-RESUBSCRIBED = Counter(
-    "wa_ingest_resubscribed_total", "Subscriptions made anew because they had gone silent", ["why"]
+
+CONSUMING = _gauge("ingest_subscribed", "1 while subscribed to the ingest log", "subscription")
+RESUBSCRIBED = _counter(
+    *("ingest_resubscribed_total", "Subscriptions made anew that had gone silent", "why"),
+    *("deserted", "standstill"),
 )
-BATCH_SECONDS = Gauge(
-    "wa_batch_running_seconds", "How long the batch in hand has been worked on", ["role"]
+BATCH_RUNNING_SECONDS = _gauge(
+    *("ingest_batch_running_seconds", "How long the batch in hand has been worked on"),
+    "subscription",
 )
+BATCH_SECONDS = _histogram(
+    *("ingest_batch_seconds", "Handling a batch, waits for the database not counted"),
+    *(CALL, "subscription"),
+)
+BATCH_ENTRIES = _histogram("ingest_batch_entries", "Entries of a batch", ENTRIES, "subscription")
+INGEST_SECONDS = _histogram(
+    "ingest_delay_seconds", "From a message's arrival at the ingress to its record", WAIT
+)
+RECORDED = Counter(
+    "swiftreplies_messages_recorded_total", "Inbound messages recorded for the first time"
+)
+DUPLICATES = Counter(
+    "swiftreplies_messages_duplicate_total", "Inbound messages that were there already"
+)
+UNDERSTOOD = _counter(
+    *("items_understood_total", "Items of customers' lanes given to a tenant, by kind", "kind"),
+    *("inbound", "past", "change", "moved", "preference", "happening"),
+)
+PARKED = _counter(
+    *("items_parked_total", "Items kept whole because nothing could be done with them", "reason"),
+    *("unknown_number", "phone_number_id_of_another", "bindable", "unknown_account"),
+    *("unknown_message", "unknown_contact", "not_understood", "poison", "delivered_too_often"),
+    "undecodable",
+)
+STATUSES = _counter(
+    *("statuses_total", "Delivery statuses, by what became of them", "outcome"),
+    *("merged", "orphan", "matched", "parked"),
+)
+
+TURNS = _counter(
+    *("turns_total", "Turns, by how they ended", "outcome"),
+    *("replied", "apologised", "silent", "nothing_to_do", "lost_lease", "failed", "cancelled"),
+)
+TURN_SECONDS = _histogram("turn_seconds", "From a turn's start to its commit", CALL)
+TURNS_RUNNING = _gauge("turns_running", "Turns of this process in flight")
+REPLY_SECONDS = _histogram(
+    *("reply_delay_seconds", "From the last message answered, by WhatsApp's time, to the reply"),
+    (1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 120, 300, 600, 1_800, 3_600),
+)
+MODEL_SECONDS = _histogram(
+    *("model_request_seconds", "Requests to the model, their one repeat included, by outcome"),
+    *(CALL, "outcome"),
+)
+MODEL_TOKENS = _counter(
+    *("model_tokens_total", "Tokens as the model's server counts them", "direction"),
+    *("input", "output"),
+)
+TYPING = _counter(
+    *("typing_total", "Calls that mark as read and show that an answer is coming", "outcome"),
+    *("shown", "failed"),
+)
+
+SENDS = _counter(
+    *("sends_total", "Sends and their settling, by outcome", "outcome"),
+    *("accepted", "unknown", "retry", "waits", "failed", "not_sent", "resent", "late"),
+)
+SENDS_RUNNING = _gauge("sends_running", "Sends of this process in flight")
+SEND_WAIT_SECONDS = _histogram(
+    "send_wait_seconds", "From a message's queueing to its first call of the Graph API", WAIT
+)
+GRAPH_API_SECONDS = _histogram(
+    "graph_api_send_seconds", "Calls of the Graph API that send, their repeats included", CALL
+)
+PAUSES = _counter(
+    *("number_pauses_total", "Numbers that may not send for a while", "reason"),
+    *("account", "policy", "no_access_token", "no_phone_number_id"),
+)
+DEAD = _counter(
+    *("sends_dead_total", "Sends put on the dead list, by reason", "reason"),
+    *("tenant_inactive", "chatbot_inactive", "window_closed", "send_outcome_unknown", "too_old"),
+    *("transient", "refused", "not_delivered"),
+)
+TAKEOVERS = _counter(
+    *("leases_swept_total", "Claims taken back from dead workers, or lost sight of", "what"),
+    *("conversation", "message"),
+)
+
+
+class Connections(Protocol):
+    """What a pool says of itself."""
+
+    def get_size(self) -> int: ...
+    def get_idle_size(self) -> int: ...
+
+
+def watch(pool: Connections, name: str) -> None:
+    """Its connections are counted whenever somebody looks at the metrics."""
+    DATABASE_CONNECTIONS.labels(name, "idle").set_function(pool.get_idle_size)
+    DATABASE_CONNECTIONS.labels(name, "in_use").set_function(
+        lambda: pool.get_size() - pool.get_idle_size()
+    )
+
 
 MAX_FRAMES = 12  # of a traceback: enough to see who called
 

@@ -246,6 +246,9 @@ async def _turn(
     report.reason = apology or report.reason
     if await _write_patiently(pool, agent, worker_id, claim, read, reply, apology, started):
         report.outcome = "replied" if reply else "apologised"
+        if reply and read.inputs:
+            waited = (read.context.now - read.inputs[-1].sent_at).total_seconds()
+            telemetry.REPLY_SECONDS.observe(max(0.0, waited + time.monotonic() - started))
 
 
 def _shown(presence: Presence | None, read: Read) -> AbstractAsyncContextManager[None]:

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from db.pool import create_pool
-from handlers import probes
+from handlers import probes, telemetry
 from handlers.ingest_log.rabbitmq import Publisher
 from ingress.api.door import PREFIX, application
 from ingress.api.meter import Meter
@@ -34,6 +34,8 @@ async def create_app(settings: Settings) -> web.Application:
     api_pool = await create_pool(
         settings.database_url, size=API_POOL_SIZE, name=f"swiftreplies api {name}"
     )
+    telemetry.watch(pool, "directory")
+    telemetry.watch(api_pool, "api")
     meter = Meter(api_pool)
     directory = Directory(pool)
     webhook = Webhook(settings, publisher, directory)

@@ -36,6 +36,7 @@ class Doorkeeper:
             return _refused(request, 503, "busy", "too much in flight: come again")
         self._requests += 1
         self._bytes += size
+        telemetry.WEBHOOKS_IN_FLIGHT.set(self._requests)
         try:
             body = await _whole_body(request)
             if isinstance(body, web.Response):
@@ -44,6 +45,7 @@ class Doorkeeper:
         finally:
             self._requests -= 1
             self._bytes -= size
+            telemetry.WEBHOOKS_IN_FLIGHT.set(self._requests)
 
 
 def has_room(requests: int, in_flight_bytes: int, size: int) -> bool:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from db.migrate import pending
 from db.pool import REFUSED, UNAVAILABLE, Pool, create_pool
-from handlers import probes
+from handlers import probes, telemetry
 from handlers.presence import AT_ONCE, Presence
 from handlers.secrets import Vault
 from handlers.sending import Sender
@@ -60,6 +60,7 @@ class Readiness:
 async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) -> None:
     name = f"worker@{socket.gethostname()}:{os.getpid()}"
     pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
+    telemetry.watch(pool, "worker")
     liveness = Liveness(settings.database_url, name)
     readiness = Readiness(
         liveness,

@@ -118,7 +118,7 @@ async def ingest(
     async def watch_batches() -> None:
         now = time.monotonic()
         for what in SUBSCRIPTIONS:
-            telemetry.BATCH_SECONDS.labels(what).set(intake.running_s(what, now))
+            telemetry.BATCH_RUNNING_SECONDS.labels(what).set(intake.running_s(what, now))
         for what in intake.hanging(now):
             log.error("batch.hangs", role=what, seconds=round(intake.running_s(what, now)))
 
@@ -154,9 +154,12 @@ def _patient(handler: Handler, intake: Intake, what: str, stop: asyncio.Event) -
 
     async def handle(bodies: Sequence[bytes]) -> None:
         for failures in range(1_000_000):
-            intake.trying_since[what] = time.monotonic()
+            intake.trying_since[what] = started = time.monotonic()
             try:
-                return await handler(bodies)
+                await handler(bodies)
+                telemetry.BATCH_SECONDS.labels(what).observe(time.monotonic() - started)
+                telemetry.BATCH_ENTRIES.labels(what).observe(len(bodies))
+                return
             except UNAVAILABLE as error:
                 log.warning("batch.waits_for_database", error=type(error).__name__)
             except Exception as error:  # a mistake of ours must not end the subscription
@@ -219,6 +222,7 @@ async def sends(
             log.error("send.failed", message_id=claim.message_id, exc_info=error)
         finally:
             holdings.messages -= Counter([claim.message_id])
+            telemetry.SENDS_RUNNING.set(holdings.messages.total())
 
     async def claim(free: int) -> list[Coroutine[Any, Any, None]]:
         worker_id = liveness.worker_id
@@ -227,6 +231,7 @@ async def sends(
         async with holdings.lock, pool.acquire() as conn:
             claims = await claim_sends(conn, worker_id, free, SEND_SLOTS // 2, PAIR, MAX_AGE)
             holdings.messages.update(c.message_id for c in claims)
+        telemetry.SENDS_RUNNING.set(holdings.messages.total())
         return [one(worker_id, c) for c in claims]
 
     await _work("sends", claim, SEND_SLOTS, SEND_POLL_S, liveness, replied, stop)

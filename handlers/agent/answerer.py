@@ -4,6 +4,7 @@ An answer may ask for tools instead; then it is asked again, with their results.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,7 @@ from langchain_openai import ChatOpenAI
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 from pydantic import SecretStr
 
+from handlers import telemetry
 from handlers.agent.events import EVENT, event_text
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import LATE, Briefing, Row, system_prompt
@@ -81,10 +83,18 @@ class Model:
         if tools.schemas:
             choice = None if may_call else "none"
             client = self.client.bind_tools(tools.schemas, tool_choice=choice)
+        asked = time.monotonic()
+        outcome = "failed"  # also when the turn's time is up in the middle of it
         try:
             answer = await client.ainvoke(prompt, RunnableConfig(callbacks=[]))
+            outcome = "answered"
         except OpenAIError as error:
             raise NoAnswer(_why(error)) from error
+        finally:
+            telemetry.MODEL_SECONDS.labels(outcome).observe(time.monotonic() - asked)
+        if usage := answer.usage_metadata:
+            telemetry.MODEL_TOKENS.labels("input").inc(usage["input_tokens"])
+            telemetry.MODEL_TOKENS.labels("output").inc(usage["output_tokens"])
         answer = tidied(answer, may_call=may_call)
         if not (answer.text.strip() or answer.tool_calls or answer.invalid_tool_calls):
             raise NoAnswer("empty_answer")

@@ -64,7 +64,7 @@ async def test_without_a_broker_nothing_is_promised() -> None:
         assert ready.status == 503
         assert json.loads(ready.text)["reasons"] == {"rabbitmq": "not connected to RabbitMQ"}
         assert (await opened.get("/healthz")).status == 200
-        assert 'wa_webhooks_total{status="503"}' in (await opened.get("/metrics")).text
+        assert 'swiftreplies_webhooks_total{status="503"}' in (await opened.get("/metrics")).text
 
 
 async def test_what_was_answered_200_survives_crashes(node: RabbitMQ) -> None:

@@ -185,7 +185,7 @@ async def test_more_is_too_large(ingress: Door, broker: RabbitMQ, extra: int) ->
         assert answer.status == 413
         assert "4 MiB" in answer.text
     assert await taken(broker.url) == {}
-    assert 'wa_webhooks_total{status="413"}' in (await ingress.get("/metrics")).text
+    assert 'swiftreplies_webhooks_total{status="413"}' in (await ingress.get("/metrics")).text
 
 
 async def test_a_body_that_stops_short_is_no_webhook(ingress: Door, broker: RabbitMQ) -> None:
@@ -479,10 +479,10 @@ async def test_probes_and_metrics(knowing: Door) -> None:
         return 0.0
 
     names = (
-        'wa_webhooks_total{status="200"}',
-        'wa_webhooks_total{status="401"}',
-        'wa_updates_total{kind="message"}',
-        "wa_publish_confirm_seconds_count",
+        'swiftreplies_webhooks_total{status="200"}',
+        'swiftreplies_webhooks_total{status="401"}',
+        'swiftreplies_updates_published_total{kind="message"}',
+        "swiftreplies_publish_confirm_seconds_count",
     )
     before = [await count(n) for n in names]
     await knowing.post(payloads.TEXT)
