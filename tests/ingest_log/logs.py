@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +18,16 @@ from handlers.ingest_log.port import LANES
 from handlers.ingest_log.postgres import ENTRIES_MAX
 from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
 from tests.e2e.conftest import until
-from tests.rabbitmqctl import control
 
 YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in a crash
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A lane that takes some entries more, and what empties it."""
+
+    lane: str
+    empty: Callable[[], Awaitable[object]]
 
 
 class Log(Protocol):
@@ -29,8 +37,7 @@ class Log(Protocol):
 
     async def waiting(self, lane: str) -> int: ...
 
-    def filled(self, lane: str) -> AbstractAsyncContextManager[None]:
-        """Within it the lane takes nothing more."""
+    def nearly_full(self) -> AbstractAsyncContextManager["Small"]: ...
 
     async def crash(self) -> None: ...
 
@@ -61,15 +68,23 @@ class RabbitLog:
             return queue.declaration_result.message_count or 0
 
     @asynccontextmanager
-    async def filled(self, lane: str) -> AsyncIterator[None]:
-        """By a policy, as an operator bounds it."""
-        definition = '{"max-length":1}'
-        pattern = f"^{QUEUES[lane]}$"
-        await control(self.server, "set_policy", "small", pattern, definition)
-        try:
-            yield
-        finally:
-            await control(self.server, "clear_policy", "small")
+    async def nearly_full(self) -> AsyncIterator[Small]:
+        """A queue of its own: those of the product are bounded by policies."""
+        connection = await aio_pika.connect(self.url)
+        async with connection, connection.channel() as channel:
+            exchange = await channel.get_exchange("wa.in", ensure=False)
+            small = await channel.declare_queue(
+                "small",
+                durable=True,
+                arguments={
+                    "x-queue-type": "quorum",
+                    "x-overflow": "reject-publish",
+                    "x-max-length": 3,
+                },
+            )
+            await small.bind(exchange, routing_key="small")
+            yield Small("small", small.purge)
+            await channel.queue_delete("small")
 
     async def crash(self) -> None:
         await self.server.crash()
@@ -104,20 +119,14 @@ class PostgresLog:
             await conn.close()
 
     @asynccontextmanager
-    async def filled(self, lane: str) -> AsyncIterator[None]:
+    async def nearly_full(self) -> AsyncIterator[Small]:
         conn = await asyncpg.connect(self.owner_url)
         await conn.execute(
-            "INSERT INTO ingest_entries (lane, body) SELECT $1, 'x'::bytea"
-            " FROM generate_series(1, $2)",
-            lane,
-            ENTRIES_MAX,
+            "INSERT INTO ingest_entries (lane, body) SELECT 'p00', 'x' FROM generate_series(1, $1)",
+            ENTRIES_MAX - 3,
         )
-        try:
-            yield
-        finally:
-            # Not DELETE: the readers of the next test would step over the dead rows of this one.
-            await conn.execute("TRUNCATE ingest_entries")
-            await conn.close()
+        yield Small("p13", lambda: conn.execute("TRUNCATE ingest_entries"))
+        await conn.close()
 
     async def crash(self) -> None:
         await self.server.crash()
