@@ -67,8 +67,8 @@ POLL_MAX_S = 0.05
 KEEP_S = 10.0  # a handler may take longer than a transaction may idle (30 s)
 SUSPECT = 3  # deliveries after which an entry is handled alone, so that no other shares its end
 
-UNREACHABLE = (*UNAVAILABLE, *REFUSED, NotDurable)
 _LOST = (*UNAVAILABLE, *REFUSED)
+UNREACHABLE = (*_LOST, NotDurable)
 _NUMBERS = {lane: n for n, lane in enumerate((*LANES, "status", "other", *DEAD_LANES))}
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
