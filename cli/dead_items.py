@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.operating import Refused, as_owner, broker_problem, check
+from cli.operating import Refused, as_owner, check, log_problem
 from db.conversations import forget_thread
 from db.dead import (
     DeadSend,
@@ -31,7 +31,7 @@ from db.parked import Shown, list_parked, show_parked, take_parked
 from db.pool import Conn, tenant_transaction
 from db.usage import reserve_messages, settle_messages
 from handlers.configuration import Environment
-from handlers.ingest_log import rabbitmq
+from handlers.ingest_log.factory import adapter
 from handlers.parking import entry_of, readable
 
 PAGE = 500
@@ -160,9 +160,9 @@ async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, A
         replayed: list[DeadId] = []
         refused: list[dict[str, str]] = []
         if in_log:
-            amqp = env.amqp_url()
+            log_url = env.log_url()
             check(env)
-            replayed += await replay(conn, amqp, in_log)
+            replayed += await replay(conn, log_url, in_log)
         for one in wanted:
             if one.kind == "send":
                 why = await _send_again(conn, MessageId(one.number))
@@ -180,13 +180,14 @@ async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, A
     return {"replayed": len(replayed), "missing": missing, "refused": refused}
 
 
-async def replay(conn: Conn, amqp: str, ids: Iterable[DeadId]) -> list[DeadId]:
+async def replay(conn: Conn, log_url: str, ids: Iterable[DeadId]) -> list[DeadId]:
     """Each item leaves the list in a transaction that commits when it is durable in the log, so
     that a crash in between replays it twice (harmless: a wamid is recorded once, a status merges
     upwards) and never loses it."""
     replayed: list[DeadId] = []
+    ingest_log = adapter(log_url)
     try:
-        async with rabbitmq.publishing(amqp) as publish:
+        async with ingest_log.publishing(log_url) as publish:
             for one in ids:
                 if one.kind == "item":
                     async with conn.transaction():
@@ -223,8 +224,8 @@ async def replay(conn: Conn, amqp: str, ids: Iterable[DeadId]) -> list[DeadId]:
                         )
                 if taken:
                     replayed.append(one)
-    except rabbitmq.UNREACHABLE as error:
-        raise Refused(f"{len(replayed)} replayed; then {broker_problem(error)}") from error
+    except ingest_log.UNREACHABLE as error:
+        raise Refused(f"{len(replayed)} replayed; then {log_problem(log_url, error)}") from error
     return replayed
 
 

@@ -14,10 +14,14 @@ import asyncpg
 
 from cli.operating import broker_problem, database_problem
 from db.chatbots import Credentials, chatbot_credentials, owners_of_chatbots
+from db.ingest_log import connect_publishing, lane_sizes, log_size
 from db.migrate import pending
 from db.pool import UNAVAILABLE, Conn, connect_owner, connect_runtime, tenant_transaction
 from handlers.configuration import BadConfiguration, Environment
 from handlers.ingest_log import rabbitmq
+from handlers.ingest_log.factory import adapter
+from handlers.ingest_log.port import DEAD_LANES
+from handlers.ingest_log.postgres import full
 from handlers.secrets import Undecryptable, Vault, access_token_of
 from handlers.whatsapp.wire import normalised
 from ingress import settings as ingress_settings
@@ -57,12 +61,12 @@ def failed(check: str, detail: str) -> Check:
 async def examine(values: Mapping[str, str]) -> list[Check]:
     env = Environment(values)
     checks = configuration(values)
-    database, amqp = env.database_url(), env.amqp_url()
+    database, log_url = env.database_url(), env.log_url()
     bad = {problem.partition(" ")[0] for problem in env.problems}
     if "DATABASE_URL" not in bad:
         checks += await postgresql(database)
-    if not bad & {"AMQP_URL", "INGEST_LOG"}:
-        checks += await broker(amqp)
+    if not bad & {"AMQP_URL", "INGEST_LOG", *(["DATABASE_URL"] if log_url == database else [])}:
+        checks += await LOGS[adapter(log_url).NAME](log_url)
     if "DATABASE_URL" not in bad:
         checks += await meta(values, env.owner_url(database))
     return checks
@@ -217,15 +221,17 @@ async def broker(url: str) -> list[Check]:
     elif not missing:
         checks.append(ok("consumers", "every queue is read"))
     if dead:
-        checks.append(
-            warning(
-                "dead letters",
-                f"{dead} entries were delivered too often; workers move them to the dead list:"
-                " see `swiftreplies dead list`",
-            )
-        )
+        checks.append(dead_letters(dead))
     checks.append(await _policies(url))
     return checks
+
+
+def dead_letters(count: int) -> Check:
+    return warning(
+        "dead letters",
+        f"{count} entries were delivered too often; workers move them to the dead list:"
+        " see `swiftreplies dead list`",
+    )
 
 
 def _version(connection: Any) -> Check:
@@ -288,6 +294,32 @@ def _fits(policy: Mapping[str, Any], queue: str) -> bool:
         return re.search(policy["pattern"], queue) is not None
     except re.error:  # Erlang's expressions know a little more than Python's
         return False
+
+
+# ---- the ingest log as a table -------------------------------------------------------------------
+
+
+async def log_table(url: str) -> list[Check]:
+    try:
+        conn = await connect_publishing(url, "swiftreplies doctor")
+        try:
+            size, lanes = await log_size(conn), await lane_sizes(conn)
+        finally:
+            conn.terminate()
+    except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+        what = f"{str(error) or type(error).__name__}: run `swiftreplies migrate`"
+        return [failed("ingest log", what)]
+    checks = []
+    if (problem := full(size)) is not None:
+        checks.append(failed("ingest log", f"{problem}. Webhooks are answered 503; see `workers`"))
+    else:
+        checks.append(ok("ingest log", f"a table of the database, {size.entries} entries"))
+    if dead := sum(lanes.get(lane, 0) for lane in DEAD_LANES):
+        checks.append(dead_letters(dead))
+    return checks
+
+
+LOGS = {"rabbitmq": broker, "postgresql": log_table}
 
 
 # ---- Meta ----------------------------------------------------------------------------------------

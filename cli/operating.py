@@ -7,6 +7,7 @@ import asyncpg
 
 from db.pool import UNAVAILABLE, Conn, connect_owner
 from handlers.configuration import Environment
+from handlers.ingest_log.factory import adapter
 
 
 class Refused(Exception):
@@ -47,6 +48,12 @@ def database_problem(error: BaseException) -> str:
         f"PostgreSQL at DATABASE_URL: {str(error) or type(error).__name__}. Is it running, and"
         " do user, password and database fit?"
     )
+
+
+def log_problem(log_url: str, error: BaseException) -> str:
+    """Of the server that keeps the ingest log."""
+    told = {"rabbitmq": broker_problem, "postgresql": database_problem}
+    return told[adapter(log_url).NAME](error)
 
 
 def broker_problem(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from cli.dead_items import DeadId, replay
-from cli.operating import Refused, as_owner, broker_problem, check, database_problem
+from cli.operating import Refused, as_owner, check, database_problem, log_problem
 from db import migrate as migrations
 from db.chatbots import chatbot_owner, create_chatbot, import_knowledge, store_access_token
 from db.ids import ChatbotId, UserId
@@ -26,6 +26,8 @@ from db.tenants import (
     next_user_id,
 )
 from handlers.configuration import Environment
+from handlers.ingest_log.factory import adapter
+from handlers.ingest_log.port import OldTopology
 from handlers.rules.reply import MAX_CHARS, fitted
 from handlers.secrets import MIN_KEY_CHARS, Vault, access_token_of
 from handlers.whatsapp.wire import normalised
@@ -39,11 +41,9 @@ MAX_EXPIRY_HOURS = 8_760  # a year
 
 
 async def migrate(env: Environment, say: Callable[[str], None]) -> None:
-    from handlers.ingest_log import rabbitmq
-
     runtime = env.database_url()
     owner = env.owner_url(runtime)
-    amqp = env.amqp_url()
+    log_url = env.log_url()
     check(env)
     try:
         await migrations.migrate(owner, runtime, say)
@@ -52,13 +52,13 @@ async def migrate(env: Environment, say: Callable[[str], None]) -> None:
     except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
         raise Refused(database_problem(error)) from error
     say("database is current")
+    ingest_log = adapter(log_url)
     try:
-        await rabbitmq.declare_topology(amqp)
-    except rabbitmq.OldTopology as error:
+        say(await ingest_log.prepare(log_url))
+    except OldTopology as error:
         raise Refused(str(error)) from error
-    except rabbitmq.UNREACHABLE as error:
-        raise Refused(broker_problem(error)) from error
-    say("broker topology is current")
+    except ingest_log.UNREACHABLE as error:
+        raise Refused(log_problem(log_url, error)) from error
 
 
 async def tenant_create(
@@ -138,12 +138,12 @@ async def chatbot_create(
 async def _replay_waiting(env: Environment, conn: Conn, waiting: list[int]) -> dict[str, Any]:
     """What came for the number before its chatbot was there. The chatbot exists in any case, so a
     broker that is away or not named only leaves the items where they are."""
-    amqp = env.optional("AMQP_URL")
-    if amqp is None:
+    log_url = env.log_url()
+    if env.problems:
         return {"waiting": len(waiting), "hint": "set AMQP_URL and run `swiftreplies dead replay`"}
     try:
         items = [DeadId("item", number) for number in waiting]
-        return {"replayed": len(await replay(conn, amqp, items))}
+        return {"replayed": len(await replay(conn, log_url, items))}
     except Refused as refused:
         return {"waiting": len(waiting), "hint": str(refused)}
 

@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from cli.processes import Process
-from cli.servers import free_ports, postgres, rabbitmq
+from cli.servers import free_ports, postgres, rabbitmq, rabbitmq_available
 
 COMMAND = Path(sys.executable).with_name("swiftreplies")
 READY_TIMEOUT_S = 60.0
@@ -136,14 +136,13 @@ async def running(
         given = {**os.environ, **overrides}
         async with asyncio.TaskGroup() as group:
             database = group.create_task(_database(ending, given.get("DATABASE_URL", ""), say))
-            broker = group.create_task(_broker(ending, given.get("AMQP_URL", ""), say))
+            ingest_log = group.create_task(_ingest_log(ending, given, say))
         log_directory = Path(
             ending.enter_context(tempfile.TemporaryDirectory(prefix="swiftreplies-log-"))
         )
         stack = Stack(
             environment={
                 **os.environ,
-                "INGEST_LOG": "rabbitmq",
                 "WHATSAPP_APP_SECRET": secrets.token_hex(16),
                 "WHATSAPP_VERIFY_TOKEN": secrets.token_hex(8),
                 "WHATSAPP_ACCESS_TOKEN": secrets.token_hex(16),
@@ -151,7 +150,7 @@ async def running(
                 "PYTHONUNBUFFERED": "1",
                 **overrides,
                 "DATABASE_URL": database.result(),
-                "AMQP_URL": broker.result(),
+                **ingest_log.result(),
             },
             log_directory=log_directory,
         )
@@ -180,13 +179,25 @@ async def _database(ending: AsyncExitStack, given: str, say: Callable[[str], Non
     return server.url
 
 
-async def _broker(ending: AsyncExitStack, given: str, say: Callable[[str], None]) -> str:
-    if given:
+async def _ingest_log(
+    ending: AsyncExitStack, given: Mapping[str, str], say: Callable[[str], None]
+) -> dict[str, str]:
+    """The one place that chooses by what is at hand; the processes are told."""
+    chosen, url = given.get("INGEST_LOG", ""), given.get("AMQP_URL", "")
+    if chosen == "postgres":
+        say("ingest log: a table in PostgreSQL, by INGEST_LOG")
+        return {"INGEST_LOG": "postgres"}
+    if url:
         say("RabbitMQ: yours, from AMQP_URL")
-        return given
-    server = await ending.enter_async_context(rabbitmq())
-    say(server.origin)
-    return server.url
+    elif chosen or rabbitmq_available():
+        server = await ending.enter_async_context(rabbitmq())
+        say(server.origin)
+        url = server.url
+    else:
+        say("NO RABBITMQ on this machine: the ingest log is a table in PostgreSQL instead")
+        say("(INGEST_LOG=postgres: for trying out and small installations)")
+        return {"INGEST_LOG": "postgres"}
+    return {"INGEST_LOG": "rabbitmq", "AMQP_URL": url}
 
 
 async def _until_ready(process: Process, url: str, patience_s: float) -> None:

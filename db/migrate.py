@@ -14,7 +14,8 @@ import asyncpg
 from db.pool import Conn, connect_owner
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ROLES = ("swiftreplies_app", "swiftreplies_system")
+ROLES = ("swiftreplies_app", "swiftreplies_system", "swiftreplies_log")
+RUNTIME_ROLES = ("swiftreplies_app", "swiftreplies_log")
 LOCK_KEY = 7_305_809_911  # any constant; the same for every process that migrates
 LOCK_TIMEOUT = "3s"  # a migration that waits for a lock blocks everyone behind it
 LOCK_TRIES = 5
@@ -60,7 +61,7 @@ async def pending(conn: Conn) -> list[str]:
 
 
 async def _ensure_roles(conn: Conn, runtime_login: str | None) -> None:
-    """The two roles, and the runtime login's membership in the first.
+    """The roles, and the runtime login's membership in those that it takes.
 
     Roles belong to the whole server, so another database's migration may make them at this moment.
     """
@@ -71,11 +72,14 @@ async def _ensure_roles(conn: Conn, runtime_login: str | None) -> None:
     ]
     login = unquote(runtime_login) if runtime_login else await conn.fetchval("SELECT current_user")
     quoted = await conn.fetchval("SELECT quote_ident($1)", login)
-    if statements or not await conn.fetchval(
-        "SELECT pg_has_role(oid, 'swiftreplies_app', 'MEMBER') FROM pg_roles WHERE rolname = $1",
+    not_taken = await conn.fetch(
+        "SELECT role FROM unnest($2::text[]) AS t (role) WHERE NOT EXISTS ("
+        "SELECT FROM pg_roles l, pg_roles r WHERE l.rolname = $1 AND r.rolname = role"
+        " AND pg_has_role(l.oid, r.oid, 'MEMBER'))",
         login,
-    ):
-        statements.append(f"GRANT swiftreplies_app TO {quoted}")
+        RUNTIME_ROLES,
+    )
+    statements += [f"GRANT {row['role']} TO {quoted}" for row in not_taken]
     for statement in statements:
         try:
             await conn.execute(statement)

@@ -56,7 +56,7 @@ async def _keep_session(_: Conn) -> None:
     """Nothing is ever set on a session, so nothing needs the round trip that resets it."""
 
 
-async def create_pool(url: str, *, size: int, name: str) -> Pool:
+async def create_pool(url: str, *, size: int, name: str, **settings: str) -> Pool:
     """A pool whose every connection is swiftreplies_app, whatever login the URL has.
 
     A superuser or owner would otherwise bypass row-level security.
@@ -69,18 +69,18 @@ async def create_pool(url: str, *, size: int, name: str) -> Pool:
         command_timeout=COMMAND_TIMEOUT_S,
         init=_codecs,
         reset=_keep_session,
-        server_settings=_settings(name),
+        server_settings=_settings(name) | settings,
     )
     return pool
 
 
-async def connect_runtime(url: str, name: str) -> Conn:
+async def connect_runtime(url: str, name: str, **settings: str) -> Conn:
     """One connection like the pool's, for who must not wait for a place in it."""
     return await asyncpg.connect(
         url,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
-        server_settings=_settings(name),
+        server_settings=_settings(name) | settings,
     )
 
 

@@ -110,12 +110,16 @@ class Environment:
             what="the same database as its owner; without it DATABASE_URL is used",
         )
 
-    def amqp_url(self) -> str:
+    def log_url(self) -> str:
+        """Of the server that keeps the ingest log; its scheme says which kind that is."""
         log = self.choice(
-            "INGEST_LOG", ("rabbitmq",), "rabbitmq", what="the log that webhooks are kept in"
+            "INGEST_LOG",
+            ("rabbitmq", "postgres"),
+            "rabbitmq",
+            what="the log that webhooks are kept in",
         )
-        if log != "rabbitmq":
-            return ""
+        if log == "postgres":
+            return self.optional("DATABASE_URL") or ""  # its problems are database_url()'s
         return self.url(
             "AMQP_URL", ("amqp", "amqps"), what="the RabbitMQ broker, e.g. amqp://user:pw@host/"
         )

@@ -1,4 +1,4 @@
-"""The ingress process, wired: one HTTP server, one connection to the log, two small pools."""
+"""The ingress process, wired: one HTTP server, the log's publisher, two small pools."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from db.pool import create_pool
 from handlers import probes, telemetry
-from handlers.ingest_log.rabbitmq import Publisher
+from handlers.ingest_log.factory import adapter
 from ingress.api.door import PREFIX, application
 from ingress.api.meter import Meter
 from ingress.directory import Directory
@@ -29,7 +29,8 @@ SHUTDOWN_S = 10.0  # for requests in flight at SIGTERM
 
 async def create_app(settings: Settings) -> web.Application:
     name = f"ingress@{socket.gethostname()}:{os.getpid()}"
-    publisher = Publisher(settings.amqp_url, name)
+    ingest_log = adapter(settings.log_url)
+    publisher = ingest_log.Publisher(settings.log_url, name)
     pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
     api_pool = await create_pool(
         settings.database_url, size=API_POOL_SIZE, name=f"swiftreplies api {name}"
@@ -62,7 +63,7 @@ async def create_app(settings: Settings) -> web.Application:
             web.get(PATH, webhook.verify),
             web.post(PATH, Doorkeeper(webhook.receive).admit),
             *probes.routes(
-                lambda: {"rabbitmq": publisher.problem} if publisher.problem else {},
+                lambda: {ingest_log.NAME: publisher.problem} if publisher.problem else {},
                 # Webhooks are durable without it, so the process stays ready.
                 lambda: {"postgresql": directory.problem} if directory.problem else {},
             ),

@@ -9,7 +9,7 @@ from handlers.configuration import Environment
 @dataclass(frozen=True, slots=True)
 class Settings:
     database_url: str = field(repr=False)
-    amqp_url: str = field(repr=False)
+    log_url: str = field(repr=False)
     app_secrets: tuple[str, ...] = field(repr=False)
     verify_token: str = field(repr=False)
     host: str
@@ -24,7 +24,7 @@ def read(values: Mapping[str, str]) -> Settings:
     log_level, log_format = env.logging()
     settings = Settings(
         database_url=env.database_url(),
-        amqp_url=env.amqp_url(),
+        log_url=env.log_url(),
         app_secrets=env.names(
             "WHATSAPP_APP_SECRET",
             what="the Meta app's secret, which signs webhooks (during a rotation new,old)",

@@ -16,6 +16,7 @@ from aiohttp import web
 from db.migrate import pending
 from db.pool import REFUSED, UNAVAILABLE, Pool, create_pool
 from handlers import probes, telemetry
+from handlers.ingest_log.factory import adapter
 from handlers.presence import AT_ONCE, Presence
 from handlers.secrets import Vault
 from handlers.sending import Sender
@@ -64,7 +65,7 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
     liveness = Liveness(settings.database_url, name)
     readiness = Readiness(
         liveness,
-        Intake() if "ingest" in only else None,
+        Intake(adapter(settings.log_url).NAME) if "ingest" in only else None,
         {"turns"} if "turns" in only else set(),
     )
     tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)

@@ -13,6 +13,7 @@ STUCK_S = 120.0
 
 @dataclass(slots=True)
 class Intake:
+    server: str  # that keeps the ingest log
     subscribed_since: dict[str, float] = field(default_factory=dict)
     # Of the try that runs now: waiting for the database between two tries is no hanging.
     trying_since: dict[str, float] = field(default_factory=dict)
@@ -22,7 +23,7 @@ class Intake:
         away = [what for what in SUBSCRIPTIONS if what not in self.subscribed_since]
         hanging = self.hanging(now)
         return {
-            **({"rabbitmq": f"not subscribed to: {', '.join(away)}"} if away else {}),
+            **({self.server: f"not subscribed to: {', '.join(away)}"} if away else {}),
             **({"ingest": f"a batch hangs: {', '.join(hanging)}"} if hanging else {}),
         }
 

@@ -24,8 +24,8 @@ from handlers.delivery_status import (
     merge_batch,
     park_dead,
 )
+from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler
-from handlers.ingest_log.rabbitmq import Publisher, consume
 from handlers.others import take_others
 from handlers.recording import Debounce, record_batch
 from handlers.rules.backoff import backoff
@@ -74,7 +74,8 @@ async def ingest(
 ) -> None:
     """Several subscriptions, so that statuses, three times as many, never delay messages."""
     debounce = Debounce(settings.debounce, settings.debounce_max)
-    marks = Publisher(settings.amqp_url, f"marks {name}")
+    ingest_log = adapter(settings.log_url)
+    marks = ingest_log.Publisher(settings.log_url, f"marks {name}")
 
     async def messages(bodies: Sequence[bytes]) -> None:
         await record_batch(pool, bodies, debounce)
@@ -134,8 +135,8 @@ async def ingest(
         async with asyncio.TaskGroup() as taking_in:
             for what, lanes, handler in subscriptions:
                 taking_in.create_task(
-                    consume(
-                        settings.amqp_url,
+                    ingest_log.consume(
+                        settings.log_url,
                         f"{what} {name}",
                         lanes,
                         _patient(handler, intake, what, stop),

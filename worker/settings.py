@@ -13,7 +13,7 @@ OFFLINE_MODEL = "offline"
 @dataclass(frozen=True, slots=True)
 class Settings:
     database_url: str = field(repr=False)
-    amqp_url: str = field(repr=False)
+    log_url: str = field(repr=False)
     graph_url: str
     graph_version: str
     shared_token: str | None = field(repr=False)
@@ -43,7 +43,7 @@ def read(values: Mapping[str, str]) -> Settings:
         )
     settings = Settings(
         database_url=env.database_url(),
-        amqp_url=env.amqp_url(),
+        log_url=env.log_url(),
         graph_url=env.url(
             "WHATSAPP_API_URL",
             ("https", "http"),

@@ -2,12 +2,15 @@
 
 It promises: `publish` returns when every entry is durable; entries of one lane reach one consumer
 at a time, in order, in batches; a batch is forgotten when its handler returns, and comes again,
-perhaps elsewhere, when the process dies before that.
+perhaps elsewhere, when the process dies before that. The order is that of publishing: an entry
+comes after those whose `publish` had returned when its own was called.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 PARTITIONS = 16  # lanes for messages; fixed, because another number re-shuffles customers
 
@@ -15,6 +18,15 @@ Lane: TypeAlias = str
 LANES: tuple[Lane, ...] = tuple(f"p{n:02d}" for n in range(PARTITIONS))
 # Only read: entries that were delivered again and again and never done with.
 DEAD_LANES: tuple[Lane, ...] = ("dead-inbound", "dead-status", "dead-other")
+
+PUBLISH_TIMEOUT_S = 2.0  # then the outcome is unknown, and Meta is told to come again
+BATCH_MAX = 200  # entries handled together; one holds up to 1,000 updates of a POST,
+BATCH_BYTES = 1024 * 1024  # so that what is recorded in one transaction stays a matter of seconds
+DELIVERY_LIMIT = 100  # a backstop: poison is taken out by its handler, not by counting crashes
+STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
+STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the server, if it is there
+RECONNECT_MIN_S = 0.2
+RECONNECT_MAX_S = 1.0
 
 Handler: TypeAlias = Callable[[Sequence[bytes]], Awaitable[None]]
 
@@ -25,6 +37,10 @@ class NotDurable(Exception):
 
 class HandBack(Exception):
     """Raised by a handler that cannot record its batch now: it comes again, here or elsewhere."""
+
+
+class OldTopology(Exception):
+    """The message says what is in the way and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +58,58 @@ class IngestLog(Protocol):
 
     async def publish(self, entries: Sequence[Entry]) -> None:
         """Raises NotDurable."""
+
+    async def run(self) -> None:
+        """Keeps what `publish` needs; for as long as anything is published."""
+
+
+class Adapter(Protocol):
+    """A module that keeps the promises."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802 - a constant
+        """As /readyz calls the server."""
+
+    @property
+    def UNREACHABLE(self) -> tuple[type[Exception], ...]:  # noqa: N802 - a constant
+        """What `prepare` and `publishing` raise when the server is away or refuses."""
+
+    def Publisher(self, url: str, name: str) -> IngestLog: ...  # noqa: N802 - a class
+
+    async def prepare(self, url: str) -> str:
+        """For `migrate`, after the schema; says what is current now. Raises OldTopology."""
+
+    def publishing(
+        self, url: str
+    ) -> AbstractAsyncContextManager[Callable[[Entry], Awaitable[None]]]:
+        """For a command that publishes now or fails; durable when the call returns."""
+
+    async def consume(
+        self,
+        url: str,
+        name: str,
+        lanes: Sequence[Lane],
+        handler: Handler,
+        stop: asyncio.Event,
+        on_state: Callable[[bool], None] = ...,
+    ) -> None:
+        """Feeds the lanes' entries to the handler, batch by batch, until `stop`. The handler
+        returns when the batch is recorded, or raises HandBack."""
+
+
+async def until_stopped(
+    serving: Coroutine[Any, Any, None], stop: asyncio.Event, is_handling: Callable[[], bool]
+) -> None:
+    """Runs a consumer. After `stop` it has time for the batch in hand, and else for a farewell."""
+    running = asyncio.create_task(serving)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        patience_s = STOP_TIMEOUT_S if is_handling() else STOP_IDLE_TIMEOUT_S
+        await asyncio.wait({running}, timeout=patience_s)
+        if running.done():
+            running.result()
+    finally:
+        for task in (running, stopping):
+            task.cancel()
+        await asyncio.wait({running, stopping})

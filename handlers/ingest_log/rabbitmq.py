@@ -35,8 +35,25 @@ from tenacity import (
 
 from handlers import telemetry
 from handlers.ingest_log.confirms import Confirms
-from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler, Lane, NotDurable
+from handlers.ingest_log.port import (
+    BATCH_BYTES,
+    BATCH_MAX,
+    DEAD_LANES,
+    DELIVERY_LIMIT,
+    LANES,
+    PUBLISH_TIMEOUT_S,
+    RECONNECT_MAX_S,
+    RECONNECT_MIN_S,
+    Entry,
+    HandBack,
+    Handler,
+    Lane,
+    NotDurable,
+    OldTopology,
+    until_stopped,
+)
 
+NAME = "rabbitmq"
 EXCHANGE = "wa.in"
 DEAD_EXCHANGE = "wa.dlx"
 ORDERED_QUEUES: dict[Lane, str] = {lane: f"wa.in.{lane[1:]}" for lane in LANES}
@@ -46,31 +63,19 @@ DEAD_QUEUES: dict[Lane, str] = dict(
 )
 QUEUES = ORDERED_QUEUES | OTHER_QUEUES | DEAD_QUEUES
 
-PUBLISH_TIMEOUT_S = 2.0  # then the outcome is unknown, and Meta is told to come again
 CONNECT_TIMEOUT_S = 5.0
 ALARM_POLL_S = 0.5
 ALARM_GRACE_S = 0.05  # an open connection that is not ready for so long is blocked by an alarm
 HEARTBEAT_S = 10  # a machine that vanished is noticed after two of them
-RECONNECT_MIN_S = 0.2
-RECONNECT_MAX_S = 1.0
-STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
-STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the broker, if it is there
 CLOSE_TIMEOUT_S = 1.0
 WATCH_S = 5.0
 STANDSTILL_S = 15.0  # with entries waiting and none coming, before a subscription is made anew
 PREFETCH = 200  # a lane,
 IN_HAND_MAX = 800  # and all lanes of a subscription together
-BATCH_MAX = 200  # entries handled together; one holds up to 1,000 updates of a POST,
-BATCH_BYTES = 1024 * 1024  # so that what is recorded in one transaction stays a matter of seconds
 # RabbitMQ 3.10 loses a quorum queue, confirmed messages and all, that it is killed within about a
 # second of declaring (lost at 0.8 s, kept at 1.5 s).
 REGISTRATION_S = 2.0
 MIGRATION_MAX_S = 60.0  # that one waits for another
-DELIVERY_LIMIT = 100  # a backstop: poison is taken out by its handler, not by counting crashes
-
-
-class OldTopology(Exception):
-    """The message says what is in the way and what to do about it."""
 
 
 UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -117,6 +122,11 @@ async def connect(url: str, name: str) -> AbstractConnection:
         client_properties={"connection_name": name},
         heartbeat=HEARTBEAT_S,
     )
+
+
+async def prepare(url: str) -> str:
+    await declare_topology(url)
+    return "broker topology is current"
 
 
 async def declare_topology(url: str) -> None:
@@ -359,17 +369,7 @@ async def consume(
         finally:
             handling = False
 
-    serving = asyncio.create_task(_serve(url, name, session, stop.is_set))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({serving}, timeout=STOP_TIMEOUT_S if handling else STOP_IDLE_TIMEOUT_S)
-        if serving.done():
-            serving.result()
-    finally:
-        for task in (serving, stopping):
-            task.cancel()
-        await asyncio.wait({serving, stopping})
+    await until_stopped(_serve(url, name, session, stop.is_set), stop, lambda: handling)
 
 
 async def _pump(

@@ -165,6 +165,7 @@ async def _world(plan: Plan, say: Say) -> AsyncIterator[World]:
             **ENVIRONMENT,
             "DATABASE_URL": f"postgresql://{RUNTIME}:{RUNTIME}@{address}",
             "MIGRATION_DATABASE_URL": database.url,
+            "INGEST_LOG": "rabbitmq",
             "AMQP_URL": broker.url,
         }
         async with (

@@ -28,8 +28,8 @@ async def place(
         return
     admin = await asyncpg.connect(postgres_server.url)
     await admin.execute(
-        "CREATE ROLE decider LOGIN PASSWORD 'x'; GRANT swiftreplies_app TO decider;"
-        " GRANT swiftreplies_system TO decider"
+        "CREATE ROLE decider LOGIN PASSWORD 'x';"
+        " GRANT swiftreplies_app, swiftreplies_log, swiftreplies_system TO decider"
     )
     try:
         async with new_database(postgres_server, "decider:x") as made:

@@ -158,3 +158,22 @@ async def test_a_database_without_the_schema_is_told(command: Command, owner: Co
     assert found["schema"][0] == "failed"
     assert "0012_api" in found["schema"][1]
     assert "swiftreplies migrate" in found["schema"][1]
+
+
+async def test_a_log_in_postgresql_is_looked_at_instead_of_a_broker(
+    command: Command, owner: Conn
+) -> None:
+    _, found = await looked(command, INGEST_LOG="postgres", AMQP_URL="")
+    assert found["ingest log"] == ("ok", "a table of the database, 0 entries")
+    assert not {"rabbitmq", "topology", "consumers", "policies"} & set(found)
+    await owner.execute(
+        "INSERT INTO ingest_entries (lane, body) SELECT 'dead-other', 'x'"
+        " FROM generate_series(1, 100000)"
+    )
+    _, found = await looked(command, INGEST_LOG="postgres", AMQP_URL="")
+    assert found["ingest log"][0] == "failed"
+    assert "full: 100000 entries" in found["ingest log"][1]
+    assert found["dead letters"][0] == "warning"
+    await owner.execute("REVOKE ALL ON ingest_entries FROM swiftreplies_log")
+    _, found = await looked(command, INGEST_LOG="postgres", AMQP_URL="")
+    assert "permission denied" in found["ingest log"][1]

@@ -502,6 +502,24 @@ async def empty(postgres_server: Postgres) -> AsyncIterator[Database]:
     await admin.close()
 
 
+async def test_migrate_needs_no_broker_when_the_log_is_a_table(empty: Database) -> None:
+    command = Command(
+        {
+            "PATH": "/usr/bin:/bin",
+            "DATABASE_URL": empty.runtime_url,
+            "MIGRATION_DATABASE_URL": empty.owner_url,
+            "INGEST_LOG": "postgres",
+        }
+    )
+    for _ in range(2):
+        result = await command("migrate")
+        assert result.code == 0, result.err
+        assert result.out.splitlines()[-2:] == [
+            "database is current",
+            "ingest log is current, a table of it",
+        ]
+
+
 async def test_migrate_twice_and_at_once(empty: Database, rabbitmq_server: RabbitMQ) -> None:
     command = Command(
         {

@@ -54,6 +54,16 @@ WRONG = {
                                  'checkpoint_migrations')
            AND (has_any_column_privilege('swiftreplies_app', c.oid, 'SELECT,UPDATE')
                 OR has_table_privilege('swiftreplies_app', c.oid, 'DELETE,TRUNCATE'))""",
+    "what the log's role may touch beside the log": """
+        SELECT c.relname::text FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+           AND c.relname NOT IN ('ingest_entries', 'ingest_deliveries')
+           AND (has_any_column_privilege('swiftreplies_log', c.oid, 'SELECT,INSERT,UPDATE')
+                OR has_table_privilege('swiftreplies_log', c.oid, 'DELETE'))
+        UNION ALL
+        SELECT p.oid::regprocedure::text FROM pg_proc p
+         WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace
+           AND has_function_privilege('swiftreplies_log', p.oid, 'EXECUTE')""",
     "truncation, which row-level security does not see": """
         SELECT c.relname::text FROM pg_class c
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
@@ -159,6 +169,10 @@ BREAKAGES = {
     "tables of other kinds that the runtime may touch": (
         "GRANT SELECT (raw) ON parked_items TO swiftreplies_app",
         ["parked_items"],
+    ),
+    "what the log's role may touch beside the log": (
+        "GRANT SELECT (id) ON messages TO swiftreplies_log",
+        ["messages"],
     ),
     "truncation, which row-level security does not see": (
         "GRANT ALL ON orders TO swiftreplies_app",
@@ -698,7 +712,8 @@ async def test_the_owner_of_a_single_url_is_bound_as_well(postgres_server: Postg
     """No superuser, the tables' owner: FORCE ROW LEVEL SECURITY, and the role it takes."""
     admin = await asyncpg.connect(postgres_server.url)
     await admin.execute(
-        "CREATE ROLE single LOGIN PASSWORD 'x'; GRANT swiftreplies_app TO single;"
+        "CREATE ROLE single LOGIN PASSWORD 'x';"
+        "GRANT swiftreplies_app, swiftreplies_log TO single;"
         "GRANT swiftreplies_system TO single"
     )
     try:

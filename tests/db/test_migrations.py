@@ -126,7 +126,9 @@ async def bare_server(other_server: Postgres) -> AsyncIterator[Postgres]:
     """Where nobody has migrated anything."""
     yield other_server
     async with connected(other_server.url) as admin:
-        await admin.execute("DROP ROLE IF EXISTS swiftreplies_app, swiftreplies_system")
+        await admin.execute(
+            "DROP ROLE IF EXISTS swiftreplies_app, swiftreplies_system, swiftreplies_log"
+        )
 
 
 async def assert_isolated(database: Database) -> None:
@@ -197,14 +199,17 @@ async def test_an_owner_that_may_not_is_told_what_an_administrator_has_to_run(
         assert sql_in(roles.value) == [
             "CREATE ROLE swiftreplies_app NOLOGIN NOBYPASSRLS;",
             "CREATE ROLE swiftreplies_system NOLOGIN NOBYPASSRLS;",
+            "CREATE ROLE swiftreplies_log NOLOGIN NOBYPASSRLS;",
             f"GRANT swiftreplies_app TO {RUNTIME_LOGIN};",
+            f"GRANT swiftreplies_log TO {RUNTIME_LOGIN};",
         ]
-        for statement in sql_in(roles.value)[:2]:
+        for statement in sql_in(roles.value)[:3]:
             await admin.execute(statement)
         with pytest.raises(MigrationError, match="administrator") as membership:
             await run(database)
-        assert sql_in(membership.value) == sql_in(roles.value)[2:]
-        await admin.execute(sql_in(membership.value)[0])
+        assert sql_in(membership.value) == sql_in(roles.value)[3:]
+        for statement in sql_in(membership.value):
+            await admin.execute(statement)
         with pytest.raises(MigrationError, match="before the migration") as handing_over:
             await run(database)
         before, after = sql_in(handing_over.value)

@@ -144,7 +144,7 @@ DEFENCES = (
             ),
         ),
         (
-            f"{CONTRACT}::test_a_full_queue_is_not_durable",
+            f"{CONTRACT}::test_a_full_log_is_not_durable",
             f"{CONTRACT}::test_a_lane_that_does_not_exist_is_not_durable",
             f"{WEBHOOK}::test_a_lane_without_a_queue_is_not_durable",
         ),

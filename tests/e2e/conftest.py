@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -166,19 +167,19 @@ async def until(
         await asyncio.sleep(0.05)
 
 
-@pytest.fixture(scope="package")  # its workers would take what other packages' tests publish
-async def package_product(
-    postgres_server: Postgres, rabbitmq_server: RabbitMQ
+@asynccontextmanager
+async def started(
+    server: Postgres, name: str, ingest_log: Mapping[str, str]
 ) -> AsyncIterator[Product]:
-    name = "e2e"
-    admin = await asyncpg.connect(postgres_server.url)
+    """The whole product, with a database of its own and two workers."""
+    admin = await asyncpg.connect(server.url)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     await admin.close()
-    owner_url = with_database(postgres_server.url, name)
+    owner_url = with_database(server.url, name)
     overrides = {
-        "DATABASE_URL": runtime_url(postgres_server.url, name),
+        "DATABASE_URL": runtime_url(server.url, name),
         "MIGRATION_DATABASE_URL": owner_url,
-        "AMQP_URL": rabbitmq_server.url,
+        **ingest_log,
         "OPENAI_API_KEY": "sk-simulated",
         "OPENAI_MODEL": "simulated-model",
         "DEBOUNCE_MS": str(DEBOUNCE_MS),
@@ -199,6 +200,15 @@ async def package_product(
         product = Product(stack, simulator, owner, owner_url)
         yield product
         await product.owner.close()
+
+
+@pytest.fixture(scope="package")  # its workers would take what other packages' tests publish
+async def package_product(
+    postgres_server: Postgres, rabbitmq_server: RabbitMQ
+) -> AsyncIterator[Product]:
+    log = {"INGEST_LOG": "rabbitmq", "AMQP_URL": rabbitmq_server.url}
+    async with started(postgres_server, "e2e", log) as product:
+        yield product
 
 
 @pytest.fixture

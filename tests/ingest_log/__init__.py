@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from handlers.ingest_log.port import LANES, Entry, NotDurable
-from handlers.ingest_log.rabbitmq import Publisher, consume
+from handlers.ingest_log.factory import adapter
+from handlers.ingest_log.port import LANES, Entry, IngestLog, NotDurable
 from tests.e2e.conftest import until
 
 
 @asynccontextmanager
-async def publishing(url: str, *, wait: bool = True) -> AsyncIterator[Publisher]:
-    publisher = Publisher(url, "tests")
+async def publishing(url: str, *, wait: bool = True) -> AsyncIterator[IngestLog]:
+    publisher = adapter(url).Publisher(url, "tests")
     running = asyncio.create_task(publisher.run())
     try:
         if wait:
@@ -25,7 +25,7 @@ async def publishing(url: str, *, wait: bool = True) -> AsyncIterator[Publisher]
         await asyncio.wait({running})
 
 
-async def connected(publisher: Publisher) -> None:
+async def connected(publisher: IngestLog) -> None:
     async def problem() -> str | None:
         return publisher.problem
 
@@ -37,7 +37,7 @@ def entries(numbers: Sequence[int], lanes: Sequence[str] = LANES) -> list[Entry]
     return [Entry(lanes[n % len(lanes)], f"{lanes[n % len(lanes)]}:{n}".encode()) for n in numbers]
 
 
-async def publish_patiently(publisher: Publisher, batch: Sequence[Entry]) -> None:
+async def publish_patiently(publisher: IngestLog, batch: Sequence[Entry]) -> None:
     """As Meta does: again and again, until it is told that it is durable."""
     while True:
         try:
@@ -56,6 +56,7 @@ class Recorder:
     failures: list[BaseException] = field(default_factory=list)  # of the next batches, in order
     gate: asyncio.Event | None = None  # a batch is not done before it is set
     seconds: float = 0.0
+    log: list[tuple[str, int]] = field(default_factory=list)  # what was done, of all that share it
     running: int = 0
 
     async def __call__(self, bodies: Sequence[bytes]) -> None:
@@ -71,6 +72,7 @@ class Recorder:
             if self.seconds:
                 await asyncio.sleep(self.seconds)
             self.batches.append(batch)
+            self.log += batch
         finally:
             self.running -= 1
 
@@ -79,17 +81,20 @@ class Recorder:
         return [n for batch in self.batches for _, n in batch]
 
     def by_lane(self) -> dict[str, list[int]]:
-        lanes: dict[str, list[int]] = {}
-        for batch in self.batches:
-            for lane, n in batch:
-                lanes.setdefault(lane, []).append(n)
-        return lanes
+        return by_lane([entry for batch in self.batches for entry in batch])
 
     async def has(self, count: int, patience_s: float = 20.0) -> None:
         async def look() -> int:
             return len(set(self.numbers))
 
         await until(look, lambda n: n >= count, patience_s)
+
+
+def by_lane(done: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    lanes: dict[str, list[int]] = {}
+    for lane, n in done:
+        lanes.setdefault(lane, []).append(n)
+    return lanes
 
 
 class Consumer:
@@ -103,7 +108,7 @@ class Consumer:
         self.stopping = asyncio.Event()
         self.connected = False
         self.task = asyncio.create_task(
-            consume(url, name, lanes, handler, self.stopping, self._note)
+            adapter(url).consume(url, name, lanes, handler, self.stopping, self._note)
         )
         self.alive.add(self)
         self.task.add_done_callback(lambda _: self.alive.discard(self))

@@ -9,8 +9,8 @@ import pytest
 from pamqp.common import FieldTable
 
 from cli.servers import RabbitMQ
-from handlers.ingest_log.port import Entry
-from handlers.ingest_log.rabbitmq import OldTopology, Publisher, declare_topology
+from handlers.ingest_log.port import Entry, OldTopology
+from handlers.ingest_log.rabbitmq import Publisher, declare_topology
 from tests.rabbitmqctl import control
 
 OLD: FieldTable = {

@@ -65,10 +65,10 @@ class Door:
 
 
 @asynccontextmanager
-async def door(amqp_url: str, database_url: str = DEAD_DATABASE) -> AsyncIterator[Door]:
+async def door(log_url: str, database_url: str = DEAD_DATABASE) -> AsyncIterator[Door]:
     settings = Settings(
         database_url=database_url,
-        amqp_url=amqp_url,
+        log_url=log_url,
         app_secrets=(SECRET, OLD_SECRET),
         verify_token=VERIFY_TOKEN,
         host="127.0.0.1",

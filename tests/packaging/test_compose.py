@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.main import _parser
-from handlers.ingest_log.rabbitmq import STOP_TIMEOUT_S
+from handlers.ingest_log.port import STOP_TIMEOUT_S
 from ingress import settings as ingress
 from ingress.app import SHUTDOWN_S
 from tests.packaging import ROOT

@@ -40,7 +40,7 @@ def read_by_the_product() -> set[str]:
     worker.read(watched)
     env = Environment(watched)  # as the operator's commands do
     env.owner_url(env.database_url())
-    env.amqp_url()
+    env.log_url()
     _vault(env)
     env.check()
     return watched.asked

@@ -49,6 +49,7 @@ async def package_page(postgres_server: Postgres, rabbitmq_server: RabbitMQ) -> 
     overrides = {
         "DATABASE_URL": runtime_url(postgres_server.url, name),
         "MIGRATION_DATABASE_URL": with_database(postgres_server.url, name),
+        "INGEST_LOG": "rabbitmq",
         "AMQP_URL": rabbitmq_server.url,
         "OPENAI_API_KEY": "",
         "OPENAI_MODEL": "offline",

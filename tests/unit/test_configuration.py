@@ -167,3 +167,14 @@ def test_settings_do_not_print_secrets(read: Read, values: dict[str, str]) -> No
     shown = repr(read(values | {"WHATSAPP_ACCESS_TOKEN": "token-shared"}))
     for secret in ("pw-of", "secret-of", "token-", "key-of"):
         assert secret not in shown
+
+
+def test_a_log_in_postgresql_needs_no_broker() -> None:
+    """And the broker's URL is not even looked at: what is chosen is INGEST_LOG's to say."""
+    for read, values in ((ingress.read, INGRESS), (worker.read, WORKER)):
+        for broker in ("", values["AMQP_URL"], "nonsense"):
+            chosen = {**values, "AMQP_URL": broker, "INGEST_LOG": "postgres"}
+            assert read(chosen).log_url == values["DATABASE_URL"]
+        assert read(values).log_url == values["AMQP_URL"]
+        lacking = {k: v for k, v in values.items() if k not in ("AMQP_URL", "DATABASE_URL")}
+        assert names(read, {**lacking, "INGEST_LOG": "postgres"}) == ["DATABASE_URL"]

@@ -108,7 +108,7 @@ async def test_a_worker_that_does_not_take_in_needs_no_broker(servers: Servers) 
 
 def test_a_batch_that_hangs_is_told_and_one_that_waits_for_the_database_is_not() -> None:
     now = 1_000.0
-    intake = Intake(subscribed_since=dict.fromkeys(SUBSCRIPTIONS, now))
+    intake = Intake("rabbitmq", subscribed_since=dict.fromkeys(SUBSCRIPTIONS, now))
     assert intake.problems(now) == {}
     intake.trying_since["statuses"] = now
     assert intake.problems(now + STUCK_S) == {}

@@ -13,8 +13,8 @@ import pytest
 
 from cli.servers import RabbitMQ
 from db.pool import Conn, Pool
-from handlers.ingest_log.port import Entry
-from handlers.ingest_log.rabbitmq import PREFETCH, Publisher
+from handlers.ingest_log.port import Entry, IngestLog
+from handlers.ingest_log.rabbitmq import PREFETCH
 from handlers.secrets import Vault
 from handlers.sending import Sender
 from handlers.tokens import Tokens
@@ -59,7 +59,7 @@ class Worker:
     """One with the role `ingest` alone: what is to be repeated stays `queued`."""
 
     def __init__(self, settings: Settings, pool: Pool, http: aiohttp.ClientSession, name: str):
-        self.intake = Intake()
+        self.intake = Intake("rabbitmq")
         self.liveness = Liveness(settings.database_url, name)
         stop = asyncio.Event()
         sender = Sender(
@@ -103,7 +103,7 @@ async def working(settings: Settings, pool: Pool, *names: str) -> AsyncIterator[
 
 
 @pytest.fixture
-async def publisher(broker: RabbitMQ) -> AsyncIterator[Publisher]:
+async def publisher(broker: RabbitMQ) -> AsyncIterator[IngestLog]:
     async with publishing(broker.url) as publisher:
         yield publisher
 
@@ -183,7 +183,7 @@ async def test_a_send_of_which_nothing_is_heard_goes_again_in_time(
 
 
 async def test_it_goes_again_in_time_in_a_stream_of_other_statuses(
-    settings: Settings, pool: Pool, owner: Conn, bot: Tenant, publisher: Publisher
+    settings: Settings, pool: Pool, owner: Conn, bot: Tenant, publisher: IngestLog
 ) -> None:
     others = [await outbound(owner, bot, "accepted", f"wamid.OURS{n}") for n in range(20)]
     sent = 0
@@ -218,7 +218,7 @@ async def test_a_status_behind_a_batch_that_takes_long_settles_its_send(
     pool: Pool,
     owner: Conn,
     bot: Tenant,
-    publisher: Publisher,
+    publisher: IngestLog,
     workers: tuple[str, ...],
 ) -> None:
     slow = await outbound(owner, bot, "accepted", "wamid.OURS1")
@@ -246,7 +246,7 @@ async def test_a_status_in_the_hand_of_a_worker_that_dies_settles_its_send(
     pool: Pool,
     owner: Conn,
     bot: Tenant,
-    publisher: Publisher,
+    publisher: IngestLog,
 ) -> None:
     slow = await outbound(owner, bot, "accepted", "wamid.OURS1")
     await outbound(owner, bot, "accepted", "wamid.OURS3")
@@ -275,7 +275,7 @@ async def test_a_status_in_the_hand_of_a_worker_that_dies_settles_its_send(
 
 
 async def test_a_worker_listens_for_a_while_before_it_judges(
-    settings: Settings, pool: Pool, owner: Conn, bot: Tenant, publisher: Publisher
+    settings: Settings, pool: Pool, owner: Conn, bot: Tenant, publisher: IngestLog
 ) -> None:
     """Nobody took statuses in for an hour. Meta repeats what it could not deliver, but not at
     once."""
