@@ -83,8 +83,8 @@ class Outside:
         """After how long, and what."""
         if path.endswith(b"/chat/completions"):
             self.model_calls += 1
-            asked = body.rfind(b'"user"')
-            wants = body.find(LOOK_UP.encode(), asked) >= 0 and body.find(b'"tool"', asked) < 0
+            asked = body.rfind(LOOK_UP.encode())
+            wants = asked >= 0 and body.find(b'"tool_call_id"', asked) < 0
             return self.latency_s, CALL if wants else TEXT
         if path.endswith(b"/messages"):
             self.graph_calls += 1
