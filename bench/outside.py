@@ -77,6 +77,7 @@ class Outside:
         self.latency_s = 0.0
         self.model_calls = 0
         self.graph_calls = 0
+        self.thinking = 0
         self.sends: list[tuple[str, float]] = []  # to whom, and when the request was here
 
     def answer(self, path: bytes, body: bytes) -> tuple[float, bytes]:
@@ -90,7 +91,7 @@ class Outside:
             self.graph_calls += 1
             if b'"typing_indicator"' in body:
                 return 0.0, b'{"success":true}'
-            self.sends.append((json.loads(body)["to"], time.time()))
+            self.sends.append((json.loads(body)["to"].lstrip("+"), time.time()))
             sent = {
                 "messaging_product": "whatsapp",
                 "messages": [{"id": f"wamid.{time.time_ns()}"}],
@@ -98,7 +99,12 @@ class Outside:
             return 0.0, json.dumps(sent).encode()
         if path.startswith(b"/latency/"):
             self.latency_s = float(path.rpartition(b"/")[2])
-        seen = {"model": self.model_calls, "graph": self.graph_calls, "sends": self.sends}
+        seen = {
+            "model": self.model_calls,
+            "graph": self.graph_calls,
+            "thinking": self.thinking,
+            "sends": self.sends,
+        }
         self.model_calls, self.graph_calls, self.sends = 0, 0, []
         return 0.0, json.dumps(seen).encode()
 
@@ -125,9 +131,14 @@ class Connection(asyncio.Protocol):
             self._seen = self._seen[end + 4 + length :]
             wait, answer = self._outside.answer(path, body)
             if wait:
-                asyncio.get_running_loop().call_later(wait, self._say, answer)
+                self._outside.thinking += 1
+                asyncio.get_running_loop().call_later(wait, self._thought, answer)
             else:
                 self._say(answer)
+
+    def _thought(self, answer: bytes) -> None:
+        self._outside.thinking -= 1
+        self._say(answer)
 
     def _say(self, answer: bytes) -> None:
         if not self._transport.is_closing():
