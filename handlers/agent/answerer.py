@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
+import aiohttp
+import httpx2
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.messages import (
     AIMessage,
@@ -29,6 +31,7 @@ from handlers.agent.events import EVENT, event_text
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import LATE, Briefing, Row, system_prompt
 from handlers.agent.tools import PENDING, REQUEST, Toolbox
+from handlers.agent.transport import AiohttpTransport
 
 OFFLINE = "offline"  # the value of OPENAI_MODEL
 
@@ -81,7 +84,9 @@ class Model:
     client: ChatOpenAI
 
     @classmethod
-    def create(cls, name: str, api_key: str, base_url: str | None) -> "Model":
+    def create(
+        cls, name: str, api_key: str, base_url: str | None, session: aiohttp.ClientSession
+    ) -> "Model":
         return cls(
             name,
             Completions(
@@ -93,6 +98,9 @@ class Model:
                 max_completion_tokens=MAX_ANSWER_TOKENS,
                 # Some model names would switch to /responses, which compatible servers lack.
                 use_responses_api=False,
+                http_async_client=httpx2.AsyncClient(
+                    transport=AiohttpTransport(session), follow_redirects=True
+                ),
             ),
         )
 

@@ -4,12 +4,14 @@
 either says something else to the server, or does not see an error any more, this fails.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
@@ -50,9 +52,17 @@ class Server:
     url: str = ""
     answers: list[Callable[[], web.Response]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    hangs: bool = False
+    cuts: int = 0
 
     async def complete(self, request: web.Request) -> web.Response:
         self.bodies.append(await request.json())
+        if self.cuts:
+            self.cuts -= 1
+            assert request.transport is not None
+            request.transport.close()
+        if self.hangs:
+            await asyncio.sleep(60)
         return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])()
 
 
@@ -70,13 +80,19 @@ async def server() -> AsyncIterator[Server]:
     server = Server(answers=[lambda: said("Yes.")])
     app = web.Application()
     app.router.add_post("/v1/chat/completions", server.complete)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     yield server
     await runner.cleanup()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        yield session
 
 
 def toolbox() -> Toolbox:
@@ -88,9 +104,13 @@ def toolbox() -> Toolbox:
 
 
 @pytest.mark.parametrize("may_call", [True, False])
-async def test_same_request_as_without_the_short_cut(server: Server, may_call: bool) -> None:
+async def test_same_request_as_without_the_short_cut(
+    server: Server, session: aiohttp.ClientSession, may_call: bool
+) -> None:
     tools = toolbox()
-    await Model.create("some-model", "sk-1", server.url).answer(BRIEFING, THREAD, tools, may_call)
+    await Model.create("some-model", "sk-1", server.url, session).answer(
+        BRIEFING, THREAD, tools, may_call
+    )
     plain = ChatOpenAI(
         model="some-model",
         api_key=SecretStr("sk-1"),
@@ -105,30 +125,36 @@ async def test_same_request_as_without_the_short_cut(server: Server, may_call: b
     assert ours == theirs
 
 
-async def test_answer_and_what_it_cost(server: Server) -> None:
-    answer = await Model.create("m", "sk-1", server.url).answer(BRIEFING, THREAD, toolbox(), True)
+async def test_answer_and_what_it_cost(server: Server, session: aiohttp.ClientSession) -> None:
+    answer = await Model.create("m", "sk-1", server.url, session).answer(
+        BRIEFING, THREAD, toolbox(), True
+    )
 
     assert answer.text == "Yes."
     assert answer.usage_metadata is not None
     assert (answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]) == (7, 3)
 
 
-async def test_calls_well_formed_and_not(server: Server) -> None:
+async def test_calls_well_formed_and_not(server: Server, session: aiohttp.ClientSession) -> None:
     def call(n: int, arguments: str) -> dict[str, Any]:
         function = {"name": "search_knowledge_base", "arguments": arguments}
         return {"id": f"c{n}", "type": "function", "function": function}
 
     calls = [call(1, json.dumps({"query": "open"})), call(2, "{")]
     server.answers = [lambda: said(None, calls)]
-    answer = await Model.create("m", "sk-1", server.url).answer(BRIEFING, THREAD, toolbox(), True)
+    answer = await Model.create("m", "sk-1", server.url, session).answer(
+        BRIEFING, THREAD, toolbox(), True
+    )
 
     assert [c["args"] for c in answer.tool_calls] == [{"query": "open"}]
     assert [c["id"] for c in answer.invalid_tool_calls] == ["c2"]
 
 
-async def test_server_error_is_retried_once(server: Server) -> None:
+async def test_server_error_is_retried_once(server: Server, session: aiohttp.ClientSession) -> None:
     server.answers = [lambda: web.Response(status=500), lambda: said("Yes.")]
-    answer = await Model.create("m", "sk-1", server.url).answer(BRIEFING, THREAD, toolbox(), True)
+    answer = await Model.create("m", "sk-1", server.url, session).answer(
+        BRIEFING, THREAD, toolbox(), True
+    )
 
     assert answer.text == "Yes."
     assert len(server.bodies) == 2
@@ -136,19 +162,53 @@ async def test_server_error_is_retried_once(server: Server) -> None:
 
 @pytest.mark.parametrize(("status", "requests"), [(400, 1), (401, 1), (429, 2), (500, 2)], ids=str)
 async def test_what_the_server_refuses_is_no_answer(
-    server: Server, status: int, requests: int
+    server: Server, session: aiohttp.ClientSession, status: int, requests: int
 ) -> None:
     body = {"error": {"message": "no", "type": "x", "param": None, "code": None}}
     server.answers = [
         lambda: web.json_response(body, status=status, headers={"Retry-After-Ms": "1"})
     ]
     with pytest.raises(NoAnswer, match=f"^http_{status}$"):
-        await Model.create("m", "sk-1", server.url).answer(BRIEFING, THREAD, toolbox(), True)
+        await Model.create("m", "sk-1", server.url, session).answer(
+            BRIEFING, THREAD, toolbox(), True
+        )
 
     assert len(server.bodies) == requests
 
 
-async def test_nobody_there(unused_tcp_port: int) -> None:
-    model = Model.create("m", "sk-1", f"http://127.0.0.1:{unused_tcp_port}/v1")
+async def test_nobody_there(session: aiohttp.ClientSession, unused_tcp_port: int) -> None:
+    model = Model.create("m", "sk-1", f"http://127.0.0.1:{unused_tcp_port}/v1", session)
     with pytest.raises(NoAnswer, match=r"^unreachable$"):
         await model.answer(BRIEFING, THREAD, toolbox(), True)
+
+
+async def test_an_answer_that_does_not_come(
+    server: Server, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handlers.agent.answerer.MODEL_TIMEOUT_S", 0.2)
+    server.hangs = True
+    with pytest.raises(NoAnswer, match=r"^timeout$"):
+        await Model.create("m", "sk-1", server.url, session).answer(
+            BRIEFING, THREAD, toolbox(), True
+        )
+
+    assert len(server.bodies) == 2
+
+
+async def test_connection_cut_in_the_middle_is_retried_once(
+    server: Server, session: aiohttp.ClientSession
+) -> None:
+    server.cuts = 1
+    model = Model.create("m", "sk-1", server.url, session)
+    assert (await model.answer(BRIEFING, THREAD, toolbox(), True)).text == "Yes."
+
+
+async def test_compressed_answer(server: Server, session: aiohttp.ClientSession) -> None:
+    def packed() -> web.Response:
+        response = said("Yes. " * 500)
+        response.enable_compression()
+        return response
+
+    server.answers = [packed]
+    model = Model.create("m", "sk-1", server.url, session)
+    assert (await model.answer(BRIEFING, THREAD, toolbox(), True)).text.startswith("Yes. Yes.")
