@@ -115,13 +115,12 @@ async def _paced(
     conversations = await prepared.conversations(CROWD, count)
     await prepared.ask(CROWD, conversations)
     await prepared.vacuum()
-    who = dict(
-        await prepared.owner.fetch(
-            "SELECT v.id, c.wa_id FROM conversations v JOIN contacts c ON c.id = v.contact_id"
-            " WHERE v.id = ANY ($1::bigint[])",
-            conversations,
-        )
+    rows = await prepared.owner.fetch(
+        "SELECT v.id, c.wa_id FROM conversations v JOIN contacts c ON c.id = v.contact_id"
+        " WHERE v.id = ANY ($1::bigint[])",
+        conversations,
     )
+    who: dict[int, str] = {row["id"]: row["wa_id"] for row in rows}
     await told(url, f"latency/{PACED_MODEL_S}")
     # Due by the database's clock, which is this machine's.
     random.Random(1).shuffle(conversations)

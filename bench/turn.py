@@ -7,6 +7,7 @@ message as read and show typing. The product's side is the worker as it is deplo
 """
 
 import asyncio
+import json
 import re
 import sys
 from collections import Counter
@@ -28,7 +29,7 @@ LONG = Variant("history 40", history=40)
 KNOWING = Variant("knowledge 12,000", knowledge_chars=11_500)
 
 TURNS = 400
-QUICK_TURNS = 100
+QUICK_TURNS = 50
 # As many at once as the product runs, which is up to all of a round.
 SLOTS = TURNS
 GOAL = 0.6
@@ -55,7 +56,7 @@ def environment(prepared: Prepared, outside: str) -> dict[str, str]:
 async def run(quick: bool) -> list[Result]:
     turns, rounds = (QUICK_TURNS, 1) if quick else (TURNS, 5)
     async with AsyncExitStack() as ending:
-        made = await ending.enter_async_context(databases("floor", "product"))
+        made = await ending.enter_async_context(databases("floor", "product", "steps"))
         url = await ending.enter_async_context(outside())
         (port,) = free_ports(1)
         worker = await ending.enter_async_context(
@@ -87,6 +88,7 @@ async def run(quick: bool) -> list[Result]:
             result.more["round_trips"] = await _round_trips(sides["product"], variant, turns, url)
             results.append(result)
         results[0].more["idle"] = await _idle(worker)
+        results[0].more["steps_cpu_ms"] = await _steps(made["steps"], turns // 2, url)
         results.append(await _growth(sides, turns, rounds))
         return results
 
@@ -160,6 +162,8 @@ async def _round_trips(
     """From PostgreSQL's own log of statements, and what the servers outside were asked."""
     prepared, _ = side
     conversations = await prepared.conversations(variant, turns)
+    lines: list[str] = []
+    calls: dict[str, int] = {}
     for _ in range(2):  # the second time counts
         await prepared.ask(variant, conversations)
         await told(url)
@@ -185,6 +189,21 @@ def _statement(line: str) -> str | None:
         return None
     text = re.sub(r"--.*$", "", found[1]).strip()
     return " ".join(text.split())[:70] or "(begins with a comment)"
+
+
+async def _steps(prepared: Prepared, turns: int, url: str) -> Figures:
+    await prepared.add_tenants(PLAIN)
+    conversations = await prepared.conversations(PLAIN, turns)
+    await prepared.ask(PLAIN, conversations)
+    await prepared.due(conversations)
+    arguments = [sys.executable, "-m", "bench.steps"]
+    async with tested("steps", arguments, environment(prepared, url)) as process:
+        await process.first_line(120)
+        await prepared.ask(PLAIN, conversations)
+        await prepared.due(conversations)
+        await process.ended()
+        figures: Figures = json.loads(process.log.read_text().splitlines()[-1])
+        return figures
 
 
 async def _idle(process: Process, seconds: float = 3.0) -> Figures:

@@ -41,8 +41,9 @@ RunTurn: TypeAlias = Callable[[WorkerId, Claim], Awaitable[None]]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# A turn waits for the model and a send for Meta: they hold memory (a turn about 60 KB), no database
-# connection. One tenant gets half of a worker's at most, so that its slow model or endpoint leaves room.
+# A turn waits for the model and a send for Meta: they hold memory (a turn about 110 KB), no
+# database connection. One tenant gets half of a worker's at most, so that its slow model or
+# endpoint leaves room.
 TURN_SLOTS = 1_024
 SEND_SLOTS = 128
 CLAIM_MAX = 32

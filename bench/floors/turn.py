@@ -11,6 +11,7 @@ Works on what is due in DATABASE_URL, SLOTS at once.
 import asyncio
 import json
 import os
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -183,11 +184,16 @@ async def main() -> None:
         floor = Floor(pool, graph, slots)
         due = "SELECT id FROM conversations WHERE ready_at <= now() AND NOT id = ANY ($1::bigint[])"
         running: dict[int, asyncio.Task[None]] = {}
+
+        def forget(conversation_id: int, task: asyncio.Task[None]) -> None:
+            del running[conversation_id]
+            task.result()  # says what went wrong
+
         print("ready", flush=True)
         while True:
             for row in await pool.fetch(due, list(running)):
                 task = running[row["id"]] = asyncio.create_task(floor.turn(row["id"]))
-                task.add_done_callback(lambda _, done=row["id"]: running.pop(done))
+                task.add_done_callback(partial(forget, row["id"]))
             await asyncio.sleep(POLL_S)
 
 
