@@ -10,6 +10,7 @@ step's, what it waits for is not.
 
 import asyncio
 import functools
+import gc
 import json
 import os
 import time
@@ -109,6 +110,7 @@ async def main() -> None:
         showing = GraphApi(session, url, "v25.0")
         agent = graph.Agent(answerer.Model.create("bench", "k", f"{url}/v1", model))
         await all_due(pool, agent, watch)  # after these, every thread has its memory
+        gc.freeze()  # as the worker does
         print("ready", flush=True)
         while not (seen := await all_due(pool, agent, watch)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
