@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.harness import Result, Spread, percentile, tested, until_ready, usage
+from bench.harness import Result, Spread, percentile, spent, tested, until_ready, usage
 from bench.outside import outside, told
 from bench.prepared import Prepared, Variant, databases
 from bench.turn import environment
@@ -44,13 +44,18 @@ async def run(quick: bool) -> list[Result]:
         paced = Result(
             "in_flight_latency", "What is added to the model's time at half the capacity"
         )
+        before, server_before = usage(it.pid), prepared.server_cpu_s()
         added, lag = await _paced(prepared, url, capacity / 2, paced_s)
+        used, server_used = spent(before, usage(it.pid), len(added)), prepared.server_cpu_s()
         paced.more = {
             "capacity_per_s": capacity,
             "rate_per_s": capacity / 2,
             "answers": len(added),
             "added_ms": {str(s): percentile(added, s) for s in (0.5, 0.9, 0.95, 0.99, 1.0)},
             "own_lag_ms_p99": lag,
+            "cpu_ms": used["cpu_ms"],
+            "core": used["core"],
+            "postgresql_cpu_ms": (server_used - server_before) * 1000 / len(added),
         }
         paced.sides["product"] = {
             "added_ms_p50": Spread.of([percentile(added, 0.5)]),
