@@ -104,11 +104,17 @@ async def connect_owner(url: str) -> Conn:
 
 
 @asynccontextmanager
-async def tenant_transaction(conn: Conn, user_id: UserId) -> AsyncIterator[None]:
-    """A transaction in which this tenant's rows, and no other's, exist."""
+async def tenant_transaction(
+    conn: Conn, user_id: UserId, *, durable: bool = True
+) -> AsyncIterator[None]:
+    """A transaction in which this tenant's rows, and no other's, exist. When not `durable`, its
+    COMMIT does not wait for the disk: a crash of the server may undo it, but not what any later,
+    durable transaction has seen of it, because the log is written in order."""
     # BEGIN and the setting travel in one message; the simple protocol takes no parameters, and
     # an int has no spelling that is SQL.
     begin = f"BEGIN; SELECT set_config('app.user_id', '{int(user_id)}', true)"
+    if not durable:
+        begin += ", set_config('synchronous_commit', 'off', true)"
     await _whole(conn, begin)
     try:
         yield
@@ -135,7 +141,7 @@ async def _whole(conn: Conn, statement: str) -> None:
 
 
 @asynccontextmanager
-async def tenant(pool: Pool, user_id: UserId) -> AsyncIterator[Conn]:
+async def tenant(pool: Pool, user_id: UserId, *, durable: bool = True) -> AsyncIterator[Conn]:
     """A pooled connection inside tenant_transaction()."""
-    async with pool.acquire() as conn, tenant_transaction(conn, user_id):
+    async with pool.acquire() as conn, tenant_transaction(conn, user_id, durable=durable):
         yield conn

@@ -112,6 +112,11 @@ class Read:
         seqs = [*(i.input_seq or 0 for i in read), *(e.input_seq for e in self.events)]
         return max([self.context.answered_seq, *seqs])
 
+    def since_inbound(self, elapsed_s: float) -> timedelta | None:
+        """At most so long ago the customer wrote last: they may have written since."""
+        last = self.context.last_inbound_at
+        return None if last is None else self.context.now - last + timedelta(seconds=elapsed_s)
+
     @property
     def asks(self) -> bool:
         """Whether there is something to say."""
@@ -260,7 +265,9 @@ def _shown(presence: Presence | None, read: Read) -> AbstractAsyncContextManager
 async def _read(pool: Pool, worker_id: WorkerId, claim: Claim) -> Read | None:
     """None: the lease is no longer ours."""
     user_id, conversation_id = claim.user_id, claim.conversation_id
-    async with tenant(pool, user_id) as conn:
+    # Only a reservation is written. If a crash of the server takes it back, _write() finds that it
+    # is gone and the turn is repeated; until then nobody has been told anything.
+    async with tenant(pool, user_id, durable=False) as conn:
         context = await read_turn(conn, user_id, conversation_id, worker_id, claim.epoch)
         if context is None or not context.mine:
             return None
@@ -441,7 +448,10 @@ async def _write(
         spent = 1 if reply is not None else 0
         if not await settle_messages(conn, user_id, conversation_id, spent):
             raise RuntimeError("the unit that this turn reserved is gone")
-        if queued is not None and not is_open(await since_inbound(conn, user_id, conversation_id)):
+        if queued is not None and not (
+            is_open(read.since_inbound(time.monotonic() - started))
+            or is_open(await since_inbound(conn, user_id, conversation_id))
+        ):
             await end(conn, user_id, queued, OUTSIDE_WINDOW)
     return True
 

@@ -1,5 +1,7 @@
 """Turns with the agent behind them. Importing this takes seconds: only the role `turns` does."""
 
+import aiohttp
+
 from db.conversations import Claim
 from db.ids import WorkerId
 from db.pool import Pool
@@ -11,8 +13,11 @@ from worker.roles import RunTurn
 from worker.settings import OFFLINE_MODEL, Settings
 
 
-def answering(pool: Pool, settings: Settings, presence: Presence) -> RunTurn:
-    agent = Agent(_answerer(settings))
+def answering(
+    pool: Pool, settings: Settings, presence: Presence, session: aiohttp.ClientSession
+) -> RunTurn:
+    """`session` is for the model's server."""
+    agent = Agent(_answerer(settings, session))
 
     async def run(worker_id: WorkerId, claim: Claim) -> None:
         await run_turn(pool, agent, worker_id, claim, presence)
@@ -20,8 +25,8 @@ def answering(pool: Pool, settings: Settings, presence: Presence) -> RunTurn:
     return run
 
 
-def _answerer(settings: Settings) -> Answerer:
+def _answerer(settings: Settings, session: aiohttp.ClientSession) -> Answerer:
     if settings.openai_model == OFFLINE_MODEL:
         return Offline()
     assert settings.openai_key is not None, "settings.read() refuses to go on without"
-    return Model.create(settings.openai_model, settings.openai_key, settings.openai_url)
+    return Model.create(settings.openai_model, settings.openai_key, settings.openai_url, session)

@@ -75,13 +75,14 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
         async with (
             _graph_api(settings, GRAPH_CONNECTIONS) as graph_api,
             _graph_api(settings, AT_ONCE) as showing,
+            _model_session() as model,
         ):
             sender = Sender(pool, graph_api, tokens)
             # Seconds of importing, which neither what comes in nor the beat has to wait for.
             if "turns" in only:
                 presence = Presence(showing, tokens)
                 answering = asyncio.create_task(
-                    asyncio.to_thread(_load_answering, pool, settings, presence)
+                    asyncio.to_thread(_load_answering, pool, settings, presence, model)
                 )
             probe = await _probes(settings, readiness)
             await _migrated(pool, stop)
@@ -154,10 +155,18 @@ async def _graph_api(settings: Settings, connections: int) -> AsyncIterator[Grap
         yield GraphApi(session, settings.graph_url, settings.graph_version)
 
 
-def _load_answering(pool: Pool, settings: Settings, presence: Presence) -> roles.RunTurn:
+def _model_session() -> aiohttp.ClientSession:
+    """A connection for each turn that waits; compressed answers are for the model's client."""
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+
+
+def _load_answering(
+    pool: Pool, settings: Settings, presence: Presence, model: aiohttp.ClientSession
+) -> roles.RunTurn:
     from worker.answering import answering  # LangGraph and the model's client: seconds, 100 MB
 
-    return answering(pool, settings, presence)
+    return answering(pool, settings, presence, model)
 
 
 async def _migrated(pool: Pool, stop: asyncio.Event) -> None:

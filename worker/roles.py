@@ -41,13 +41,15 @@ RunTurn: TypeAlias = Callable[[WorkerId, Claim], Awaitable[None]]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# A turn waits for the model and a send for Meta: they hold memory, no database connection. One
-# tenant gets half of a worker's at most, so that its slow model or endpoint leaves room.
-TURN_SLOTS = 512
+# A turn waits for the model and a send for Meta: they hold memory (a turn about 110 KB), no
+# database connection. One tenant gets half of a worker's at most, so that its slow model or
+# endpoint leaves room.
+TURN_SLOTS = 1_024
 SEND_SLOTS = 128
 CLAIM_MAX = 32
 PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
 TURN_POLL_S = 0.1
+TURN_BUSY_POLL_S = 0.025  # while turns run: half of it is what a due conversation waits
 SEND_POLL_S = 0.05
 SWEEP_S = 0.5
 HOUSE_S = 1.0
@@ -202,7 +204,10 @@ async def turns(
         telemetry.TURNS_RUNNING.set(holdings.conversations.total())
         return [one(worker_id, c) for c in claims]
 
-    await _work("turns", claim, TURN_SLOTS, TURN_POLL_S, liveness, None, stop)
+    def poll_s() -> float:
+        return TURN_BUSY_POLL_S if holdings.conversations else TURN_POLL_S
+
+    await _work("turns", claim, TURN_SLOTS, poll_s, liveness, None, stop)
 
 
 async def sends(
@@ -235,14 +240,14 @@ async def sends(
         telemetry.SENDS_RUNNING.set(holdings.messages.total())
         return [one(worker_id, c) for c in claims]
 
-    await _work("sends", claim, SEND_SLOTS, SEND_POLL_S, liveness, replied, stop)
+    await _work("sends", claim, SEND_SLOTS, lambda: SEND_POLL_S, liveness, replied, stop)
 
 
 async def _work(
     role: str,
     claim: Callable[[int], Awaitable[list[Coroutine[Any, Any, None]]]],
     slots: int,
-    poll_s: float,
+    poll_s: Callable[[], float],
     liveness: Liveness,
     wake: asyncio.Event | None,
     stop: asyncio.Event,
@@ -264,7 +269,7 @@ async def _work(
                     log.warning("claim.failed", role=role, exc_info=error)
                     await _pause(stop, None, AWAY_S)
             if claimed < free or not free:
-                await _pause(stop, wake, poll_s * (0.75 + random.random() / 2))
+                await _pause(stop, wake, poll_s() * (0.75 + random.random() / 2))
         if running:
             log.info("role.draining", role=role, in_flight=len(running))
             await asyncio.wait(running, timeout=DRAIN_S)

@@ -1,10 +1,17 @@
 """What a turn answers, and what it leaves alone."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from langchain_core.messages import AIMessage, AnyMessage
+
 from db.conversations import claim_conversations
 from db.ids import ConversationId, WorkerId
-from db.pool import Conn, Pool
-from handlers.agent.answerer import Offline
+from db.pool import Conn, Pool, tenant_transaction
+from handlers.agent.answerer import Answerer, Offline
 from handlers.agent.graph import Agent
+from handlers.agent.prompt import Briefing
+from handlers.agent.tools import Toolbox
 from handlers.rules.opaque import NOTICE
 from handlers.turn import run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
@@ -12,11 +19,11 @@ from tests.factories import Tenant, make_conversation, make_message, make_tenant
 ME = WorkerId(1)
 
 
-async def turn(pool: Pool, owner: Conn) -> None:
+async def turn(pool: Pool, owner: Conn, answerer: Answerer | None = None) -> None:
     await owner.execute("UPDATE conversations SET ready_at = now()")
     async with pool.acquire() as conn:
         (claim,) = await claim_conversations(conn, ME, 1, 100)
-    await run_turn(pool, Agent(Offline()), ME, claim)
+    await run_turn(pool, Agent(answerer or Offline()), ME, claim)
 
 
 async def test_a_turn_that_finds_nothing_unanswered_says_and_spends_nothing(
@@ -33,6 +40,48 @@ async def test_a_turn_that_finds_nothing_unanswered_says_and_spends_nothing(
     assert await owner.fetchval("SELECT count(*) FROM messages WHERE direction = 'outbound'") == 1
     assert await owner.fetchval("SELECT daily_messages_sent FROM usage_tracking") == 1
     assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+
+
+@dataclass(slots=True)
+class Crashes:
+    """While the first answer is thought of, the database comes back without the reservation."""
+
+    owner: Conn
+    name: str = "m"
+    asked: int = 0
+
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        self.asked += 1
+        if self.asked == 1:
+            await self.owner.execute("DELETE FROM usage_reservations")
+        return AIMessage("Yes.")
+
+
+async def test_a_reservation_that_a_crash_took_back_is_made_again(pool: Pool, owner: Conn) -> None:
+    """Its commit does not wait for the disk."""
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, "{}")
+    answerer = Crashes(owner)
+    await turn(pool, owner, answerer)
+    assert await said(owner) == []
+    assert await owner.fetchval("SELECT sum(daily_messages_sent) FROM usage_tracking") == 0
+    await turn(pool, owner, answerer)
+    assert [text for text, *_ in await said(owner)] == ["Yes."]
+    assert await owner.fetchval("SELECT daily_messages_sent FROM usage_tracking") == 1
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+
+
+async def test_only_the_reservation_does_not_wait_for_the_disk(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    waits = "SELECT current_setting('synchronous_commit')"
+    async with pool.acquire() as conn:
+        async with tenant_transaction(conn, user.user_id, durable=False):
+            assert await conn.fetchval(waits) == "off"
+        async with tenant_transaction(conn, user.user_id):
+            assert await conn.fetchval(waits) == "on"
 
 
 async def says(
