@@ -202,7 +202,7 @@ def machine() -> dict[str, Any]:
         ),
         platform.machine(),
     )
-    commit = subprocess.run(  # noqa: S603
+    commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
         capture_output=True,
         text=True,
@@ -247,7 +247,7 @@ def table(saved: Mapping[str, Any]) -> str:
 def _spread(spread: Mapping[str, Any]) -> str:
     """The median, and between which values the rounds were."""
     low, high = _number(spread["low"]), _number(spread["high"])
-    return f"{_number(spread['median'])} ({low}–{high})"
+    return f"{_number(spread['median'])} ({low} to {high})"
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,6 @@
 """Taking in: a worker that empties the lanes into the record. Floor: pgbench, which sends the very
 statements that the product sent for the same entries, with the same parameters, to a fresh copy of
-the same database. It has no log to read, no JSON and no rules, so it is what PostgreSQL can take."""
+the same database. It has no log, no JSON and no rules: it is what PostgreSQL can take."""
 
 import asyncio
 import json
@@ -23,24 +23,21 @@ import asyncpg
 import structlog
 
 from bench.harness import ROUNDS, Figures, Result, Usage, in_turns, spent, tested, usage
-from bench.world import Size, build, business_number, customer_number, phone_number_id, tenant_of
+from bench.webhooks import logged, messages_webhook, statuses_webhook
+from bench.world import Size, build, tenant_of
 from cli.servers import Postgres, RabbitMQ, available_postgres, postgres, rabbitmq
 from db.migrate import migrate
 from db.pool import create_pool
 from handlers import telemetry
-from handlers.envelope import Envelope, encode, grouped
 from handlers.ingest_log.port import Entry
 from handlers.ingest_log.rabbitmq import BATCH_MAX, Publisher, declare_topology
 from handlers.recording import TENANTS_AT_ONCE, Debounce, record_batch
-from handlers.whatsapp.wire import split
-from worker.settings import Settings
 
 COMMAND = str(Path(sys.executable).with_name("swiftreplies"))
 DAY = timedelta(days=1)
 TEMPLATE = "template_ingest"
 SIZE = Size(tenants=16, customers=4_000, messages=0)
 BURSTS = (1, 1, 1, 2, 3)  # messages that a customer writes one after the other
-AT = 1_795_000_000
 WINDOW = 500  # entries published at once while filling
 POLL_S = 0.02
 STALLED_S = 30.0
@@ -173,55 +170,8 @@ def _entries(messages: int) -> list[Entry]:
         for _ in range(BURSTS[number % len(BURSTS)]):
             if len(entries) == messages:
                 return entries
-            entries += _logged(_webhook(customer, len(entries)))
+            entries += logged(messages_webhook(SIZE, customer, len(entries)))
     raise AssertionError("unreachable: the numbers do not end")
-
-
-def _logged(payload: dict[str, Any]) -> list[Entry]:
-    updates = split(payload)
-    numbers = {u.phone_number_id: 1 for u in updates if u.phone_number_id}
-    received = "2026-11-20T10:00:00.000000+00:00"
-    return [
-        Entry(lane, encode(Envelope(uuid4().hex, received, tuple(group), numbers)))
-        for lane, group in grouped(updates).items()
-    ]
-
-
-def _webhook(customer: int, number: int) -> dict[str, Any]:
-    who = customer_number(customer)
-    return _payload(
-        customer,
-        contacts=[
-            {
-                "profile": {"name": f"Customer {customer}", "username": f"customer.{customer}"},
-                "wa_id": who,
-                "user_id": f"US.{who}",
-            }
-        ],
-        messages=[
-            {
-                "from": who,
-                "from_user_id": f"US.{who}",
-                "id": f"wamid.HBgLMTMwMzU1NTAxMTEVAgAS{uuid4().hex}",
-                "timestamp": str(AT + number // 100),
-                "type": "text",
-                "text": {"body": f"Do you have a table for {number % 9 + 1}, at about eight?"},
-            }
-        ],
-    )
-
-
-def _payload(customer: int, **parts: Any) -> dict[str, Any]:
-    tenant = tenant_of(customer, SIZE)
-    metadata = {
-        "display_phone_number": business_number(tenant),
-        "phone_number_id": phone_number_id(tenant),
-    }
-    value = {"messaging_product": "whatsapp", "metadata": metadata, **parts}
-    return {
-        "object": "whatsapp_business_account",
-        "entry": [{"id": "440011", "changes": [{"field": "messages", "value": value}]}],
-    }
 
 
 _OURS = """
@@ -238,19 +188,8 @@ def _status_entries(ours: int) -> list[Entry]:
         entry
         for kind in ("sent", "delivered", "read")
         for n in range(1, ours + 1)
-        for entry in _logged(
-            _payload(
-                1 + n % SIZE.customers,
-                statuses=[
-                    {
-                        "id": f"wamid.OURS{n}",
-                        "status": kind,
-                        "timestamp": str(AT + n // 100),
-                        "recipient_id": customer_number(1 + n % SIZE.customers),
-                        "pricing": {"billable": False, "category": "service"},
-                    }
-                ],
-            )
+        for entry in logged(
+            statuses_webhook(tenant_of(1 + n % SIZE.customers, SIZE), f"wamid.OURS{n}", kind)
         )
     ]
 
@@ -259,7 +198,7 @@ async def _fill(broker: RabbitMQ, entries: Sequence[Entry]) -> None:
     publisher = Publisher(broker.url, "bench")
     running = asyncio.create_task(publisher.run())
     try:
-        while publisher.problem is not None:
+        while publisher.problem is not None:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(POLL_S)
         for start in range(0, len(entries), WINDOW):
             await publisher.publish(entries[start : start + WINDOW])
@@ -367,7 +306,9 @@ def _literal(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return "{" + ",".join("NULL" if one is None else _quoted(_plain(one)) for one in value) + "}"
+        return (
+            "{" + ",".join("NULL" if one is None else _quoted(_plain(one)) for one in value) + "}"
+        )
     if isinstance(value, dict):
         return json.dumps(value)
     if isinstance(value, datetime):
@@ -395,7 +336,8 @@ async def _pgbench(url: str, script: Path) -> float:
     ) as process:
         if await process.ended() != 0:
             raise RuntimeError(f"pgbench failed:\n{process.tail()}")
-        told = re.search(r"^latency average = ([0-9.]+) ms", process.log.read_text(), re.M)
+        said = process.log.read_text()
+        told = re.search(r"^latency average = ([0-9.]+) ms", said, re.MULTILINE)
     if told is None:
         raise RuntimeError("pgbench did not say how long it took")
     return float(told[1]) / 1000

@@ -7,7 +7,7 @@ Unavailable and keeps the batch.
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -67,8 +67,8 @@ DEFAULT_RATE, UPGRADED_RATE = 56, 700
 QUOTED_CHARS = 120
 LEARNED_MAX = 10_000
 # Tenants share no row, so their transactions run side by side: commits that wait for the disk
-# together wait once. Half of a worker's connections; the others answer and send.
-TENANTS_AT_ONCE = 8
+# together wait once. Of messages and statuses each: half of a worker's connections.
+TENANTS_AT_ONCE = 4
 TRIES_ON_CONFLICT = 5  # deadlock, or a row that another worker made between our look and our write
 
 
@@ -96,6 +96,7 @@ class Arrived:
 
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ async def by_tenant(
     conn: Conn, arrived: Sequence[tuple[Arrived, T]], *, bind: bool
 ) -> tuple[dict[UserId, list[Item[T]]], list[ParkedItem]]:
     """Asks the database whose each item is; what is nobody's is parked."""
-    numbers = sorted({_number(a) for a, _ in arrived}, key=lambda n: (n[0] or "", n[1] or ""))
+    named = [_number(one) for one, _ in arrived]
+    numbers = sorted(set(named), key=lambda n: (n[0] or "", n[1] or ""))
     ids, display = [n[0] for n in numbers], [n[1] for n in numbers]
     found = await resolve_numbers(conn, ids, display, bind)
     for row in found:
@@ -154,8 +156,8 @@ async def by_tenant(
     owners = {numbers[row.place - 1]: row for row in found}
     tenants: dict[UserId, list[Item[T]]] = defaultdict(list)
     parked: list[ParkedItem] = []
-    for one, value in arrived:
-        owner = owners[_number(one)]
+    for number, (one, value) in zip(named, arrived, strict=True):
+        owner = owners[number]
         if owner.user_id is None or owner.chatbot_id is None or owner.outcome == "bindable":
             parked.append(one.parked(owner.outcome))
         else:
@@ -209,29 +211,43 @@ async def record_tenants(
         lost.extend(without_target)  # committed; a repeated write parks the same items again
         return new
 
-    places = asyncio.Semaphore(TENANTS_AT_ONCE)
-
     async def one(user_id: UserId, items: Sequence[Item[Parsed]]) -> tuple[int, list[ParkedItem]]:
-        async with places:
-            written = await each_or_park(user_id, items, write)
-            await _learn_accounts(pool, user_id, items)
+        written = await each_or_park(user_id, items, write)
+        await _learn_accounts(pool, user_id, items)
         return written
 
-    # All are waited for, also when one fails: what goes on in the back of a batch that comes again
-    # would meet it.
-    ended = await asyncio.gather(
-        *(one(user_id, items) for user_id, items in tenants.items()), return_exceptions=True
-    )
     recorded = 0
     parked: list[ParkedItem] = []
-    for items, outcome in zip(tenants.values(), ended, strict=True):
+    for written, poison in await side_by_side(tenants, one):
+        recorded += written
+        parked += poison
+    values = (item.value for items in tenants.values() for item in items)
+    for what, count in Counter(type(value).__name__.lower() for value in values).items():
+        telemetry.UNDERSTOOD.labels(what).inc(count)
+    return recorded, parked + lost
+
+
+async def side_by_side(
+    tenants: Mapping[UserId, Sequence[Item[T]]],
+    work: Callable[[UserId, Sequence[Item[T]]], Awaitable[R]],
+) -> list[R]:
+    """In the tenants' order. Raises when all have ended: what still ran of a batch that comes again
+    would meet it."""
+    places = asyncio.Semaphore(TENANTS_AT_ONCE)
+
+    async def placed(user_id: UserId, items: Sequence[Item[T]]) -> R:
+        async with places:
+            return await work(user_id, items)
+
+    ended = await asyncio.gather(
+        *(placed(user_id, items) for user_id, items in tenants.items()), return_exceptions=True
+    )
+    done: list[R] = []
+    for outcome in ended:
         if isinstance(outcome, BaseException):
             raise outcome
-        recorded += outcome[0]
-        parked += outcome[1]
-        for what, count in Counter(type(i.value).__name__.lower() for i in items).items():
-            telemetry.UNDERSTOOD.labels(what).inc(count)
-    return recorded, parked + lost
+        done.append(outcome)
+    return done
 
 
 async def each_or_park(
