@@ -120,11 +120,9 @@ async def _side(server: Postgres, name: str, size: Size) -> AsyncIterator["Side"
     made_in_s = time.monotonic() - started
     megabytes = await owner.fetchval("SELECT pg_database_size(current_database()) / 1024 / 1024")
     pool = await create_pool(url, size=1, name="bench")
-    async with pool.acquire() as conn:
-        pid = await conn.fetchval("SELECT pg_backend_pid()")
     print(f"  growth: {name}, {megabytes:,} MB, made in {made_in_s:.0f} s", flush=True)
     try:
-        yield Side(size, owner, pool, pid, megabytes, made_in_s)
+        yield Side(size, owner, pool, megabytes, made_in_s)
     finally:
         await pool.close()
         await owner.close()
@@ -135,7 +133,6 @@ class Side:
     size: Size
     owner: Conn
     pool: Pool
-    pid: int
     megabytes: int
     made_in_s: float
     rows: dict[str, float] = field(default_factory=dict)  # read in the last round, a thing
@@ -161,9 +158,11 @@ class Side:
 
     async def cost(self, name: str, things: int, work: Callable[[], Awaitable[object]]) -> None:
         """Of the work, a thing: CPU time of the backend, pages touched, rows read."""
-        before, cpu = await self._touched(), _cpu_us(self.pid)
+        before = await self._touched()
+        pid = await self.pool.fetchval("SELECT pg_backend_pid()")
+        cpu = _cpu_us(pid)
         await work()
-        cpu = _cpu_us(self.pid) - cpu
+        cpu = _cpu_us(pid) - cpu
         after = await self._touched()
         self.figures[f"{name}_us"] = cpu / things
         self.pages[name] = (after[0] - before[0]) / things
