@@ -87,7 +87,7 @@ async def run(quick: bool) -> list[Result]:
         await server.start()
         result = Result("growth", f"DB time a step beside {size.messages:,} messages")
         async with _side(server, "small", SMALL) as small, _side(server, "full", size) as full:
-            rounds = 2 if quick else ROUNDS
+            rounds = 1 if quick else ROUNDS
             await in_turns(result, {"full": full.round, "small": small.round}, rounds)
             result.more = {
                 "rows": full.rows,

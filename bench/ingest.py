@@ -67,7 +67,7 @@ async def run(quick: bool) -> list[Result]:
             "rabbitmq": broker.version,
         }
         merged = Result("ingest_statuses", "Statuses merged by one worker")
-        await in_turns(merged, {"product": sides.statuses}, rounds)
+        await in_turns(merged, {"product": sides.statuses}, 1 if quick else rounds)
         return [recorded, merged]
 
 
