@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from db.ids import ActionId, ChatbotId, ContactId, ConversationId, UserId
+from db.ids import BEYOND, ActionId, ChatbotId, ContactId, ConversationId, UserId
 from db.pool import Conn
 from db.sql import load
 
@@ -95,7 +95,8 @@ async def read_action(conn: Conn, user_id: UserId, action_id: ActionId) -> Actio
 async def list_actions(
     conn: Conn, user_id: UserId, status: str | None, before: ActionId | None, limit: int
 ) -> list[Action]:
-    rows = await conn.fetch(_SQL["list_actions"], user_id, status, before, limit)
+    first = BEYOND if before is None else before
+    rows = await conn.fetch(_SQL["list_actions"], user_id, status, first, limit)
     return [Action(**row) for row in rows]
 
 

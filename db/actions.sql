@@ -56,7 +56,7 @@ SELECT id, user_id, chatbot_id, contact_id, request_type, request_details, conte
        user_response, auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at,
        resolved_by
   FROM actions
- WHERE user_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::bigint IS NULL OR id < $3)
+ WHERE user_id = $1 AND ($2::text IS NULL OR status = $2) AND id < $3
  ORDER BY id DESC LIMIT $4;
 
 -- name: overdue_actions

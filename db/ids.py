@@ -11,3 +11,7 @@ WorkerId = NewType("WorkerId", int)
 ActionId = NewType("ActionId", int)
 EventId = NewType("EventId", int)  # of a conversation: db/conversation_events.py
 ApiKeyId = NewType("ApiKeyId", int)
+
+# Above every id: where the first page of a list begins, newest first. Always given as a parameter:
+# a COALESCE in the query is nothing that row-level security lets an index be read by.
+BEYOND = 2**63 - 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
 from db.sql import load
 
@@ -103,7 +103,8 @@ class Usage:
 async def list_conversations(
     conn: Conn, user_id: UserId, after: int | None, status: str | None, limit: int
 ) -> list[Conversation]:
-    rows = await conn.fetch(_SQL["list_conversations"], user_id, after, status, limit)
+    before = BEYOND if after is None else after
+    rows = await conn.fetch(_SQL["list_conversations"], user_id, before, status, limit)
     return [Conversation(**row) for row in rows]
 
 
@@ -117,7 +118,8 @@ async def read_conversation(
 async def list_messages(
     conn: Conn, user_id: UserId, after: int | None, conversation_id: ConversationId, limit: int
 ) -> list[Message]:
-    rows = await conn.fetch(_SQL["list_messages"], user_id, after, conversation_id, limit)
+    before = BEYOND if after is None else after
+    rows = await conn.fetch(_SQL["list_messages"], user_id, before, conversation_id, limit)
     return [Message(**row) for row in rows]
 
 
@@ -191,7 +193,8 @@ async def remember_request(
 async def list_chatbots(
     conn: Conn, user_id: UserId, after: int | None, limit: int
 ) -> list[Chatbot]:
-    rows = await conn.fetch(_SQL["list_chatbots"], user_id, after, limit)
+    before = BEYOND if after is None else after
+    rows = await conn.fetch(_SQL["list_chatbots"], user_id, before, limit)
     return [Chatbot(**row) for row in rows]
 
 

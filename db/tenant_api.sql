@@ -18,7 +18,7 @@ SELECT v.id, v.chatbot_id, v.contact_id, v.status, v.phone_number, v.name, v.bsu
                    AS taken_over_reason,
                c.created_at, c.updated_at
           FROM conversations c JOIN contacts k ON k.user_id = $1 AND k.id = c.contact_id
-         WHERE c.user_id = $1 AND ($2::bigint IS NULL OR c.id < $2)) v
+         WHERE c.user_id = $1 AND c.id < $2) v
  WHERE $3::text IS NULL OR v.status = $3
  ORDER BY v.id DESC LIMIT $4;
 
@@ -41,7 +41,7 @@ SELECT id, conversation_id, chatbot_id, contact_id, message_id, direction, messa
        content_text, content_url, status, sent_at, is_from_human, ai_processed, in_reply_to,
        metadata, created_at
   FROM messages
- WHERE user_id = $1 AND conversation_id = $3 AND ($2::bigint IS NULL OR id < $2)
+ WHERE user_id = $1 AND conversation_id = $3 AND id < $2
  ORDER BY id DESC LIMIT $4;
 
 -- name: read_message
@@ -100,7 +100,7 @@ VALUES ($1, $2, $3, $4);
 SELECT id, name, whatsapp_phone_number, phone_number_id, general_instructions, is_active,
        bot_status, created_at, updated_at
   FROM chatbots
- WHERE user_id = $1 AND ($2::bigint IS NULL OR id < $2)
+ WHERE user_id = $1 AND id < $2
  ORDER BY id DESC LIMIT $3;
 
 -- name: read_usage

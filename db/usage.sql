@@ -11,7 +11,14 @@ SELECT release_messages($1, $2) AS released;
 SELECT give_back_messages($1, $2, $3);
 
 -- name: count_received
-SELECT count_received($1, $2);
+-- On the tenant's own day. Not the function of the same name: a function in SQL that is not inlined
+-- is planned anew in every call.
+INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_received)
+SELECT $1, (now() AT TIME ZONE u.timezone)::date, $2 FROM users u WHERE u.id = $1
+ON CONFLICT (user_id, tracking_date) DO UPDATE
+   SET daily_messages_received = usage_tracking.daily_messages_received
+                                 + excluded.daily_messages_received,
+       updated_at = now();
 
 -- name: reserve_actions
 -- By the turn that has the lease; a turn that lost it must not add to another's hold.

@@ -30,7 +30,16 @@ from db.pool import Conn, Pool, tenant
 from db.usage import give_back_messages
 from handlers import telemetry
 from handlers.parking import parked_update
-from handlers.recording import Arrived, Item, by_tenant, column, each_or_park, opened, park
+from handlers.recording import (
+    Arrived,
+    Item,
+    by_tenant,
+    column,
+    each_or_park,
+    opened,
+    park,
+    side_by_side,
+)
 from handlers.rules.sends import WINDOW_CLOSED
 from handlers.sending import described
 from handlers.whatsapp.errors import class_of
@@ -69,8 +78,13 @@ async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
             async with tenant(pool, user_id) as conn:
                 return await _merge_tenant(conn, user_id, items)
 
-        for user_id, items in tenants.items():
-            found, poison = await each_or_park(user_id, items, write)
+        async def merge(
+            user_id: UserId, items: Sequence[Item[Status]]
+        ) -> tuple[int, list[ParkedItem]]:
+            return await each_or_park(user_id, items, write)
+
+        outcomes = await side_by_side(tenants, merge)
+        for items, (found, poison) in zip(tenants.values(), outcomes, strict=True):
             merged += found
             orphaned += len(items) - len(poison) - found
             parked += poison

@@ -14,6 +14,7 @@ VERSION = 1
 # Of which account each update is travels beside the updates: a worker of the release before refuses
 # an update with a key that it does not know, and ignores what stands beside.
 _BESIDE = ("waba_id", "entry_time")
+_KINDS = get_args(Kind)
 _FIELDS = tuple(f.name for f in fields(Update) if f.name not in _BESIDE)
 
 
@@ -82,7 +83,7 @@ def _update(value: Any, beside: Any) -> Update:
     if not isinstance(waba_id, str | None) or not isinstance(entry_time, int | None):
         raise Malformed("account")
     update = Update(**value, waba_id=waba_id, entry_time=entry_time)
-    if update.kind not in get_args(Kind):
+    if update.kind not in _KINDS:
         raise Malformed("kind")
     _text(update.field)
     for text in (update.phone_number_id, update.display_number):

@@ -18,13 +18,14 @@ from typing import Any
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import (
     AMQPError,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     DeliveryError,
 )
+from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelInvalidStateError, ChannelLockedResource
 from tenacity import (
     AsyncRetrying,
@@ -322,19 +323,19 @@ async def consume(
         cancelled = asyncio.Event()
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
-        buffer: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()  # bounded by IN_HAND_MAX
+        buffer: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by IN_HAND_MAX
         got = 0
 
-        async def take(message: AbstractIncomingMessage) -> None:
+        async def take(message: DeliveredMessage) -> None:
             nonlocal got
             got += 1
             buffer.put_nowait(message)
 
         for lane in lanes:
-            queue = await channel.get_queue(QUEUES[lane], ensure=False)
             # Spreads the active consumers over the workers from RabbitMQ 4 on.
             rank = zlib.crc32(f"{name}:{lane}".encode()) % 10
-            await queue.consume(take, no_ack=False, arguments={"x-priority": rank})
+            # Below aio_pika, which takes a second task and an object of forty fields a delivery.
+            await underlay.basic_consume(QUEUES[lane], take, arguments={"x-priority": rank})
         on_state(True)
         log.info("ingest_log.connected", connection=name, lanes=len(lanes))
         pump = asyncio.create_task(_pump(buffer, observed, stop))
@@ -373,11 +374,11 @@ async def consume(
 
 
 async def _pump(
-    buffer: asyncio.Queue[AbstractIncomingMessage], handler: Handler, stop: asyncio.Event
+    buffer: asyncio.Queue[DeliveredMessage], handler: Handler, stop: asyncio.Event
 ) -> None:
     """No waiting for a batch to fill: while one is handled, the next one gathers."""
     stopping = asyncio.create_task(stop.wait())
-    first: asyncio.Task[AbstractIncomingMessage] | None = None
+    first: asyncio.Task[DeliveredMessage] | None = None
     try:
         while not stop.is_set():
             first = asyncio.create_task(buffer.get())
@@ -393,7 +394,8 @@ async def _pump(
             # A batch is a contiguous piece of the channel's deliveries, so one frame answers it.
             # Lost when the connection is: then the batch comes again and changes nothing.
             with contextlib.suppress(*UNREACHABLE):
-                await batch[-1].ack(multiple=True)
+                last = batch[-1]
+                await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)
     finally:
         stopping.cancel()
         if first is not None:

@@ -160,6 +160,8 @@ def normalised(number: str | None) -> str | None:
 
 def storable(text: str) -> str:
     """NUL and lone surrogates are legal in JSON and in no text column."""
+    if text.isascii() and "\x00" not in text:  # nearly all; a tenth of what the expression takes
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 

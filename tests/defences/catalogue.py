@@ -21,7 +21,7 @@ class Defence:
 
 
 ISOLATION = "db/migrations/0003_isolation.sql"
-SENDS = "db/migrations/0005_sends.sql"
+CLAIMS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
 RABBITMQ = "handlers/ingest_log/rabbitmq.py"
 CONFIRMS = "handlers/ingest_log/confirms.py"
@@ -118,7 +118,7 @@ DEFENCES = (
         "the second look of claim_conversations(), under the row's lock",
         (
             Change(
-                ISOLATION,
+                CLAIMS,
                 " AND c.ready_at <= now() AND c.lease_owner IS NULL\n"
                 "           FOR NO KEY UPDATE SKIP LOCKED\n",
                 "\n",
@@ -172,8 +172,10 @@ DEFENCES = (
             ),
             Change(
                 RABBITMQ,
-                "                await batch[-1].ack(multiple=True)\n",
-                "                await batch[-1].ack(multiple=True)\n"
+                "                await last.channel.basic_ack("
+                "last.delivery_tag or 0, multiple=True)\n",
+                "                await last.channel.basic_ack("
+                "last.delivery_tag or 0, multiple=True)\n"
                 "            await handler([message.body for message in batch])\n",
             ),
         ),
@@ -206,7 +208,7 @@ DEFENCES = (
         "the look for an older unsettled reply in claim_sends()",
         (
             Change(
-                SENDS,
+                CLAIMS,
                 "                  AND NOT EXISTS (\n"
                 "                      SELECT FROM public.messages e\n"
                 "                       WHERE e.user_id = m.user_id"
@@ -221,7 +223,7 @@ DEFENCES = (
     Defence(
         "a token is spent once",
         "the lock of a number's row while its replies are claimed",
-        (Change(SENDS, "           FOR NO KEY UPDATE OF l SKIP LOCKED\n"),),
+        (Change(CLAIMS, "           FOR NO KEY UPDATE OF l SKIP LOCKED\n"),),
         ("tests/db/test_send_limits.py::test_a_token_that_another_claim_is_spending_is_spent",),
     ),
     Defence(
@@ -229,7 +231,7 @@ DEFENCES = (
         "the half minute that a try spends of the number's bucket",
         (
             Change(
-                SENDS,
+                CLAIMS,
                 "CASE WHEN b.holds > 0 THEN interval '30 s'",
                 "CASE WHEN false THEN interval '30 s'",
             ),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
@@ -86,6 +87,29 @@ async def test_a_batch_keeps_its_order(pool: Pool, owner: Conn) -> None:
         )
         assert [(r[0], r[1]) for r in rows] == [(i + 1, f"w{n + 4 * i}") for i in range(10)]
     assert await received(owner, tenant) == 40
+
+
+async def test_a_tenant_that_is_locked_holds_up_no_other(
+    pool: Pool, owner: Conn, database: Database
+) -> None:
+    busy, free = await make_tenant(owner), await make_tenant(owner)
+    assert busy.user_id < free.user_id
+    await record_batch(pool, [to(busy, wrote("before")), to(free, wrote("before"))], DEBOUNCE)
+    other = await asyncpg.connect(database.owner_url)
+    await other.execute("BEGIN")
+    await other.execute(
+        "SELECT FROM conversations WHERE user_id = $1 FOR UPDATE", int(busy.user_id)
+    )
+    batch = asyncio.create_task(
+        record_batch(pool, [to(busy, wrote("late")), to(free, wrote("soon"))], DEBOUNCE)
+    )
+    async with asyncio.timeout(10):
+        while await recorded(owner, free) != ["before", "soon"]:
+            await asyncio.sleep(0.01)
+    assert not batch.done()  # acknowledged when all of it is recorded
+    await other.close()
+    await batch
+    assert await recorded(owner, busy) == ["before", "late"]
 
 
 # ---- once --------------------------------------------------------------------------------------

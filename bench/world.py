@@ -1,0 +1,111 @@
+"""Databases of any size: tenants, customers, and messages that were said and answered long ago."""
+
+from dataclasses import dataclass
+
+from db.pool import Conn
+
+FIRST_NUMBER = 20_000_000_000  # the customers' numbers: of a country code that nobody has
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    tenants: int
+    customers: int  # each with one conversation
+    messages: int  # every second one is ours
+
+
+def phone_number_id(tenant: int) -> str:
+    return f"5091{tenant:011d}"
+
+
+def business_number(tenant: int) -> str:
+    return f"1202{tenant:07d}"
+
+
+def tenant_of(customer: int, size: Size) -> int:
+    return 1 + customer % size.tenants
+
+
+def customer_number(customer: int) -> str:
+    return str(FIRST_NUMBER + customer)
+
+
+async def build(owner: Conn, size: Size) -> None:
+    """Ids are 1..n throughout. `owner` is a superuser of a migrated, empty database."""
+    filled = "users, user_subscriptions, chatbots, send_limits, contacts, conversations"
+    await owner.execute(_PEOPLE.format(**_of(size)), timeout=3_600)
+    if size.messages:
+        await owner.execute(_MESSAGES.format(**_of(size)), timeout=3_600)
+        filled += ", messages"
+    # Not those that are empty: a table that was found empty once is planned for as if it stayed so,
+    # and no autovacuum ever visits one.
+    await owner.execute(f"VACUUM (FREEZE, ANALYZE) {filled}", timeout=3_600)
+
+
+def _of(size: Size) -> dict[str, int]:
+    return {
+        "tenants": size.tenants,
+        "customers": size.customers,
+        "messages": size.messages,
+        "first": FIRST_NUMBER,
+    }
+
+
+# All rows of a statement fit each other, so the foreign keys' checks (a look-up a row and key,
+# four fifths of the time) are left out.
+_PEOPLE = """
+SET session_replication_role = replica;
+INSERT INTO users (email, password_hash)
+SELECT 'tenant' || t || '@example.com', '!' FROM generate_series(1, {tenants}) t;
+INSERT INTO user_subscriptions (user_id, subscription_name, daily_message_limit,
+                                monthly_message_limit, contract_start_date)
+SELECT t, 'bench', 100000000, 100000000, CURRENT_DATE - 400 FROM generate_series(1, {tenants}) t;
+INSERT INTO chatbots (user_id, name, whatsapp_phone_number, phone_number_id)
+SELECT t, 'Bot ' || t, '+1202' || lpad(t::text, 7, '0'), '5091' || lpad(t::text, 11, '0')
+  FROM generate_series(1, {tenants}) t;
+INSERT INTO send_limits (user_id, chatbot_id, max_rate)
+SELECT t, t, 1000000 FROM generate_series(1, {tenants}) t;
+INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_sent)
+SELECT t, CURRENT_DATE, 0 FROM generate_series(1, {tenants}) t;
+INSERT INTO monthly_usage_summary (user_id, year, month)
+SELECT t, extract(year FROM CURRENT_DATE)::int, extract(month FROM CURRENT_DATE)::int
+  FROM generate_series(1, {tenants}) t;
+INSERT INTO contacts (user_id, chatbot_id, phone_number, wa_id, bsuid, name, thread_id,
+                      last_interaction)
+SELECT 1 + c % {tenants}, 1 + c % {tenants}, '+' || ({first} + c), ({first} + c)::text,
+       'US.' || ({first} + c), 'Customer ' || c, c || ':thread', now() - interval '1 day'
+  FROM generate_series(1, {customers}) c;
+INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id, input_seq, answered_seq,
+                           last_inbound_at)
+SELECT 1 + c % {tenants}, 1 + c % {tenants}, c, c || ':thread',
+       ({messages} / {customers} + 1) / 2, ({messages} / {customers} + 1) / 2,
+       now() - interval '1 day'
+  FROM generate_series(1, {customers}) c;
+RESET session_replication_role;
+"""
+
+# In order of arrival: everybody's first message, everybody's second, and so on, so that a
+# conversation's messages lie far apart, as they do in production. The indexes are filled after the
+# rows, which takes a tenth of the time: what is not ready is not written to, and REINDEX makes
+# exactly those that the migrations made.
+_MESSAGES = """
+SET session_replication_role = replica;
+SET maintenance_work_mem = '512MB';
+UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = 'messages'::regclass;
+INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, message_id, direction,
+                      message_type, content_text, status, sent_at, created_at, metadata,
+                      ai_processed, input_seq, usage_day)
+SELECT 1 + c % {tenants}, 1 + c % {tenants}, c, c, 'wamid.HBgLMTIwMjU1NTAxMTEVAgAS' || md5(m::text),
+       CASE WHEN n % 2 = 0 THEN 'inbound' ELSE 'outbound' END, 'text',
+       CASE WHEN n % 2 = 0 THEN 'Do you have a table for two, this Saturday at about eight?'
+            ELSE 'Yes, of course: on Saturday we have tables until ten. May I have a name?' END,
+       CASE WHEN n % 2 = 0 THEN 'received' ELSE 'read' END, at, at,
+       jsonb_build_object('trace_id', md5(n::text || c)), n % 2 = 0,
+       CASE WHEN n % 2 = 0 THEN n / 2 + 1 END, CASE WHEN n % 2 = 1 THEN at::date END
+  FROM generate_series(0, {messages} - 1) m,
+       LATERAL (SELECT 1 + m % {customers} AS c, m / {customers} AS n,
+                       now() - interval '1 day' - ({messages} - m) * interval '3 s' AS at) x;
+REINDEX TABLE messages;
+RESET session_replication_role;
+RESET maintenance_work_mem;
+"""
