@@ -126,7 +126,7 @@ async def run(quick: bool) -> list[Result]:
         single.goal("webhooks/s, product / pywa", beside_pywa, 1.0)
 
         half = Result(
-            "ingress-half-load",
+            "ingress_half_load",
             "Webhooks of one message at half of the product's most",
             more={"plot": ["ack_p50_ms", "ack_p99_ms"]},
         )
@@ -141,7 +141,7 @@ async def run(quick: bool) -> list[Result]:
         half.goal("ack p99, ms", half.sides["product"]["ack_p99_ms"].median, 50, at_least=False)
 
         batches = Result(
-            "ingress-batches",
+            "ingress_batches",
             f"Webhooks of {BATCH} messages of as many customers",
             more={"plot": ["items_per_s", "cpu_ms"]},
         )

@@ -20,10 +20,10 @@ LANES: tuple[Lane, ...] = tuple(f"p{n:02d}" for n in range(PARTITIONS))
 DEAD_LANES: tuple[Lane, ...] = ("dead-inbound", "dead-status", "dead-other")
 
 PUBLISH_TIMEOUT_S = 2.0  # then the outcome is unknown, and Meta is told to come again
-# Entries handled together: half of those that RabbitMQ's adapter has in hand, so that the other half
-# comes meanwhile; and since one holds up to 1,000 updates of a POST, so many bytes, so that a
-# transaction stays a matter of seconds. What a batch costs is its transactions, so the bigger ones
-# of a backlog clear it sooner.
+# Entries handled together: half of those that RabbitMQ's adapter has in hand, so that others come
+# meanwhile; and since one holds up to 1,000 updates of a POST, so many bytes, so that a transaction
+# stays a matter of seconds. What a batch costs is its transactions, so the bigger ones of a backlog
+# clear it sooner.
 BATCH_MAX = 400
 BATCH_BYTES = 1024 * 1024
 DELIVERY_LIMIT = 100  # a backstop: poison is taken out by its handler, not by counting crashes

@@ -12,6 +12,7 @@ from tests.e2e.test_faults import worker_in_turn
 from tests.e2e.test_sends import outbound, refuse
 
 HOUR = 3_600
+HOLD = "UPDATE send_limits SET held_until = now() + $2::text::interval WHERE user_id = $1"
 TAKE_OVER = (
     "UPDATE conversations SET taken_over_at = now(), taken_over_until = 'infinity',"
     " taken_over_by = 'human', taken_over_reason = 'test' WHERE user_id = $1"
@@ -207,10 +208,12 @@ async def test_a_window_gets_one_template(product: Product) -> None:
         await product.simulator.faults(
             {"kind": "async_failure", "code": 131047, "phone_number_id": bot.phone_number_id}
         )
-    await refuse(product, bot, 131056)
+    await product.owner.execute(HOLD, bot.user_id, "1 h")  # until both replies are there
     await say(product, bot, "one")
-    await until(lambda: statuses(product, bot), lambda seen: len(seen) == 1)
+    await until(lambda: statuses(product, bot), lambda seen: seen == ["queued"])
     await say(product, bot, "two", timestamp=int(time.time()) - HOUR)
+    await until(lambda: statuses(product, bot), lambda seen: seen == ["queued", "queued"])
+    await product.owner.execute(HOLD, bot.user_id, None)
     await until(
         lambda: statuses(product, bot), lambda s: sorted(s) == ["failed", "failed", "read"], 30
     )
