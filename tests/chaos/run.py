@@ -346,6 +346,7 @@ async def _kill_worker(world: World) -> None:
                 " ON c.lease_owner = w.id GROUP BY w.name"
             )
         }
+    await _until_there_is(world.workers)
     victim = max(world.workers, key=lambda p: held.get(p.pid, 0))
     world.ended.add(victim.pid)
     world.workers.remove(victim)
@@ -384,7 +385,14 @@ async def _watch(world: World, pid: int, killed: float) -> None:
     world.claimed += [Claimed(killed, time.time() - killed) for _ in held or ()]
 
 
+async def _until_there_is(processes: list[Process]) -> None:
+    """Those that were ended before are still being replaced, which takes long on a busy machine."""
+    while not processes:
+        await asyncio.sleep(LOOK_S)
+
+
 async def _stop_worker(world: World, strike: Strike) -> None:
+    await _until_there_is(world.workers)
     victim = world.workers.pop(int(strike.dice * len(world.workers)))
     world.tell(f"worker {victim.pid} gets SIGTERM")
     world.ended.add(victim.pid)
