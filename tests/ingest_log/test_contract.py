@@ -14,6 +14,7 @@ from handlers.ingest_log.rabbitmq import (
     BATCH_MAX,
     ORDERED_QUEUES,
     PREFETCH,
+    Publisher,
     Standstill,
     declare_topology,
     standstill,
@@ -363,6 +364,18 @@ async def test_a_stop_does_not_wait_for_a_broker_that_hangs(node: RabbitMQ) -> N
 
 
 # ---- the door's side ---------------------------------------------------------------------------
+
+
+async def test_a_publisher_told_to_end_while_the_broker_is_away_ends() -> None:
+    # At whatever step of an attempt; at steps 6 to 8 it once went on for ever.
+    for steps in range(40):
+        running = asyncio.create_task(Publisher(DEAD_BROKER, "tests").run())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=10)
+        running.cancel()
+        assert done, steps
 
 
 async def test_a_dead_broker_is_told_at_once() -> None:
