@@ -31,7 +31,6 @@ from db.parked import Shown, list_parked, show_parked, take_parked
 from db.pool import Conn, tenant_transaction
 from db.usage import reserve_messages, settle_messages
 from handlers.configuration import Environment
-from handlers.ingest_log import rabbitmq
 from handlers.parking import entry_of, readable
 
 PAGE = 500
@@ -184,6 +183,8 @@ async def replay(conn: Conn, amqp: str, ids: Iterable[DeadId]) -> list[DeadId]:
     """Each item leaves the list in a transaction that commits when it is durable in the log, so
     that a crash in between replays it twice (harmless: a wamid is recorded once, a status merges
     upwards) and never loses it."""
+    from handlers.ingest_log import rabbitmq  # with what it needs, half of a command's start
+
     replayed: list[DeadId] = []
     try:
         async with rabbitmq.publishing(amqp) as publish:
