@@ -39,9 +39,8 @@ YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in
 @pytest.fixture(scope="module")
 async def node() -> AsyncIterator[RabbitMQ]:
     """One that may be killed."""
-    async with rabbitmq() as server:
-        await declare_topology(server.url)
-        await asyncio.sleep(YOUNG_QUEUES_S)
+    async with rabbitmq(in_memory=True) as server:
+        await declare_topology(server.url)  # waits until RabbitMQ has registered the new queues
         yield server
 
 
