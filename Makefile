@@ -3,6 +3,9 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 SEEDS ?= 1,2,3,4,5
+# Half of the suite's time is waiting, so more than there are cores.
+PROCESSES ?= 3
+CHAOS := tests/chaos/test_chaos.py
 SET_UP := $(PYTHON) -I cli/bootstrap.py
 
 .DEFAULT_GOAL := help
@@ -32,7 +35,12 @@ browser:  # the page of `make dev` is tested in one; without, those tests say wh
 	@$(SET_UP) --chromium --optional
 
 test: setup broker browser ## run the test suite; pytest's options in ARGS="-k servers -x"
+ifdef ARGS
 	@exec $(RUN) -m pytest $(ARGS)
+else
+	@$(RUN) -m pytest -n $(PROCESSES) --deselect $(CHAOS)
+	@$(RUN) -m pytest $(CHAOS)  # alone: its seconds mean something only with the machine to itself
+endif
 
 chaos: setup broker ## kill everything while messages come in, and count what was lost or doubled
 	@exec $(RUN) -m tests.chaos --seeds $(SEEDS)

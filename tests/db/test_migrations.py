@@ -111,7 +111,7 @@ async def test_a_runtime_login_that_does_not_exist_is_named(empty: Database) -> 
 @pytest.fixture(scope="module")
 async def other_server() -> AsyncIterator[Postgres]:
     """Roles belong to a whole server, so the tests' own will not do."""
-    async with postgres() as server:
+    async with postgres(in_memory=True) as server:
         async with connected(server.url) as admin:
             await admin.execute(
                 f"CREATE ROLE {RUNTIME_LOGIN} LOGIN PASSWORD '{RUNTIME_PASSWORD}';"

@@ -1,6 +1,5 @@
 """The two adapters, each with a server that may be looked into, filled and killed."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -147,11 +146,10 @@ class PostgresLog:
 @asynccontextmanager
 async def killable(kind: str) -> AsyncIterator[Log]:
     if kind == "rabbitmq":
-        async with rabbitmq() as broker:
-            await declare_topology(broker.url)
-            await asyncio.sleep(YOUNG_QUEUES_S)
+        async with rabbitmq(in_memory=True) as broker:
+            await declare_topology(broker.url)  # waits until RabbitMQ has registered the new queues
             yield RabbitLog(broker)
     else:
-        async with postgres() as server:
+        async with postgres(in_memory=True) as server:
             await migrate(server.url, server.url, lambda line: None)
             yield PostgresLog(server, server.url, server.url)

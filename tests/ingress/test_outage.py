@@ -24,17 +24,12 @@ from tests.ingress import DEAD_BROKER, Answer, Door, Found, door, messages, open
 from tests.rabbitmqctl import control
 from tests.unit.payloads import change, text, value, webhook
 
-# RabbitMQ 3.10 writes the list of its quorum queues to disk about a second later than it confirms
-# them: a queue as young as that is lost in a crash.
-YOUNG_QUEUES_S = 2.0
-
 
 @pytest.fixture(scope="module")
 async def node() -> AsyncIterator[RabbitMQ]:
     """One that may be killed."""
-    async with rabbitmq() as server:
+    async with rabbitmq(in_memory=True) as server:
         await declare_topology(server.url)
-        await asyncio.sleep(YOUNG_QUEUES_S)
         yield server
 
 

@@ -21,7 +21,6 @@ from worker.app import ROLES
 from worker.intake import STUCK_S, SUBSCRIPTIONS, Intake
 from worker.settings import read
 
-YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in a crash
 NO_BEAT = {"postgresql": "this worker's beat does not arrive"}
 NO_BROKER = {"rabbitmq": "not subscribed to: messages, statuses, others, dead"}
 
@@ -41,10 +40,9 @@ class Servers:
 @pytest.fixture(scope="module")
 async def servers() -> AsyncIterator[Servers]:
     """They may be killed."""
-    async with postgres() as database, rabbitmq() as broker:
+    async with postgres(in_memory=True) as database, rabbitmq(in_memory=True) as broker:
         await migrate(database.url, database.url, lambda line: None)
         await declare_topology(broker.url)
-        await asyncio.sleep(YOUNG_QUEUES_S)
         yield Servers(database, broker)
 
 
