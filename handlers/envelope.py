@@ -15,6 +15,7 @@ VERSION = 1
 # an update with a key that it does not know, and ignores what stands beside.
 _BESIDE = ("waba_id", "entry_time")
 _KINDS = get_args(Kind)
+_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps() would make one every time
 _FIELDS = tuple(f.name for f in fields(Update) if f.name not in _BESIDE)
 
 
@@ -42,7 +43,7 @@ def lane_of(update: Update) -> Lane:
 
 
 def encode(envelope: Envelope) -> bytes:
-    return json.dumps(
+    return _json(
         {
             "v": VERSION,
             "trace_id": envelope.trace_id,
@@ -53,8 +54,7 @@ def encode(envelope: Envelope) -> bytes:
                 {name: getattr(update, name) for name in _FIELDS} for update in envelope.updates
             ],
             "accounts": [[getattr(u, name) for name in _BESIDE] for u in envelope.updates],
-        },
-        separators=(",", ":"),
+        }
     ).encode()
 
 

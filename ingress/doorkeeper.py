@@ -27,6 +27,7 @@ class Doorkeeper:
         self._handler = handler
         self._requests = 0
         self._bytes = 0
+        telemetry.WEBHOOKS_IN_FLIGHT.set_function(lambda: self._requests)
 
     async def admit(self, request: web.Request) -> web.Response:
         # A length that is not said is taken for the longest.
@@ -36,7 +37,6 @@ class Doorkeeper:
             return _refused(request, 503, "busy", "too much in flight: come again")
         self._requests += 1
         self._bytes += size
-        telemetry.WEBHOOKS_IN_FLIGHT.set(self._requests)
         try:
             body = await _whole_body(request)
             if isinstance(body, web.Response):
@@ -45,7 +45,6 @@ class Doorkeeper:
         finally:
             self._requests -= 1
             self._bytes -= size
-            telemetry.WEBHOOKS_IN_FLIGHT.set(self._requests)
 
 
 def has_room(requests: int, in_flight_bytes: int, size: int) -> bool:
