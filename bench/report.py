@@ -23,6 +23,7 @@ FIGURES = DOCS / "benchmarks"
 IMAGES = DOCS / "images"
 MARK = re.compile(r"(<!-- bench ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLOURS = {"product": "#128c7e", "floor": "#9aa5ac", "pywa": "#d08c3f"}
+CUT = 3  # times a goal: more is not drawn
 OTHERS = ("#5b7fa6", "#a65b7f", "#7f6ba6", "#6ba67f")
 
 
@@ -91,13 +92,17 @@ def _draw_goals(saved: dict[str, Any]) -> None:
         return
     drawing, place = plt.subplots(figsize=(8, 0.34 * len(goals) + 0.9))
     for number, goal in enumerate(reversed(goals)):
-        share = goal["reached"] / goal["wanted"]
-        if not goal["at_least"]:
-            share = 1 / share if share else 0
-        place.barh(number, min(share, 3), color="#128c7e" if goal["met"] else "#c0503f", height=0.6)
+        reached, wanted = goal["reached"], goal["wanted"]
+        if goal["at_least"]:
+            share = reached / wanted
+        else:
+            share = wanted / reached if reached > 0 else CUT
+        place.barh(
+            number, min(share, CUT), color="#128c7e" if goal["met"] else "#c0503f", height=0.6
+        )
         sign = "≥" if goal["at_least"] else "≤"
         place.text(
-            min(share, 3) + 0.03,
+            min(share, CUT) + 0.03,
             number,
             f"{goal['reached']:.3g} ({sign} {goal['wanted']:g})",
             va="center",
