@@ -93,10 +93,8 @@ def _draw_goals(saved: dict[str, Any]) -> None:
     drawing, place = plt.subplots(figsize=(8, 0.34 * len(goals) + 0.9))
     for number, goal in enumerate(reversed(goals)):
         reached, wanted = goal["reached"], goal["wanted"]
-        if goal["at_least"]:
-            share = reached / wanted
-        else:
-            share = wanted / reached if reached > 0 else CUT
+        less = wanted / reached if reached > 0 else CUT
+        share = reached / wanted if goal["at_least"] else less
         place.barh(
             number, min(share, CUT), color="#128c7e" if goal["met"] else "#c0503f", height=0.6
         )
