@@ -144,8 +144,12 @@ async def _run_roles(
 
 def _freeze() -> None:
     """What the libraries brought never becomes garbage; looking through it all pauses turns, and
-    takes seconds when the process ends."""
+    takes seconds when the process ends. Nor do turns leave cycles that outlive the youngest: with
+    160 in flight eight passes over the oldest, of 70 to 120 ms each, found 1,164 of the
+    million objects that they looked at. They come a hundred times more rarely now."""
     gc.freeze()
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, old * 100)
 
 
 @asynccontextmanager

@@ -49,7 +49,8 @@ SEND_SLOTS = 128
 CLAIM_MAX = 32
 PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
 TURN_POLL_S = 0.1
-TURN_BUSY_POLL_S = 0.025  # while turns run: half of it is what a due conversation waits
+TURN_BUSY_POLL_S = 0.01  # while turns run: half of it is what a due conversation waits,
+CLAIM_REST = 5  # but at least so many times what a claim took, lest claims be what all wait for
 SEND_POLL_S = 0.05
 SWEEP_S = 0.5
 HOUSE_S = 1.0
@@ -257,6 +258,7 @@ async def _work(
     try:
         while not stop.is_set():
             claimed = 0
+            asked = time.monotonic()
             free = min(slots - len(running), CLAIM_MAX)
             if free > 0 and liveness.is_alive:
                 try:
@@ -268,8 +270,10 @@ async def _work(
                 except Exception as error:
                     log.warning("claim.failed", role=role, exc_info=error)
                     await _pause(stop, None, AWAY_S)
+            took_s = time.monotonic() - asked
             if claimed < free or not free:
-                await _pause(stop, wake, poll_s() * (0.75 + random.random() / 2))
+                rest_s = max(poll_s(), min(CLAIM_REST * took_s, TURN_POLL_S))
+                await _pause(stop, wake, rest_s * (0.75 + random.random() / 2))
         if running:
             log.info("role.draining", role=role, in_flight=len(running))
             await asyncio.wait(running, timeout=DRAIN_S)
