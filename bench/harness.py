@@ -239,19 +239,21 @@ def table(saved: Mapping[str, Any]) -> str:
         sign = "≥" if goal["at_least"] else "≤"
         verdict = "met" if goal["met"] else "**not met**"
         lines.append(
-            f"\nGoal: {goal['what']} {sign} {_number(goal['wanted'])};"
-            f" reached {_number(goal['reached'])}: {verdict}"
+            f"\nGoal: {goal['what']} {sign} {number_of(goal['wanted'])};"
+            f" reached {number_of(goal['reached'])}: {verdict}"
         )
     return "\n".join(lines)
 
 
 def _spread(spread: Mapping[str, Any]) -> str:
     """The median, and between which values the rounds were."""
-    low, high = _number(spread["low"]), _number(spread["high"])
-    return f"{_number(spread['median'])} ({low} to {high})"
+    if len(spread["rounds"]) == 1:
+        return number_of(spread["median"])
+    low, high = number_of(spread["low"]), number_of(spread["high"])
+    return f"{number_of(spread['median'])} ({low} to {high})"
 
 
-def _number(value: float) -> str:
+def number_of(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -36,7 +36,8 @@ async def run(quick: bool) -> list[Result]:
         result = Result("in_flight", f"{conversations} conversations at a model of {model_s:.0f} s")
         idle = usage(it.pid).rss_mb
         seen = await _crowd(prepared, it, url, conversations, model_s)
-        result.more = {"rss_mb_before": idle, **seen}
+        figures = {"rss_mb_idle": idle, **seen}
+        result.sides["product"] = {name: Spread.of([value]) for name, value in figures.items()}
         result.goal("conversations answered exactly once", seen["once"], conversations)
         result.goal("in flight at the same time", seen["most_in_flight"], conversations)
 

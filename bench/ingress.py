@@ -112,7 +112,6 @@ async def run(quick: bool) -> list[Result]:
         single = Result(
             "ingress",
             f"Webhooks of one message, {CONNECTIONS} at a time",
-            more={"plot": ["webhooks_per_s", "cpu_ms", "rss_mb"]},
         )
         await in_turns(
             single,
@@ -128,7 +127,6 @@ async def run(quick: bool) -> list[Result]:
         half = Result(
             "ingress_half_load",
             "Webhooks of one message at half of the product's most",
-            more={"plot": ["ack_p50_ms", "ack_p99_ms"]},
         )
         per_s = single.sides["product"]["webhooks_per_s"].median / 2
         await in_turns(
@@ -143,7 +141,6 @@ async def run(quick: bool) -> list[Result]:
         batches = Result(
             "ingress_batches",
             f"Webhooks of {BATCH} messages of as many customers",
-            more={"plot": ["items_per_s", "cpu_ms"]},
         )
         del sides["pywa"]  # of several messages it takes the first and drops the rest
         await in_turns(

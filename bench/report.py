@@ -12,7 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from bench.harness import RESULTS, table
+from bench.harness import RESULTS, number_of, table
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -23,6 +23,27 @@ FIGURES = DOCS / "benchmarks"
 IMAGES = DOCS / "images"
 MARK = re.compile(r"(<!-- bench ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLOURS = {"product": "#128c7e", "floor": "#9aa5ac", "pywa": "#d08c3f"}
+SHOWN = {
+    "ingress": ("webhooks_per_s", "cpu_ms", "rss_mb"),
+    "ingress_half_load": ("ack_p50_ms", "ack_p99_ms"),
+    "ingress_batches": ("items_per_s", "cpu_ms"),
+    "ingest": ("messages_per_s",),
+    "turn": ("turns_per_s", "cpu_ms", "postgresql_cpu_ms"),
+    "turn_tool": ("turns_per_s", "cpu_ms", "postgresql_cpu_ms"),
+    "start_ingress": ("ready_s", "rss_mb"),
+    "start_worker": ("ready_s", "rss_mb"),
+}
+_ONE = ("read_turn", "read_messages", "read_events", "load_checkpoint", "reserve_messages")
+_LAST = ("fence", "queue_reply", "pack and store the checkpoint", "settle_inputs")
+TRIPS = {
+    "claim": "1 for up to 32",
+    "read: transaction": "2: BEGIN with the tenant, COMMIT",
+    "think: model client": "1, HTTP",
+    "write: transaction": "2: BEGIN with the tenant, COMMIT",
+    "typing indicator": "1, HTTP, beside the turn",
+    **{f"read: {step}": "1" for step in _ONE},
+    **{f"write: {step}": "1" for step in (*_LAST, "settle_messages")},
+}
 CUT = 3  # times a goal: more is not drawn
 OTHERS = ("#5b7fa6", "#a65b7f", "#7f6ba6", "#6ba67f")
 
@@ -55,16 +76,33 @@ def _section(name: str, saved: dict[str, Any]) -> str:
         f" {machine['load_1min']}, {machine['at'][:10]}, commit {machine['commit']};"
         " median (lowest to highest)."
     )
-    return f"{table(result)}\n\n<sub>{where}</sub>\n"
+    return "\n\n".join([table(result), *_steps(result), f"<sub>{where}</sub>"]) + "\n"
+
+
+def _steps(result: dict[str, Any]) -> list[str]:
+    """Of a turn: what each step costs the worker, and how often it waits for somebody."""
+    costs: dict[str, float] = result["more"].get("steps_cpu_ms", {})
+    if not costs:
+        return []
+    trips = result["more"]["round_trips"]
+    lines = ["| step | worker's CPU, ms | round trips |", "|---|---|---|"]
+    for step, cost in costs.items():
+        lines.append(f"| {step} | {cost:.2f} | {TRIPS.get(step, '')} |")
+    lines.append(f"| all | {sum(costs.values()):.2f} | |")
+    said = (
+        f"Counted by PostgreSQL and by the stand-ins: {trips['statements']:.1f} statements a turn"
+        f" in {trips['transactions']:.0f} transactions, {trips['model_calls']:.0f} call of the"
+        f" model, {trips['graph_api_calls']:.0f} of the Graph API (typing)."
+    )
+    return ["\n".join(lines), said]
 
 
 def _draw(name: str, result: dict[str, Any]) -> None:
-    """The figures that its `more` names as worth seeing, side by side."""
-    shown = [
-        figure
-        for figure in result["more"].get("plot", ())
-        if any(figure in side for side in result["sides"].values())
-    ]
+    """The figures that are worth seeing, side by side; of growth, how often each step's cost is
+    that of the small database."""
+    if name == "growth":
+        _draw_ratios(name, result)
+    shown = SHOWN.get(name, ())
     if not shown:
         return
     drawing, places = plt.subplots(1, len(shown), figsize=(3.4 * len(shown), 2.9), squeeze=False)
@@ -85,9 +123,32 @@ def _draw(name: str, result: dict[str, Any]) -> None:
     plt.close(drawing)
 
 
+def _draw_ratios(name: str, result: dict[str, Any]) -> None:
+    ratios = {k: v for k, v in result["ratios"].items() if v["rounds"]}
+    drawing, place = plt.subplots(figsize=(7, 0.3 * len(ratios) + 0.9))
+    for number, spread in enumerate(reversed(ratios.values())):
+        place.barh(number, spread["median"], color=COLOURS["product"], height=0.6)
+        place.plot(spread["rounds"], [number] * len(spread["rounds"]), "o", ms=3, color="#222")
+    names = [ratio.partition(",")[0].replace("_", " ") for ratio in reversed(ratios)]
+    place.set_yticks(range(len(ratios)), names, fontsize=8)
+    place.axvline(1.2, color="#c0503f", lw=1)
+    place.set_xlim(left=0)
+    place.tick_params(axis="x", labelsize=8)
+    place.set_title("cost beside 10 million messages / beside little; goal: 1.2", fontsize=9)
+    place.spines[["top", "right"]].set_visible(False)
+    drawing.tight_layout()
+    drawing.savefig(IMAGES / f"bench-{name}.png", dpi=110)
+    plt.close(drawing)
+
+
 def _draw_goals(saved: dict[str, Any]) -> None:
     """Every goal as a share of what is wanted: right of the line is met."""
-    goals = [goal for result in saved.values() for goal in result["goals"]]
+    goals = [
+        goal
+        for result in saved.values()
+        for goal in result["goals"]
+        if "rows read" not in goal["what"]  # many, and of none but the database's own
+    ]
     if not goals:
         return
     drawing, place = plt.subplots(figsize=(8, 0.34 * len(goals) + 0.9))
@@ -102,7 +163,7 @@ def _draw_goals(saved: dict[str, Any]) -> None:
         place.text(
             min(share, CUT) + 0.03,
             number,
-            f"{goal['reached']:.3g} ({sign} {goal['wanted']:g})",
+            f"{number_of(goal['reached'])} ({sign} {goal['wanted']:g})",
             va="center",
             fontsize=8,
         )
