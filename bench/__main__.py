@@ -4,6 +4,7 @@ ARGS="ingress turn"`; `--quick` for a look that proves nothing."""
 import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 
@@ -23,13 +24,22 @@ def main() -> None:
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(NAMES)}")
     harness.keep_to_servers_core()
+    failed = []
     for name in arguments.names or NAMES:
         run: Callable[[bool], Awaitable[list[Result]]] = import_module(f"bench.{name}").run
         print(f"\n{name}", flush=True)
-        for result in asyncio.run(run(arguments.quick)):
+        try:
+            results = asyncio.run(run(arguments.quick))
+        except Exception as error:  # noqa: BLE001 - the others are measured all the same
+            print(f"{name} was not measured: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        for result in results:
             result.save()
             saved = json.loads((harness.RESULTS / f"{result.name}.json").read_text())
             print(f"\n{result.title}\n\n{harness.table(saved)}", flush=True)
+    if failed:
+        sys.exit(f"\nnot measured: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

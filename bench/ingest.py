@@ -350,5 +350,5 @@ def _pgbench_program() -> str:
             return str(binaries.bin / "pgbench")
     found = shutil.which("pgbench")
     if found is None:
-        raise RuntimeError("no pgbench here: install the package postgresql")
+        raise RuntimeError("no pgbench here, which is the floor: install the package postgresql")
     return found
