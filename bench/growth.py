@@ -148,6 +148,7 @@ class Side:
 
     async def round(self) -> Figures:
         self.figures = {}
+        await self.pool.expire_connections()  # else it would be replaced somewhere in the middle
         await self._ingest()
         claims = await self._claims()
         await self._turns(claims)
