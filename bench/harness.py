@@ -222,9 +222,10 @@ def machine() -> dict[str, Any]:
 # ---- for the terminal and for docs --------------------------------------------------------------
 
 
-def table(saved: Mapping[str, Any]) -> str:
-    """Of what a result saved, in Markdown, which a terminal shows just as well."""
-    figures = list(dict.fromkeys(f for side in saved["sides"].values() for f in side))
+WIDEST = 8  # figures beside each other
+
+
+def _flat(saved: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
     lines = []
     if figures:
         lines += ["| " + " | ".join(["", *(f.replace("_", " ") for f in figures)]) + " |"]
@@ -235,6 +236,25 @@ def table(saved: Mapping[str, Any]) -> str:
     for name, ratio in saved["ratios"].items():
         of = "" if " / " in name else ", product / floor"
         lines.append(f"\n{name.replace('_', ' ')}{of}: **{_spread(ratio)}**")
+    return lines
+
+
+def _upright(saved: Mapping[str, Any], figures: Sequence[str]) -> list[str]:
+    """A line for each figure, with its ratio where there is one."""
+    lines = ["| " + " | ".join(["", *saved["sides"], "ratio"]) + " |"]
+    lines += ["|" + "---|" * (len(saved["sides"]) + 2)]
+    ratios = {name.partition(",")[0]: ratio for name, ratio in saved["ratios"].items()}
+    for figure in figures:
+        cells = [_spread(side[figure]) for side in saved["sides"].values()]
+        ratio = f"**{_spread(ratios[figure])}**" if figure in ratios else ""
+        lines.append("| " + " | ".join([figure.replace("_", " "), *cells, ratio]) + " |")
+    return lines
+
+
+def table(saved: Mapping[str, Any]) -> str:
+    """Of what a result saved, in Markdown, which a terminal shows just as well."""
+    figures = list(dict.fromkeys(f for side in saved["sides"].values() for f in side))
+    lines = _upright(saved, figures) if len(figures) > WIDEST else _flat(saved, figures)
     for goal in saved["goals"]:
         sign = "≥" if goal["at_least"] else "≤"
         verdict = "met" if goal["met"] else "**not met**"
