@@ -5,7 +5,6 @@ Floor and product take turns, so that both meet the same weather, and a ratio is
 Only ratios count: absolute figures are this machine's.
 """
 
-import asyncio
 import json
 import os
 import platform
@@ -86,22 +85,6 @@ def spent(before: Usage, after: Usage, things: int) -> Figures:
         "core": cpu / (after.at_s - before.at_s),
         "rss_mb": after.rss_mb,
     }
-
-
-async def until_ready(process: Process, url: str, patience_s: float = 60.0) -> None:
-    import aiohttp
-
-    async with aiohttp.ClientSession() as session, asyncio.timeout(patience_s):
-        while True:
-            if process.returncode is not None:
-                raise RuntimeError(f"{process.name} ended at once:\n{process.tail()}")
-            try:
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.02)
 
 
 # ---- rounds -------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.harness import Result, Spread, percentile, spent, tested, until_ready, usage
+from bench.harness import Result, Spread, percentile, spent, tested, usage
 from bench.outside import outside, told
 from bench.prepared import Prepared, Variant, databases
 from bench.turn import environment
 from cli.processes import Process
 from cli.servers import free_ports
-from cli.stack import COMMAND
+from cli.stack import COMMAND, until_ready
 
 MODEL_S = 10.0
 PACED_MODEL_S = 2.0

@@ -22,11 +22,11 @@ from bench.harness import (
     percentile,
     spent,
     tested,
-    until_ready,
     usage,
 )
 from cli.processes import Process
 from cli.servers import free_ports, postgres, rabbitmq
+from cli.stack import until_ready
 from db.migrate import migrate
 from db.pool import connect_owner
 from handlers.ingest_log.rabbitmq import ORDERED_QUEUES, declare_topology

@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from bench.harness import Figures, Result, in_turns, tested, until_ready, usage
+from bench.harness import Figures, Result, in_turns, tested, usage
 from bench.prepared import LOGIN, databases
 from bench.turn import environment
 from cli.servers import free_ports, rabbitmq
-from cli.stack import COMMAND
+from cli.stack import COMMAND, until_ready
 from handlers.ingest_log.rabbitmq import declare_topology
 
 ROUNDS = 5

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from bench.harness import Figures, Result, Spread, in_turns, spent, tested, until_ready, usage
+from bench.harness import Figures, Result, Spread, in_turns, spent, tested, usage
 from bench.outside import LOOK_UP, outside, told
 from bench.prepared import ASKED, Prepared, Variant, databases
 from cli.processes import Process
 from cli.servers import free_ports
-from cli.stack import COMMAND
+from cli.stack import COMMAND, until_ready
 
 PLAIN = Variant("plain")
 TOOL = Variant("one tool call", knowledge_chars=24_000, ask=f"{ASKED} Please {LOOK_UP}.")

@@ -24,7 +24,7 @@ from cli.servers import free_ports, postgres, rabbitmq, rabbitmq_available
 
 COMMAND = Path(sys.executable).with_name("swiftreplies")
 READY_TIMEOUT_S = 60.0
-POLL_S = 0.05
+POLL_S = 0.02
 
 
 class StackError(Exception):
@@ -85,7 +85,7 @@ class Stack:
             "ingress", [str(COMMAND), "ingress"], {"HOST": "127.0.0.1", "PORT": str(port)}
         )
         self.ingress_url = f"http://127.0.0.1:{port}"
-        await _until_ready(process, f"{self.ingress_url}/readyz", patience_s)
+        await until_ready(process, f"{self.ingress_url}/readyz", patience_s)
         return process
 
     async def start_worker(self, *arguments: str, patience_s: float = READY_TIMEOUT_S) -> Process:
@@ -95,7 +95,7 @@ class Stack:
             [str(COMMAND), "worker", *arguments],
             {"HOST": "127.0.0.1", "METRICS_PORT": str(port)},
         )
-        await _until_ready(process, f"http://127.0.0.1:{port}/readyz", patience_s)
+        await until_ready(process, f"http://127.0.0.1:{port}/readyz", patience_s)
         return process
 
     async def start_simulator(self) -> Process:
@@ -200,7 +200,7 @@ async def _ingest_log(
     return {"INGEST_LOG": "rabbitmq", "AMQP_URL": url}
 
 
-async def _until_ready(process: Process, url: str, patience_s: float) -> None:
+async def until_ready(process: Process, url: str, patience_s: float = READY_TIMEOUT_S) -> None:
     deadline = asyncio.get_running_loop().time() + patience_s
     said = "nothing"
     async with aiohttp.ClientSession() as session:

@@ -121,7 +121,9 @@ class Environment:
         if log == "postgres":
             return self.optional("DATABASE_URL") or ""  # its problems are database_url()'s
         return self.url(
-            "AMQP_URL", ("amqp", "amqps"), what="the RabbitMQ broker, e.g. amqp://user:pw@host/"
+            "AMQP_URL",
+            ("amqp", "amqps"),
+            what="the RabbitMQ broker, e.g. amqp://user:pw@host/; or set INGEST_LOG=postgres",
         )
 
     def logging(self) -> tuple[str, str]:
