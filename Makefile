@@ -6,7 +6,7 @@ SEEDS ?= 1,2,3,4,5
 # Half of the suite's time is waiting, so more than there are cores.
 PROCESSES ?= 3
 CHAOS := tests/chaos/test_chaos.py
-SET_UP := $(PYTHON) -I cli/bootstrap.py
+SET_UP := $(PYTHON) -I local/bootstrap.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup broker broker-if-possible browser demo dev test chaos defences check format bench lock clean
@@ -26,10 +26,10 @@ broker-if-possible:
 	@$(SET_UP) --rabbitmq --optional
 
 demo: setup broker-if-possible ## start the product, hold a conversation with it, show what it did
-	@exec $(RUN) -m cli.demo
+	@exec $(RUN) -m local.demo
 
 dev: setup broker-if-possible ## start the product and keep it running, with a page to chat with it
-	@exec $(RUN) -m cli.dev
+	@exec $(RUN) -m local.dev
 
 browser:  # the page of `make dev` is tested in one; without, those tests say what to install
 	@$(SET_UP) --chromium --optional

@@ -23,34 +23,25 @@ import structlog
 from bench.harness import ROUNDS, Figures, Result, in_turns
 from bench.webhooks import logged, messages_webhook, statuses_webhook
 from bench.world import Size, build
-from cli.servers import Postgres, postgres
 from db.actions import list_actions, overdue_actions
 from db.checkpoints import load_checkpoint, save_checkpoint
 from db.conversation_events import passed_events, read_events
 from db.conversations import Claim, claim_conversations, fence, read_turn, since_inbound
 from db.dead import list_dead
 from db.ids import ConversationId, MessageId, UserId, WorkerId
-from db.messages import (
-    Message,
-    Pace,
-    claim_sends,
-    mark_accepted,
-    mark_sending,
-    queue_reply,
-    read_messages,
-    read_send,
-    settle_inputs,
-)
+from db.messages import Message, queue_reply, read_messages, settle_inputs
 from db.migrate import migrate
 from db.orphans import forget_orphans, found_orphans
 from db.pool import Conn, Pool, create_pool, tenant
+from db.sends import Pace, claim_sends, mark_accepted, mark_sending, read_send
 from db.status_fence import fence_wanted, overdue_sends
 from db.tenant_api import list_chatbots, list_conversations, list_messages, read_usage
 from db.usage import reserve_messages, settle_messages
 from db.workers import sweep_dead_workers, sweep_unheld
-from handlers import telemetry
-from handlers.delivery_status import merge_batch
-from handlers.recording import Debounce, record_batch
+from handlers.ingest.messages import Debounce, record_batch
+from handlers.ingest.statuses import merge_batch
+from handlers.process import telemetry
+from local.servers.postgres import Postgres, postgres
 
 TENANTS, EACH = 50, 20  # of whom the customers are with whom something happens
 SMALL = Size(tenants=TENANTS, customers=TENANTS * (EACH + 2), messages=TENANTS * (EACH + 2) * 10)

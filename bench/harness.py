@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cli.processes import Process
+from local.processes import Process
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 5

@@ -17,9 +17,9 @@ from bench.harness import Result, Spread, percentile, spent, tested, usage
 from bench.outside import outside, told
 from bench.prepared import Prepared, Variant, databases
 from bench.turn import environment
-from cli.processes import Process
-from cli.servers import free_ports
-from cli.stack import COMMAND, until_ready
+from local.processes import Process
+from local.servers.daemon import free_ports
+from local.stack import COMMAND, until_ready
 
 MODEL_S = 10.0
 PACED_MODEL_S = 2.0

@@ -25,13 +25,15 @@ import structlog
 from bench.harness import ROUNDS, Figures, Result, Usage, in_turns, spent, tested, usage
 from bench.webhooks import logged, messages_webhook, statuses_webhook
 from bench.world import Size, build, tenant_of
-from cli.servers import Postgres, RabbitMQ, available_postgres, postgres, rabbitmq
 from db.migrate import migrate
 from db.pool import create_pool
-from handlers import telemetry
+from handlers.ingest.batch import TENANTS_AT_ONCE
+from handlers.ingest.messages import Debounce, record_batch
 from handlers.ingest_log.port import Entry
 from handlers.ingest_log.rabbitmq import BATCH_MAX, Publisher, declare_topology
-from handlers.recording import TENANTS_AT_ONCE, Debounce, record_batch
+from handlers.process import telemetry
+from local.servers.postgres import Postgres, available_postgres, postgres
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
 
 COMMAND = str(Path(sys.executable).with_name("swiftreplies"))
 DAY = timedelta(days=1)

@@ -24,13 +24,15 @@ from bench.harness import (
     tested,
     usage,
 )
-from cli.processes import Process
-from cli.servers import free_ports, postgres, rabbitmq
-from cli.stack import until_ready
 from db.migrate import migrate
 from db.pool import connect_owner
 from handlers.ingest_log.rabbitmq import ORDERED_QUEUES, declare_topology
-from handlers.whatsapp.signature import sign
+from handlers.whatsapp.cloud_api.signature import sign
+from local.processes import Process
+from local.servers.daemon import free_ports
+from local.servers.postgres import postgres
+from local.servers.rabbitmq import rabbitmq
+from local.stack import until_ready
 
 SECRET = "bench-secret"  # noqa: S105 - nobody's
 PATH = "/webhooks/whatsapp"

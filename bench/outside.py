@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from cli.processes import Process
+from local.processes import Process
 
 LOOK_UP = "look it up"  # in the customer's last message: one tool call, then the text
 ANSWER = (

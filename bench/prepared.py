@@ -11,9 +11,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from bench.harness import TICKS_PER_S
-from cli.servers import Postgres, postgres
 from db.migrate import migrate
 from db.pool import Conn
+from local.servers.postgres import Postgres, postgres
 
 LOGIN = "bench"  # bound by row-level security, as in production
 ASKED = "Hello, I was wondering whether you are open on Saturday, and until when?"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from handlers.rules.retrieval import Index
+from handlers.agent.retrieval import Index
 
 QUESTIONS_MAX = 800
 FIRST = (1, 3, 5)

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from bench.harness import Figures, Result, in_turns, tested, usage
 from bench.prepared import LOGIN, databases
 from bench.turn import environment
-from cli.servers import free_ports, rabbitmq
-from cli.stack import COMMAND, until_ready
 from handlers.ingest_log.rabbitmq import declare_topology
+from local.servers.daemon import free_ports
+from local.servers.rabbitmq import rabbitmq
+from local.stack import COMMAND, until_ready
 
 ROUNDS = 5
 SETTLE_S = 1.0  # what start-up left behind is collected, connections are made

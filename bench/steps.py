@@ -28,9 +28,10 @@ import aiohttp
 from db.conversations import claim_conversations
 from db.ids import WorkerId
 from db.pool import Pool, create_pool
-from handlers import telemetry, turn
-from handlers.agent import answerer, graph, memory
-from handlers.whatsapp.graph_api import GraphApi
+from handlers.agent import graph, memory, model
+from handlers.process import telemetry
+from handlers.turns import turn
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
 
 # What holds which: a step's own CPU is its whole less that of the steps inside.
 STEPS: list[tuple[str, Any, str]] = [
@@ -42,9 +43,9 @@ STEPS: list[tuple[str, Any, str]] = [
     ("read: reserve_messages", turn, "reserve_messages"),
     ("think: graph", graph.Agent, "run"),
     ("think: unpack the checkpoint", memory.SlotSaver, "aget_tuple"),
-    ("think: answer", answerer.Model, "answer"),
-    ("think: prompt", answerer, "system_prompt"),
-    ("think: model client", answerer.Completions, "_agenerate"),
+    ("think: answer", model.Model, "answer"),
+    ("think: prompt", model, "system_prompt"),
+    ("think: model client", model.Completions, "_agenerate"),
     ("write: transaction", turn, "_write"),
     ("write: fence", turn, "fence"),
     ("write: queue_reply", turn, "queue_reply"),
@@ -105,10 +106,10 @@ async def main() -> None:
     url = os.environ["WHATSAPP_API_URL"]
     async with (
         aiohttp.ClientSession() as session,
-        aiohttp.ClientSession(auto_decompress=False) as model,
+        aiohttp.ClientSession(auto_decompress=False) as session,
     ):
         showing = GraphApi(session, url, "v25.0")
-        agent = graph.Agent(answerer.Model.create("bench", "k", f"{url}/v1", model))
+        agent = graph.Agent(model.Model.create("bench", "k", f"{url}/v1", session))
         await all_due(pool, agent, watch)  # after these, every thread has its memory
         gc.freeze()  # as the worker does
         print("ready", flush=True)

@@ -18,9 +18,9 @@ from typing import Any
 from bench.harness import Figures, Result, Spread, in_turns, spent, tested, usage
 from bench.outside import LOOK_UP, outside, told
 from bench.prepared import ASKED, Prepared, Variant, databases
-from cli.processes import Process
-from cli.servers import free_ports
-from cli.stack import COMMAND, until_ready
+from local.processes import Process
+from local.servers.daemon import free_ports
+from local.stack import COMMAND, until_ready
 
 PLAIN = Variant("plain")
 TOOL = Variant("one tool call", knowledge_chars=24_000, ask=f"{ASKED} Please {LOOK_UP}.")

@@ -4,9 +4,9 @@ from typing import Any
 from uuid import uuid4
 
 from bench.world import Size, business_number, customer_number, phone_number_id, tenant_of
-from handlers.envelope import Envelope, encode, grouped
+from handlers.ingest.envelope import Envelope, encode, grouped
 from handlers.ingest_log.port import Entry
-from handlers.whatsapp.wire import split
+from handlers.whatsapp.cloud_api.wire import split
 
 AT = 1_795_000_000  # by WhatsApp's clock
 

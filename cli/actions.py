@@ -10,7 +10,7 @@ from db.actions import Action, list_actions, owner_of_action, owners_of_actions
 from db.ids import ActionId, UserId
 from db.pool import tenant_transaction
 from handlers.actions import MAX_RESPONSE_CHARS, Verdict, decide
-from handlers.configuration import Environment
+from handlers.process.configuration import Environment
 
 PAGE = 500
 

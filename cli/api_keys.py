@@ -14,7 +14,7 @@ from db.ids import ApiKeyId, UserId
 from db.pool import tenant_transaction
 from db.tenants import lock_user
 from handlers.api_keys import PERMISSIONS, SHOWN_CHARS, hash_of, new_key
-from handlers.configuration import Environment
+from handlers.process.configuration import Environment
 
 MAX_NAME_CHARS = 100
 

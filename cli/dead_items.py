@@ -30,9 +30,9 @@ from db.orphans import take_orphans
 from db.parked import Shown, list_parked, show_parked, take_parked
 from db.pool import Conn, tenant_transaction
 from db.usage import reserve_messages, settle_messages
-from handlers.configuration import Environment
+from handlers.ingest.parking import entry_of, readable
 from handlers.ingest_log.factory import adapter
-from handlers.parking import entry_of, readable
+from handlers.process.configuration import Environment
 
 PAGE = 500
 TRIES = 20  # while the conversation is being answered; a turn takes seconds as a rule

@@ -17,13 +17,13 @@ from db.chatbots import Credentials, chatbot_credentials, owners_of_chatbots
 from db.ingest_log import connect_publishing, lane_sizes, log_size
 from db.migrate import pending
 from db.pool import UNAVAILABLE, Conn, connect_owner, connect_runtime, tenant_transaction
-from handlers.configuration import BadConfiguration, Environment
 from handlers.ingest_log import rabbitmq
 from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import DEAD_LANES
 from handlers.ingest_log.postgres import full
-from handlers.secrets import Undecryptable, Vault, access_token_of
-from handlers.whatsapp.wire import normalised
+from handlers.process.configuration import BadConfiguration, Environment
+from handlers.process.secrets import Undecryptable, Vault, access_token_of
+from handlers.rules.numbers import normalised
 from ingress import settings as ingress_settings
 from worker import settings as worker_settings
 

@@ -220,8 +220,8 @@ def _worker(args: argparse.Namespace) -> None:
 
 
 def _configured(read: Any, process: str) -> Any:
-    from handlers import telemetry
-    from handlers.configuration import BadConfiguration
+    from handlers.process import telemetry
+    from handlers.process.configuration import BadConfiguration
 
     try:
         settings = read(os.environ)
@@ -416,7 +416,7 @@ def _dead_id(text: str) -> Any:
 
 
 def _environment() -> Any:
-    from handlers.configuration import Environment
+    from handlers.process.configuration import Environment
 
     return Environment(os.environ)
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from db.pool import UNAVAILABLE, Conn, connect_owner
-from handlers.configuration import Environment
 from handlers.ingest_log.factory import adapter
+from handlers.process.configuration import Environment
 
 
 class Refused(Exception):

@@ -25,12 +25,12 @@ from db.tenants import (
     lock_user,
     next_user_id,
 )
-from handlers.configuration import Environment
 from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import OldTopology
+from handlers.process.configuration import Environment
+from handlers.process.secrets import MIN_KEY_CHARS, Vault, access_token_of
+from handlers.rules.numbers import normalised
 from handlers.rules.reply import MAX_CHARS, fitted
-from handlers.secrets import MIN_KEY_CHARS, Vault, access_token_of
-from handlers.whatsapp.wire import normalised
 
 NO_LOGIN = "!"  # no password hash looks like this
 IMPORT_BATCH = 500

@@ -1,6 +1,7 @@
 """The dead list's tenant part: replies that did not reach their customer, statuses without a
 message. As the owner, for operator commands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -104,3 +105,28 @@ async def requeue_dead_send(
     overage: bool,
 ) -> None:
     await conn.execute(_SQL["requeue_dead_send"], user_id, message_id, usage_day, overage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burial:
+    """For the dead list: why a message did not reach its customer."""
+
+    message_id: MessageId
+    reason: str  # a fixed word
+    detail: str | None  # Meta's code and title; never the message's content
+    trace_id: str | None
+
+
+async def bury(conn: Conn, user_id: UserId, dead: Sequence[Burial]) -> None:
+    await conn.execute(
+        _SQL["bury"],
+        user_id,
+        [d.message_id for d in dead],
+        [d.reason for d in dead],
+        [d.detail for d in dead],
+        [d.trace_id for d in dead],
+    )
+
+
+async def unbury(conn: Conn, user_id: UserId, ids: Sequence[MessageId]) -> None:
+    await conn.execute(_SQL["unbury"], user_id, ids)

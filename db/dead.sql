@@ -58,3 +58,14 @@ UPDATE messages
        metadata = metadata - 'reason' - 'errors' - 'refused' - 'last_error'
                   - 'resent_after_unknown' || jsonb_build_object('replayed_at', now())
  WHERE user_id = $1 AND id = $2;
+
+-- name: bury
+-- Replies that will not reach their customer, for the dead list.
+INSERT INTO dead_sends (user_id, message_id, reason, detail, trace_id)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
+ON CONFLICT (user_id, message_id) DO UPDATE
+   SET reason = excluded.reason, detail = excluded.detail, died_at = now();
+
+-- name: unbury
+-- They did reach them after all.
+DELETE FROM dead_sends WHERE user_id = $1 AND message_id = ANY ($2::bigint[]);

@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from db.messages import SendClaim
 from db.pool import Conn
+from db.sends import SendClaim
 from db.sql import load
 
 _SQL = load(__file__)

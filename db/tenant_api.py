@@ -53,19 +53,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockedConversation:
-    with_human: bool
-    window_open: bool
-    chatbot_active: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    request_hash: bytes
-    message_id: MessageId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Chatbot:
     id: ChatbotId
     name: str
@@ -126,68 +113,6 @@ async def list_messages(
 async def read_message(conn: Conn, user_id: UserId, message_id: MessageId) -> Message | None:
     row = await conn.fetchrow(_SQL["read_message"], user_id, message_id)
     return Message(**row) if row else None
-
-
-async def lock_conversation(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId
-) -> LockedConversation | None:
-    row = await conn.fetchrow(_SQL["lock_conversation"], user_id, conversation_id)
-    return LockedConversation(**row) if row else None
-
-
-async def take_over(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    until: datetime | None,
-    reason: str,
-) -> None:
-    await conn.execute(_SQL["take_over"], user_id, conversation_id, until, reason)
-
-
-async def hand_back(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId
-) -> ConversationId | None:
-    """None: there was nothing to hand back."""
-    handed: ConversationId | None = await conn.fetchval(_SQL["hand_back"], user_id, conversation_id)
-    return handed
-
-
-async def count_takeover(conn: Conn, user_id: UserId) -> None:
-    await conn.execute(_SQL["count_takeover"], user_id)
-
-
-async def queue_human_message(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    text: str,
-    metadata: dict[str, Any],
-    usage_day: date,
-    overage: bool,
-) -> MessageId:
-    return MessageId(
-        await conn.fetchval(
-            _SQL["queue_human_message"],
-            user_id,
-            conversation_id,
-            text,
-            metadata,
-            usage_day,
-            overage,
-        )
-    )
-
-
-async def find_request(conn: Conn, user_id: UserId, idempotency_key: str) -> Request | None:
-    row = await conn.fetchrow(_SQL["find_request"], user_id, idempotency_key)
-    return Request(**row) if row else None
-
-
-async def remember_request(
-    conn: Conn, user_id: UserId, idempotency_key: str, request_hash: bytes, message_id: MessageId
-) -> None:
-    await conn.execute(_SQL["remember_request"], user_id, idempotency_key, request_hash, message_id)
 
 
 async def list_chatbots(

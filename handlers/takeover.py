@@ -8,15 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from db.conversation_events import HANDED_BACK, add_event
+from db.idempotency import find_request, remember_request
 from db.ids import ConversationId, MessageId, UserId
 from db.pool import Conn
-from db.tenant_api import (
+from db.takeovers import (
     count_takeover,
-    find_request,
     hand_back,
     lock_conversation,
     queue_human_message,
-    remember_request,
     take_over,
 )
 from db.usage import reserve_messages, settle_messages

@@ -10,8 +10,8 @@ import structlog
 from aiohttp import web
 
 from db.pool import create_pool
-from handlers import probes, telemetry
 from handlers.ingest_log.factory import adapter
+from handlers.process import probes, telemetry
 from ingress.api.door import PREFIX, application
 from ingress.api.meter import Meter
 from ingress.directory import Directory

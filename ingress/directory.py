@@ -13,7 +13,8 @@ import structlog
 from db.chatbots import resolve_numbers
 from db.ids import UserId
 from db.pool import REFUSED, UNAVAILABLE, Pool
-from handlers.whatsapp.wire import normalised, storable
+from handlers.rules.numbers import normalised
+from handlers.rules.texts import storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from handlers import telemetry
+from handlers.process import telemetry
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta's largest is 3 MB; aiohttp's default of 1 MiB loses those
 # What is held in memory at once: a body is parsed, encoded and waits for its confirm, 2 s at most.

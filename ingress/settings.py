@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from handlers.configuration import Environment
+from handlers.process.configuration import Environment
 
 
 @dataclass(frozen=True, slots=True)

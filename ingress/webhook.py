@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from handlers import telemetry
-from handlers.envelope import Envelope, encode, grouped
+from handlers.ingest.envelope import Envelope, encode, grouped
 from handlers.ingest_log.port import Entry, IngestLog, NotDurable
-from handlers.whatsapp.signature import is_signed
-from handlers.whatsapp.wire import Update, split
+from handlers.process import telemetry
+from handlers.whatsapp.cloud_api.signature import is_signed
+from handlers.whatsapp.cloud_api.wire import Update, split
 from ingress.directory import Directory
 from ingress.settings import Settings
 

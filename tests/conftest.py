@@ -13,10 +13,11 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from cli.servers import Postgres, RabbitMQ, postgres, rabbitmq
 from db.migrate import migrate
 from db.pool import Conn, Pool, create_pool
 from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
+from local.servers.postgres import Postgres, postgres
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
 
 # The same examples in every run, whatever the machine's speed, and none kept in the checkout.
 settings.register_profile("suite", derandomize=True, database=None, deadline=None)

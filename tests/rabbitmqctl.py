@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from cli.servers import RabbitMQ
+from local.servers.rabbitmq import RabbitMQ
 
 
 async def control(node: RabbitMQ, *command: str) -> str:

@@ -12,14 +12,16 @@ import aio_pika
 import asyncpg
 import pytest
 
-from cli import servers
-from cli.servers import PortTakenError, ServerError, available_postgres, postgres, rabbitmq
+from local.servers import postgres as ports
+from local.servers.daemon import PortTakenError, ServerError, free_ports
+from local.servers.postgres import available_postgres, postgres
+from local.servers.rabbitmq import rabbitmq
 
 ROOT = Path(__file__).parent.parent
 
 STARTER = """
 import asyncio
-from cli.servers import postgres
+from local.servers.postgres import postgres
 
 async def main():
     async with postgres() as pg:
@@ -146,17 +148,17 @@ async def test_a_killed_parent_leaves_nothing(number: signal.Signals) -> None:
 
 
 async def test_a_taken_port_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    choose = servers.free_ports
+    choose = free_ports
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
         choices = iter([[taken], choose(1)])
-        monkeypatch.setattr(servers, "free_ports", lambda count: next(choices))
+        monkeypatch.setattr(ports, "free_ports", lambda count: next(choices))
         async with postgres() as pg:
             assert f":{taken}/" not in pg.url
 
-        monkeypatch.setattr(servers, "free_ports", lambda count: [taken])
+        monkeypatch.setattr(ports, "free_ports", lambda count: [taken])
         with pytest.raises(PortTakenError, match="Address already in use"):
             await postgres().__aenter__()
 

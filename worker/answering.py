@@ -5,11 +5,13 @@ import aiohttp
 from db.conversations import Claim
 from db.ids import WorkerId
 from db.pool import Pool
-from handlers.agent.answerer import Answerer, Model, Offline
+from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
-from handlers.presence import Presence
-from handlers.turn import run_turn
-from worker.roles import RunTurn
+from handlers.agent.model import Model
+from handlers.agent.offline import Offline
+from handlers.turns.presence import Presence
+from handlers.turns.turn import run_turn
+from worker.claims import RunTurn
 from worker.settings import OFFLINE_MODEL, Settings
 
 

@@ -15,15 +15,17 @@ from aiohttp import web
 
 from db.migrate import pending
 from db.pool import REFUSED, UNAVAILABLE, Pool, create_pool
-from handlers import probes, telemetry
 from handlers.ingest_log.factory import adapter
-from handlers.presence import AT_ONCE, Presence
-from handlers.secrets import Vault
-from handlers.sending import Sender
-from handlers.tokens import Tokens
-from handlers.whatsapp.graph_api import GraphApi
-from worker import roles
+from handlers.process import probes, telemetry
+from handlers.process.secrets import Vault
+from handlers.sends.sending import Sender
+from handlers.sends.tokens import Tokens
+from handlers.turns.presence import AT_ONCE, Presence
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
+from worker import claims, clock
+from worker.claims import RunTurn
 from worker.holdings import Holdings
+from worker.ingest import ingest
 from worker.intake import Intake
 from worker.liveness import Liveness
 from worker.settings import Settings
@@ -69,7 +71,7 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
         {"turns"} if "turns" in only else set(),
     )
     tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)
-    answering: asyncio.Task[roles.RunTurn] | None = None
+    answering: asyncio.Task[RunTurn] | None = None
     try:
         # Typing indicators have connections of their own: no reply waits behind one.
         async with (
@@ -108,36 +110,34 @@ async def _run_roles(
     pool: Pool,
     readiness: Readiness,
     sender: Sender,
-    answering: asyncio.Task[roles.RunTurn] | None,
+    answering: asyncio.Task[RunTurn] | None,
 ) -> None:
     liveness = readiness.liveness
     holdings = Holdings()
     replied = asyncio.Event()
     ended = asyncio.Event()
 
-    async def turns(answering: asyncio.Task[roles.RunTurn]) -> None:
+    async def turns(answering: asyncio.Task[RunTurn]) -> None:
         run_turn = await answering
         _freeze()
         readiness.loading.discard("turns")
         log.info("role.loaded", role="turns")
-        await roles.turns(pool, run_turn, liveness, holdings, replied, stop)
+        await claims.turns(pool, run_turn, liveness, holdings, replied, stop)
 
     _freeze()
     log.info("worker.started", roles=sorted(only), model=settings.openai_model)
     async with asyncio.TaskGroup() as group:
-        house = group.create_task(roles.keep_house(pool, liveness, holdings, ended))
+        house = group.create_task(clock.keep_house(pool, liveness, holdings, ended))
         async with asyncio.TaskGroup() as working:
             if readiness.intake is not None:
                 intake = readiness.intake
-                working.create_task(
-                    roles.ingest(pool, sender, settings, liveness, intake, name, stop)
-                )
+                working.create_task(ingest(pool, sender, settings, liveness, intake, name, stop))
             if answering is not None:
                 working.create_task(turns(answering))
             if "sends" in only:
-                working.create_task(roles.sends(pool, sender, liveness, holdings, replied, stop))
+                working.create_task(claims.sends(pool, sender, liveness, holdings, replied, stop))
             if "scheduler" in only:
-                working.create_task(roles.scheduler(pool, liveness, stop))
+                working.create_task(clock.scheduler(pool, liveness, stop))
         ended.set()
         await house
 
@@ -167,7 +167,7 @@ def _model_session() -> aiohttp.ClientSession:
 
 def _load_answering(
     pool: Pool, settings: Settings, presence: Presence, model: aiohttp.ClientSession
-) -> roles.RunTurn:
+) -> RunTurn:
     from worker.answering import answering  # LangGraph and the model's client: seconds, 100 MB
 
     return answering(pool, settings, presence, model)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from handlers.configuration import Environment
-from handlers.secrets import MIN_KEY_CHARS
+from handlers.process.configuration import Environment
+from handlers.process.secrets import MIN_KEY_CHARS
 
 OFFLINE_MODEL = "offline"
 

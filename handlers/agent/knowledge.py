@@ -15,7 +15,7 @@ from db.chatbots import read_knowledge
 from db.ids import ChatbotId, UserId
 from db.pool import Pool, tenant
 from handlers.agent.prompt import Row
-from handlers.rules.retrieval import Hit, Index
+from handlers.agent.retrieval import Hit, Index
 
 PROMPT_CHARS = (
     12_000  # of questions and answers, about 3,000 tokens: so much is in the prompt whole

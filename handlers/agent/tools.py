@@ -14,7 +14,7 @@ import structlog
 
 from handlers.actions import Request
 from handlers.agent.knowledge import Knowledge
-from handlers.whatsapp.wire import storable
+from handlers.rules.texts import storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

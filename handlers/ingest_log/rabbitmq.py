@@ -34,7 +34,6 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from handlers import telemetry
 from handlers.ingest_log.confirms import Confirms
 from handlers.ingest_log.port import (
     BATCH_BYTES,
@@ -53,6 +52,7 @@ from handlers.ingest_log.port import (
     OldTopology,
     until_stopped,
 )
+from handlers.process import telemetry
 
 NAME = "rabbitmq"
 EXCHANGE = "wa.in"

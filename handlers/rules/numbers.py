@@ -1,6 +1,6 @@
-"""Spellings of one number. Pure.
+"""Numbers: the form they are stored in, and the spellings of one. Pure.
 
-Only for finding a contact: what is sent goes to the spelling that Meta uses.
+Spellings are only for finding a contact: what is sent goes to the one that Meta uses.
 """
 
 import re
@@ -23,3 +23,13 @@ def variants(number: str) -> tuple[str, ...]:
     if m := _ARGENTINA.fullmatch(number):
         return (f"+54{m[2]}",) if m[1] else (f"+549{m[2]}",)
     return ()
+
+
+def digits(value: object) -> str:
+    return re.sub(r"\D", "", value) if isinstance(value, str) and value.isascii() else ""
+
+
+def normalised(number: str | None) -> str | None:
+    """'+' and digits, the form in which numbers are stored; None when it is no number."""
+    only_digits = digits(number)
+    return f"+{only_digits}" if 5 <= len(only_digits) <= 20 else None

@@ -2,7 +2,7 @@
 
 import re
 
-from handlers.whatsapp.wire import storable
+from handlers.rules.texts import storable
 
 MAX_CHARS = 4096
 SHORTENED = "\n\n(I had to shorten this - ask me for the rest.)"

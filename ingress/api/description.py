@@ -8,8 +8,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ingress.api.endpoints import ENDPOINTS, Endpoint
+from ingress.api.endpoints import ENDPOINTS
 from ingress.api.problems import CONTENT_TYPE, PROBLEMS
+from ingress.api.table import Endpoint
 
 ANY = (
     "invalid_request",

@@ -9,8 +9,6 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,96 +17,28 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from db.api_keys import Access, KeyOwner, find_api_key, read_access
-from db.ids import UserId
+from db.api_keys import Access, KeyOwner, read_access
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
-from handlers import telemetry
-from handlers.api_keys import hash_of, may
+from handlers.api_keys import may
+from handlers.process import telemetry
 from ingress.api.description import openapi
-from ingress.api.endpoints import ENDPOINTS, Answer, Call, Endpoint
+from ingress.api.endpoints import ENDPOINTS
 from ingress.api.fields import an_id, read_body, read_query
+from ingress.api.keys import Keys, not_authenticated
 from ingress.api.meter import Meter
+from ingress.api.places import Places
 from ingress.api.problems import CONTENT_TYPE, Problem, invalid, unavailable
+from ingress.api.table import Answer, Call, Endpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 PREFIX = "/v1"
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
-TENANT_CALLS = 16  # of one tenant at once; then 429
-TENANT_CONNECTIONS = 4  # of the pool, for one tenant: the others wait for each other, not for it
-ALL_CALLS = 128  # of all tenants at once; then 503
-LOOKUPS = 2  # at once, of keys that were not seen before: anybody may send those
-LOOKUPS_WAITING = 32
-REMEMBERED_MAX = 10_000  # keys; then all are forgotten and asked again
 TRIES_ON_CONFLICT = 3
 MAX_IDEMPOTENCY_CHARS = 255
-
 OWNER = web.RequestKey("owner", KeyOwner)
 COUNTED = web.RequestKey("counted", bool)
-
-
-class Keys:
-    """Which key has this hash. That never changes, so it is remembered; whether the key may still
-    be used is asked in each request's transaction."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._known: dict[str, KeyOwner] = {}
-        self._free = asyncio.Semaphore(LOOKUPS)
-        self._waiting = 0
-
-    async def owner(self, authorization: str) -> KeyOwner:
-        scheme, _, key = authorization.partition(" ")
-        hashed = hash_of(key.strip()) if scheme.lower() == "bearer" else None
-        if hashed is None:
-            raise not_authenticated("Send `Authorization: Bearer <API key>`.")
-        if hashed in self._known:
-            return self._known[hashed]
-        if self._waiting >= LOOKUPS_WAITING:
-            raise unavailable("Too many keys are being looked up: come again.", 1)
-        self._waiting += 1
-        try:
-            async with self._free, self._pool.acquire() as conn:
-                owner = await find_api_key(conn, hashed)
-        finally:
-            self._waiting -= 1
-        if owner is None:
-            raise not_authenticated("There is no such API key.")
-        if len(self._known) >= REMEMBERED_MAX:
-            self._known.clear()
-        self._known[hashed] = owner
-        return owner
-
-
-class Places:
-    """How many calls are in hand, and of whom."""
-
-    def __init__(self) -> None:
-        self._all = 0
-        self._tenants: dict[UserId, tuple[int, asyncio.Semaphore]] = {}
-
-    @asynccontextmanager
-    async def of(self, user_id: UserId) -> AsyncIterator[asyncio.Semaphore]:
-        """Gives what the tenant's connections are counted by."""
-        calls, connections = self._tenants.get(user_id, (0, asyncio.Semaphore(TENANT_CONNECTIONS)))
-        if calls >= TENANT_CALLS:
-            raise Problem(
-                "too_many_requests",
-                f"{TENANT_CALLS} requests of this account are in hand. Wait for their answers.",
-                headers={"Retry-After": "1"},
-            )
-        if self._all >= ALL_CALLS:
-            raise unavailable("Too many requests are in hand: come again.", 1)
-        self._all += 1
-        self._tenants[user_id] = (calls + 1, connections)
-        try:
-            yield connections
-        finally:
-            self._all -= 1
-            calls, _ = self._tenants.pop(user_id)
-            if calls > 1:
-                self._tenants[user_id] = (calls - 1, connections)
 
 
 class Door:
@@ -154,10 +84,6 @@ class Door:
         # Only now: what is wrong with a request is nobody's business who may not make it.
         call = _read(request, endpoint, owner, access, raw)
         return await endpoint.work(conn, call)
-
-
-def not_authenticated(detail: str) -> Problem:
-    return Problem("not_authenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _permit(access: Access, endpoint: Endpoint) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_never
 
 from handlers.rules.reply import fitted
-from handlers.whatsapp.wire import storable
+from handlers.rules.texts import storable
 
 Kind = Literal["text", "flag", "time", "count", "choice", "cursor"]
 Error = dict[str, str]

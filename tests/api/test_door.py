@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from db.pool import Conn, Pool
-from ingress.api.door import MAX_BODY_BYTES, TENANT_CALLS
-from ingress.api.endpoints import ENDPOINTS, Endpoint
+from ingress.api.door import MAX_BODY_BYTES
+from ingress.api.endpoints import ENDPOINTS
+from ingress.api.places import TENANT_CALLS
+from ingress.api.table import Endpoint
 from tests.api import Answer, Client, make_action, make_key, make_open_conversation
 from tests.api.conftest import Connect
 from tests.conftest import Database

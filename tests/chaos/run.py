@@ -15,9 +15,10 @@ from typing import Any
 
 import asyncpg
 
-from cli.processes import Process
-from cli.servers import Postgres, RabbitMQ, postgres, rabbitmq
-from cli.stack import Stack, running
+from local.processes import Process
+from local.servers.postgres import Postgres, postgres
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
+from local.stack import Stack, running
 from simulator.client import Simulator
 from tests.chaos.judge import Asked, Attempt, Claimed, Evidence, Inbound, Outage, Outbound, Send
 from tests.chaos.plan import (

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from cli.servers import Postgres
 from db.migrate import migrate
 from db.pool import Conn
+from local.servers.postgres import Postgres
 from tests.cli import Command
 from tests.conftest import Database, runtime_url, with_database
 from tests.db.test_migrations import new_database

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from cli.servers import RabbitMQ
 from db.pool import Conn
-from handlers.secrets import Vault, access_token_of
+from handlers.process.secrets import Vault, access_token_of
+from local.servers.rabbitmq import RabbitMQ
 from simulator.app import create_app
 from simulator.client import Simulator
 from tests.cli import Command

@@ -9,10 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.servers import Postgres, RabbitMQ
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
-from handlers.secrets import Vault, access_token_of
+from handlers.process.secrets import Vault, access_token_of
+from local.servers.postgres import Postgres
+from local.servers.rabbitmq import RabbitMQ
 from tests.cli import Command
 from tests.conftest import Database, with_database
 from tests.e2e.conftest import until

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from cli.servers import Postgres
 from db.pool import Conn, Pool, create_pool
+from local.servers.postgres import Postgres
 from tests.conftest import Database, cloned
 
 

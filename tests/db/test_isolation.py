@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.servers import Postgres
 from db.checkpoints import load_checkpoint, save_checkpoint
 from db.ids import UserId
 from db.pool import Conn, Pool, create_pool, tenant
+from local.servers.postgres import Postgres
 from tests.conftest import RUNTIME_LOGIN, Database
 from tests.db.test_migrations import new_database, run
 from tests.factories import Owner, make_tenant

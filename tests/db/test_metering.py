@@ -12,8 +12,9 @@ import pytest
 
 from db.conversations import note_limit
 from db.ids import ConversationId, MessageId
-from db.messages import end_send, queue_reply
+from db.messages import queue_reply
 from db.pool import Pool, create_pool, tenant
+from db.sends import end_send
 from db.usage import (
     count_received,
     give_back_messages,

@@ -9,11 +9,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.servers import Postgres, postgres
 from db.checkpoints import load_checkpoint
 from db.ids import UserId
 from db.migrate import MigrationError, migrate, migrations, pending
 from db.pool import connect_owner, create_pool, tenant, tenant_transaction
+from local.servers.postgres import Postgres, postgres
 from tests.conftest import RUNTIME_LOGIN, RUNTIME_PASSWORD, Database, runtime_url, with_database
 from tests.factories import Owner, make_tenant
 

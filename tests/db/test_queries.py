@@ -40,7 +40,7 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
 
 # One value of ours becomes several parameters; each of them is run by a test of its own.
 BY_HAND = {
-    *("parked.park_items", "orphans.park_orphans", "messages.bury", "messages.claim_sends"),
+    *("parked.park_items", "orphans.park_orphans", "dead.bury", "sends.claim_sends"),
     *("ingest_log.lock_lanes", "ingest_log.count_deliveries", "ingest_log.remove_entries"),
     *("ingest_log.move_entry", "ingest_log.lane_sizes"),
 }

@@ -16,7 +16,8 @@ import pytest
 
 from db.conversations import Claim, fence, put_back, read_turn
 from db.ids import MessageId, WorkerId
-from db.messages import (
+from db.pool import Conn, Pool, tenant
+from db.sends import (
     end_send,
     lock_unknown,
     mark_accepted,
@@ -25,7 +26,6 @@ from db.messages import (
     read_send,
     requeue_send,
 )
-from db.pool import Conn, Pool, tenant
 from db.status_fence import move_fence, overdue_sends
 from db.usage import (
     give_back_messages,

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from db.ids import ConversationId, MessageId, WorkerId
-from db.messages import (
+from db.pool import Pool, tenant
+from db.sends import (
     Pace,
     claim_sends,
     drain_pair,
@@ -17,7 +18,6 @@ from db.messages import (
     resume_number,
     slow_number,
 )
-from db.pool import Pool, tenant
 from tests.factories import (
     Owner,
     Tenant,

@@ -19,24 +19,21 @@ from db.conversations import (
     read_turn,
 )
 from db.ids import ContactId, ConversationId, MessageId, UserId, WorkerId
-from db.messages import (
-    Merged,
+from db.messages import Recorded, read_messages, record_inbound
+from db.pool import Conn, Pool, create_pool, tenant
+from db.sends import (
     Pace,
-    Recorded,
     claim_sends,
     end_send,
     lock_unknown,
     mark_accepted,
     mark_sending,
     mark_unknown,
-    merge_statuses,
-    read_messages,
     read_send,
-    record_inbound,
     requeue_send,
 )
-from db.pool import Conn, Pool, create_pool, tenant
 from db.status_fence import fence_wanted, move_fence, overdue_sends
+from db.statuses import Merged, merge_statuses
 from db.workers import beat, register_worker, retire_worker, sweep_dead_workers, sweep_unheld
 from tests.conftest import Database
 from tests.factories import (

@@ -106,7 +106,7 @@ DEFENCES = (
         "input_seq > answered_seq where a turn picks its inputs",
         (
             Change(
-                "handlers/turn.py",
+                "handlers/turns/inputs.py",
                 " if r.input_seq is not None and r.input_seq > answered_seq]",
                 " if r.input_seq is not None]",
             ),
@@ -189,12 +189,12 @@ DEFENCES = (
         "it is marked after Meta has answered",
         (
             Change(
-                "handlers/sending.py",
+                "handlers/sends/sending.py",
                 "                    await mark_sending(conn, user_id, message_id, PAIR_EVERY)\n",
                 "                    pass\n",
             ),
             Change(
-                "handlers/sending.py",
+                "handlers/sends/sending.py",
                 "        result = await self._settle_patiently(",
                 "        async with tenant(self.pool, user_id) as conn:\n"
                 "            await mark_sending(conn, user_id, message_id, PAIR_EVERY)\n"
@@ -243,7 +243,7 @@ DEFENCES = (
         "the comparison of attempts where statuses are merged",
         (
             Change(
-                "db/messages.sql",
+                "db/statuses.sql",
                 "                     AND (m.status = 'queued' OR i.attempt < m.send_attempts))))"
                 " AS of_another_send\n",
                 "                     AND false))) AS of_another_send\n",

@@ -73,7 +73,7 @@ def environment(copy: Path) -> dict[str, str]:
 
 def assert_is_what_runs(copy: Path) -> None:
     """Asks Python itself which files it loads, here and in the product's command."""
-    modules = "cli, db, handlers, ingress, simulator, tests, worker"
+    modules = "cli, db, handlers, ingress, local, simulator, tests, worker"
     for arguments, wanted in (
         ([sys.executable, "-c", f"import {modules}"], ("db", "handlers", "tests", "worker")),
         ([str(COMMAND), "--help"], ("cli",)),

@@ -12,10 +12,11 @@ import asyncpg
 import pytest
 
 from cli import operator_commands
-from cli.servers import Postgres, RabbitMQ
-from cli.stack import Stack, running
 from db.pool import Conn
-from handlers.configuration import Environment
+from handlers.process.configuration import Environment
+from local.servers.postgres import Postgres
+from local.servers.rabbitmq import RabbitMQ
+from local.stack import Stack, running
 from simulator.client import Simulator
 from tests.conftest import TEMPLATE, runtime_url, with_database
 

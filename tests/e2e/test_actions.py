@@ -5,7 +5,7 @@ import contextlib
 import json
 from typing import Any
 
-from cli.stack import StackError
+from local.stack import StackError
 from tests.e2e.conftest import Bot, Product, until
 from tests.e2e.test_conversation import quiet, say
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import aio_pika
 
-from cli.servers import RabbitMQ
-from handlers.envelope import Envelope, encode
-from handlers.whatsapp.wire import split
+from handlers.ingest.envelope import Envelope, encode
+from handlers.whatsapp.cloud_api.wire import split
+from local.servers.rabbitmq import RabbitMQ
 from tests.e2e.conftest import Product, until
 from tests.e2e.test_conversation import NOOR, quiet, say
 

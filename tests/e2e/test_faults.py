@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from cli.processes import Process
-from cli.servers import Postgres
+from local.processes import Process
+from local.servers.postgres import Postgres
 from tests.e2e.conftest import Product, until
 from tests.e2e.test_conversation import NOOR, quiet, say
 

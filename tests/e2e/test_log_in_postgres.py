@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cli.servers import Postgres
-from handlers.envelope import Envelope, encode
-from handlers.whatsapp.wire import split
+from handlers.ingest.envelope import Envelope, encode
+from handlers.whatsapp.cloud_api.wire import split
+from local.servers.postgres import Postgres
 from tests.e2e.conftest import Product, started, until
 from tests.e2e.test_conversation import NOOR, quiet, say
 

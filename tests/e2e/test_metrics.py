@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.processes import Process
+from local.processes import Process
 from tests.e2e.conftest import Product, until
 from tests.packaging.expressions import Series, expressions, problems, selectors
 from tests.packaging.test_metrics import documented

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from handlers.whatsapp.signature import sign
+from handlers.whatsapp.cloud_api.signature import sign
 from tests.e2e.conftest import Bot, Product, until
 from tests.unit.kinds import ECHO, FIELDS, MESSAGES, MORE
 from tests.unit.payloads import change, contact, status, text, value

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cli.servers import Postgres, RabbitMQ
+from local.servers.postgres import Postgres
+from local.servers.rabbitmq import RabbitMQ
 from tests.conftest import Database
 from tests.ingest_log import Consumer
 from tests.ingest_log.logs import Log, PostgresLog, RabbitLog, killable

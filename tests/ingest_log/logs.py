@@ -11,11 +11,12 @@ from typing import Protocol
 import aio_pika
 import asyncpg
 
-from cli.servers import Postgres, RabbitMQ, postgres, rabbitmq
 from db.migrate import migrate
 from handlers.ingest_log.port import LANES
 from handlers.ingest_log.postgres import ENTRIES_MAX
 from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
+from local.servers.postgres import Postgres, postgres
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from tests.e2e.conftest import until
 
 YOUNG_QUEUES_S = 2.0  # RabbitMQ 3.10 loses queues that are younger than that in a crash

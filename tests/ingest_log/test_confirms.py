@@ -8,9 +8,9 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
-from cli.servers import RabbitMQ
 from handlers.ingest_log.confirms import Confirms
 from handlers.ingest_log.port import LANES, Entry
+from local.servers.rabbitmq import RabbitMQ
 
 EXCHANGE = "tests.confirms"
 USED = (LANES[0], LANES[1], LANES[3])

@@ -8,9 +8,9 @@ import aio_pika
 import pytest
 from pamqp.common import FieldTable
 
-from cli.servers import RabbitMQ
 from handlers.ingest_log.port import Entry, OldTopology
 from handlers.ingest_log.rabbitmq import Publisher, declare_topology
+from local.servers.rabbitmq import RabbitMQ
 from tests.rabbitmqctl import control
 
 OLD: FieldTable = {

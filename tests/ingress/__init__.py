@@ -12,9 +12,9 @@ import aiohttp
 from aio_pika.abc import AbstractIncomingMessage
 from aiohttp import web
 
-from handlers.envelope import Envelope, decode
+from handlers.ingest.envelope import Envelope, decode
 from handlers.ingest_log.rabbitmq import ORDERED_QUEUES, OTHER_QUEUES
-from handlers.whatsapp.signature import sign
+from handlers.whatsapp.cloud_api.signature import sign
 from ingress.app import create_app
 from ingress.settings import Settings
 from tests.e2e.conftest import until

@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.servers import Postgres, postgres
 from db.migrate import migrate
-from handlers.envelope import decode
+from handlers.ingest.envelope import decode
+from local.servers.postgres import Postgres, postgres
 from tests.e2e.conftest import until
 from tests.ingress import door
 from tests.unit.payloads import change, text, value, webhook

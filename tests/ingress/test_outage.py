@@ -10,7 +10,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cli.servers import RabbitMQ, rabbitmq
 from handlers.ingest_log.rabbitmq import declare_topology
 from ingress.doorkeeper import (
     BODY_TIMEOUT_S,
@@ -19,6 +18,7 @@ from ingress.doorkeeper import (
     MAX_BODY_BYTES,
     has_room,
 )
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from tests.e2e.conftest import until
 from tests.ingress import DEAD_BROKER, Answer, Door, Found, door, messages, opened
 from tests.rabbitmqctl import control

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 
-from cli.servers import RabbitMQ
 from db.pool import Conn
-from handlers.envelope import Envelope, lane_of
+from handlers.ingest.envelope import Envelope, lane_of
 from handlers.ingest_log.port import LANES
-from handlers.whatsapp.signature import sign
-from handlers.whatsapp.wire import split
+from handlers.whatsapp.cloud_api.signature import sign
+from handlers.whatsapp.cloud_api.wire import split
 from ingress.doorkeeper import MAX_BODY_BYTES
+from local.servers.rabbitmq import RabbitMQ
 from tests.conftest import Database
 from tests.e2e.conftest import until
 from tests.factories import make_tenant

@@ -30,9 +30,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from db.conversations import Claim
 from db.ids import ConversationId, MessageId, WorkerId
-from db.messages import SendClaim
 from db.pool import Conn
-from handlers.recording import Debounce
+from db.sends import SendClaim
+from handlers.ingest.messages import Debounce
 from tests.factories import Tenant, make_tenant
 from tests.model import product
 from tests.model.judge import Judge, Limits

@@ -13,26 +13,26 @@ from typing import Any, cast
 
 import asyncpg
 
-from db import conversations, messages, status_fence, workers
+from db import conversations, sends, status_fence, workers
 from db.conversations import Claim
 from db.ids import ConversationId, MessageId, WorkerId
-from db.messages import Pace, SendClaim
 from db.pool import Conn, connect_owner, create_pool
+from db.sends import Pace, SendClaim
 from handlers.agent.answerer import NoAnswer
 from handlers.agent.graph import Agent, Reply
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.memory import SlotSaver
-from handlers.delivery_status import merge_batch
-from handlers.envelope import Envelope, encode
-from handlers.recording import Debounce, record_batch
-from handlers.rules.sends import MAX_AGE, PAIR_BURST, PAIR_EVERY
-from handlers.secrets import Vault
-from handlers.sending import MAX_UNKNOWN, Sender
-from handlers.tokens import Tokens
-from handlers.turn import run_turn
-from handlers.whatsapp.errors import Class
-from handlers.whatsapp.graph_api import Accepted, GraphApi, Outcome, Refused, Unknown
-from handlers.whatsapp.wire import OUR_ID, callback_data, split
+from handlers.ingest.envelope import Envelope, encode
+from handlers.ingest.messages import Debounce, record_batch
+from handlers.ingest.statuses import merge_batch
+from handlers.process.secrets import Vault
+from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
+from handlers.sends.sending import MAX_UNKNOWN, Sender
+from handlers.sends.tokens import Tokens
+from handlers.turns.turn import run_turn
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
+from handlers.whatsapp.cloud_api.wire import OUR_ID, callback_data, split
+from handlers.whatsapp.port import Accepted, Outcome, RefusalKind, Refused, Unknown
 from tests.factories import Tenant
 from tests.model.stepping import CALL, THINK, Job
 from tests.unit.payloads import FAILURE, change, value, webhook
@@ -118,7 +118,7 @@ class Graph:
         return verdict
 
 
-def _refused(kind: Class, code: int) -> Refused:
+def _refused(kind: RefusalKind, code: int) -> Refused:
     return Refused(kind, {"code": code, "title": None, "details": None})
 
 
@@ -173,7 +173,7 @@ async def claim_turns(job: Job, worker_id: WorkerId, limit: int) -> list[Claim]:
 
 async def claim_sends(job: Job, worker_id: WorkerId, limit: int) -> list[SendClaim]:
     async with job.pool.acquire() as conn:
-        return await messages.claim_sends(conn, worker_id, limit, limit, PAIR, MAX_AGE)
+        return await sends.claim_sends(conn, worker_id, limit, limit, PAIR, MAX_AGE)
 
 
 async def overdue_sends(job: Job) -> list[SendClaim]:

@@ -17,7 +17,7 @@ from ingress.app import SHUTDOWN_S
 from tests.packaging import ROOT
 from tests.packaging.composing import Missing, completed, composed
 from worker import settings as worker
-from worker.roles import DRAIN_S
+from worker.claims import DRAIN_S
 
 OURS = ("migrate", "ingress", "worker", "operator")
 
@@ -138,7 +138,7 @@ def test_dockerfile_copies_what_exists_and_runs_as_nobody() -> None:
 
 def test_the_installer_is_that_of_the_checkout() -> None:
     (pinned,) = re.findall(r"uv==[\d.]+", (ROOT / "Dockerfile").read_text())
-    assert f'UV = "{pinned}"' in (ROOT / "cli" / "bootstrap.py").read_text()
+    assert f'UV = "{pinned}"' in (ROOT / "local" / "bootstrap.py").read_text()
 
 
 def test_the_image_gets_the_packages_and_nothing_else() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from cli.operator_commands import _vault
-from handlers.configuration import BadConfiguration, Environment
+from handlers.process.configuration import BadConfiguration, Environment
 from ingress import settings as ingress
 from tests.packaging import ROOT
 from tests.packaging.composing import completed, composed, example

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from handlers import telemetry
-from handlers.recording import delay_s
+from handlers.ingest.batch import delay_s
+from handlers.process import telemetry
 from ingress.api.problems import PROBLEMS
 from tests.packaging import ROOT
 from worker.intake import SUBSCRIPTIONS

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cli.doctor import BOUNDED, unbounded
-from cli.servers import RabbitMQ
 from handlers.ingest_log.port import Entry, NotDurable
 from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
+from local.servers.rabbitmq import RabbitMQ
 from tests.e2e.conftest import until
 from tests.ingest_log import publishing
 from tests.packaging import ROOT

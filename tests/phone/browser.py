@@ -16,7 +16,7 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MISSING = (
     "no Chromium is installed: sudo apt-get install chromium (or as root:"
-    " python3 cli/bootstrap.py --chromium)"
+    " python3 local/bootstrap.py --chromium)"
 )
 START_S = 30.0
 FLAGS = (

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from cli.demo_bots import BAKERY, connect_simulator, create_bot
-from cli.servers import Postgres, RabbitMQ
-from cli.stack import running
+from local.demo_bots import BAKERY, connect_simulator, create_bot
+from local.page.server import Bot, create_phone, serving
+from local.servers.postgres import Postgres
+from local.servers.rabbitmq import RabbitMQ
+from local.stack import running
 from simulator.client import Simulator
-from simulator.phone.server import Bot, create_phone, serving
 from tests.conftest import TEMPLATE, runtime_url, with_database
 from tests.phone.browser import Browser, browser
 

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from simulator.phone.chats import TYPING_S, Chats
-from simulator.phone.record import turns
+from local.page.chats import TYPING_S, Chats
+from local.page.record import turns
 
 NUMBER, CUSTOMER = "4098", "12025550178"
 TEXT: dict[str, Any] = {"type": "text", "text": {"body": "hello"}}

@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 
 from db.pool import Conn
-from handlers import telemetry
-from handlers.envelope import Envelope, encode
-from handlers.recording import Debounce
-from handlers.whatsapp.wire import split
+from handlers.ingest.envelope import Envelope, encode
+from handlers.ingest.messages import Debounce
+from handlers.process import telemetry
+from handlers.whatsapp.cloud_api.wire import split
 from tests.factories import Tenant
 from tests.unit.payloads import change, text, value, webhook
 

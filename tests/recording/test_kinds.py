@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from db.pool import Conn, Pool
-from handlers.envelope import Envelope, encode
-from handlers.others import take_others
-from handlers.recording import _LEARNED, ECHO_SILENCE, record_batch
-from handlers.whatsapp.inbound import ACCOUNT_FIELDS, KEPT_FIELDS
-from handlers.whatsapp.wire import split
+from handlers.ingest.accounts import _LEARNED
+from handlers.ingest.envelope import Envelope, encode
+from handlers.ingest.messages import ECHO_SILENCE, record_batch
+from handlers.ingest.others import take_others
+from handlers.whatsapp.cloud_api.inbound import ACCOUNT_FIELDS, KEPT_FIELDS
+from handlers.whatsapp.cloud_api.wire import split
 from tests.factories import Tenant, make_tenant
 from tests.recording import (
     DEBOUNCE,

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
-from handlers.recording import Debounce, record_batch
+from handlers.ingest.messages import Debounce, record_batch
 from tests.conftest import Database
 from tests.factories import Tenant, make_tenant
 from tests.recording import (

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from db.ids import ContactId, ConversationId
-from db.messages import mark_accepted
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
 from db.pool import tenant as tenant_of
-from handlers.delivery_status import forget_old_orphans, match_orphans, merge_batch
-from handlers.envelope import Envelope, encode
-from handlers.others import take_others
-from handlers.whatsapp.wire import callback_data, split
+from db.sends import mark_accepted
+from handlers.ingest.envelope import Envelope, encode
+from handlers.ingest.others import take_others
+from handlers.ingest.statuses import forget_old_orphans, match_orphans, merge_batch
+from handlers.whatsapp.cloud_api.wire import callback_data, split
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 from tests.recording import body, parked, parked_item, plainly_logged, statuses_for
 from tests.unit import payloads

@@ -13,9 +13,9 @@ from db.conversations import Claim, claim_conversations
 from db.ids import ActionId, ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool, tenant
 from handlers.actions import Outcome, Verdict, decide, expire_overdue, raise_passed_events
-from handlers.agent.answerer import OFFLINE_ASKED, OFFLINE_NOT_ASKED, Offline
 from handlers.agent.graph import INPUTS_MAX, Agent
-from handlers.turn import _give_up, run_turn
+from handlers.agent.offline import OFFLINE_ASKED, OFFLINE_NOT_ASKED, Offline
+from handlers.turns.turn import _give_up, run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)

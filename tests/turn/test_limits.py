@@ -9,9 +9,9 @@ import pytest
 from db.conversations import Claim, claim_conversations
 from db.ids import ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool
-from handlers.agent.answerer import Offline
 from handlers.agent.graph import Agent
-from handlers.turn import _read, _write, run_turn
+from handlers.agent.offline import Offline
+from handlers.turns.turn import _read, _write, run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)

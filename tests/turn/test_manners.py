@@ -13,14 +13,14 @@ from aiohttp.test_utils import TestServer
 from db.conversations import Claim, claim_conversations, read_turn
 from db.ids import WorkerId
 from db.pool import Conn, Pool, tenant
-from handlers.agent.answerer import Offline
 from handlers.agent.graph import Agent
-from handlers.presence import AT_ONCE, Presence
+from handlers.agent.offline import Offline
+from handlers.process.secrets import Vault
 from handlers.rules.window import STALE_AFTER, WINDOW, WINDOW_MARGIN, is_open, is_stale
-from handlers.secrets import Vault
-from handlers.tokens import Tokens
-from handlers.turn import TURN_TIMEOUT_S, WRITE_PATIENCE_S, run_turn
-from handlers.whatsapp.graph_api import GraphApi
+from handlers.sends.tokens import Tokens
+from handlers.turns.presence import AT_ONCE, Presence
+from handlers.turns.turn import TURN_TIMEOUT_S, WRITE_PATIENCE_S, run_turn
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from simulator.app import create_app
 from simulator.client import Simulator
 from tests.factories import make_conversation, make_message, make_tenant

@@ -18,8 +18,9 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from handlers.agent.answerer import MAX_ANSWER_TOKENS, Model, NoAnswer
+from handlers.agent.answerer import NoAnswer
 from handlers.agent.knowledge import Knowledge
+from handlers.agent.model import MAX_ANSWER_TOKENS, Model
 from handlers.agent.prompt import Briefing, Row, system_prompt
 from handlers.agent.tools import Toolbox
 
@@ -185,7 +186,7 @@ async def test_nobody_there(session: aiohttp.ClientSession, unused_tcp_port: int
 async def test_an_answer_that_does_not_come(
     server: Server, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handlers.agent.answerer.MODEL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("handlers.agent.model.MODEL_TIMEOUT_S", 0.2)
     server.hangs = True
     with pytest.raises(NoAnswer, match=r"^timeout$"):
         await Model.create("m", "sk-1", server.url, session).answer(

@@ -8,12 +8,13 @@ from langchain_core.messages import AIMessage, AnyMessage
 from db.conversations import claim_conversations
 from db.ids import ConversationId, WorkerId
 from db.pool import Conn, Pool, tenant_transaction
-from handlers.agent.answerer import Answerer, Offline
+from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
+from handlers.agent.offline import Offline
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import Toolbox
 from handlers.rules.opaque import NOTICE
-from handlers.turn import run_turn
+from handlers.turns.turn import run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from handlers.agent.answerer import tidied
 from handlers.agent.graph import HISTORY_MESSAGES, NOT_KEPT, windowed
 from handlers.agent.knowledge import INLINE_ROWS, PROMPT_CHARS, Knowledge
+from handlers.agent.model import tidied
 from handlers.agent.prompt import Row
 from handlers.agent.tools import AT_LIMIT, MAX_REQUESTS, PENDING, REQUEST, SEARCH, Toolbox
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handlers.configuration import BadConfiguration
+from handlers.process.configuration import BadConfiguration
 from ingress import settings as ingress
 from worker import settings as worker
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.envelope import Envelope, Malformed, decode, encode, grouped, lane_of
+from handlers.ingest.envelope import Envelope, Malformed, decode, encode, grouped, lane_of
 from handlers.ingest_log.port import LANES
-from handlers.whatsapp.wire import Update, split
+from handlers.whatsapp.cloud_api.wire import Update, split
 from ingress.webhook import taken_apart
 from tests.unit import payloads
 from tests.unit.payloads import change, contact, text, value, webhook, without

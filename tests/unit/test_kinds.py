@@ -10,24 +10,18 @@ from typing import Any
 
 import pytest
 
-from handlers.envelope import Envelope, decode, encode, lane_of
+from handlers.ingest.envelope import Envelope, decode, encode, lane_of
 from handlers.rules.opaque import why_unanswered
-from handlers.whatsapp.inbound import (
+from handlers.whatsapp.cloud_api.inbound import (
     ACCOUNT_FIELDS,
     CHANGES,
     KEPT_FIELDS,
     MESSAGE_TYPES,
-    Change,
-    Happening,
-    Inbound,
-    Moved,
-    Parsed,
-    Past,
-    Preference,
     parse_message,
     parse_other,
 )
-from handlers.whatsapp.wire import ECHOES, Unknown, Update, parse_status, split
+from handlers.whatsapp.cloud_api.wire import ECHOES, NotUnderstood, Update, parse_status, split
+from handlers.whatsapp.values import Change, Happening, Inbound, Moved, Parsed, Past, Preference
 from ingress.webhook import taken_apart
 from tests.unit.anything import any_json
 from tests.unit.kinds import ECHO, FIELDS, MESSAGES, MORE, item
@@ -45,14 +39,14 @@ from tests.unit.test_wire import places, printed
 DOCS = Path(__file__).parents[2] / "docs" / "messages.md"
 
 
-def parsed(update: Update) -> list[Parsed | Unknown]:
+def parsed(update: Update) -> list[Parsed | NotUnderstood]:
     if update.kind == "message" or update.is_echo:
         return [parse_message(update)]
     assert update.kind == "other"
     return parse_other(update)
 
 
-def read(raw: Any) -> Parsed | Unknown:
+def read(raw: Any) -> Parsed | NotUnderstood:
     (update,) = split(webhook(change(value(contacts=[contact()], messages=[raw]))))
     return parse_message(update)
 
@@ -84,7 +78,7 @@ def test_every_type_is_played() -> None:
 def test_every_field_is_understood(field: str) -> None:
     for update in split(webhook(change(FIELDS[field], field))):
         for got in parsed(update):
-            assert not isinstance(got, Unknown), got
+            assert not isinstance(got, NotUnderstood), got
             if isinstance(got, Happening):
                 assert (got.field, got.told) == (field, field in ACCOUNT_FIELDS)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from handlers.agent.answerer import OFFLINE_NO_ANSWER, Offline, offline_rows
 from handlers.agent.knowledge import Knowledge
+from handlers.agent.offline import OFFLINE_NO_ANSWER, Offline, offline_rows
 from handlers.agent.prompt import Row
 from handlers.agent.tools import Toolbox
 from tests.unit.test_rules import BRIEFING
 
-BAKERY = Path(__file__).parents[2] / "cli" / "demo_data" / "bakery.csv"
+BAKERY = Path(__file__).parents[2] / "local" / "demo_data" / "bakery.csv"
 
 
 def bakery() -> tuple[Row, ...]:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.agent.prompt import Briefing, Row, system_prompt
+from handlers.agent.retrieval import Index
 from handlers.rules.backoff import backoff
 from handlers.rules.reply import MAX_CHARS, SHORTENED, fitted
-from handlers.rules.retrieval import Index
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 LEMON = "\U0001f34b"  # two UTF-16 units

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from handlers.secrets import PREFIX, Undecryptable, Vault, access_token_of
+from handlers.process.secrets import PREFIX, Undecryptable, Vault, access_token_of
 
 KEY = "a key of sixteen characters or more"
 OTHER = "another key, as good as the first one"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from handlers.rules.sends import (
+from handlers.sends.rules import (
     MAX_TRANSIENT,
     PAIR_BURST,
     PAIR_EVERY,
@@ -15,7 +15,7 @@ from handlers.rules.sends import (
     after_refusal,
     before_sending,
 )
-from handlers.whatsapp.errors import class_of
+from handlers.whatsapp.cloud_api.errors import class_of
 
 
 @pytest.mark.parametrize(

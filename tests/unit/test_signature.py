@@ -2,7 +2,7 @@
 
 import pytest
 
-from handlers.whatsapp.signature import is_signed, sign
+from handlers.whatsapp.cloud_api.signature import is_signed, sign
 
 SECRET = "test_app_secret"
 BODY = b'{"object":"whatsapp_business_account","entry":[]}'

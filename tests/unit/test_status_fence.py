@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from handlers.envelope import Envelope, encode
-from handlers.status_fence import mark, parted
+from handlers.ingest.envelope import Envelope, encode
+from handlers.ingest.fence import mark, parted
 from worker.intake import has_listened
 
 ENVELOPE = encode(Envelope("trace", "2026-11-22T10:00:00+00:00", ()))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from handlers import telemetry
-from handlers.telemetry import describe_error
+from handlers.process import telemetry
+from handlers.process.telemetry import describe_error
 
 WORDS = "my PIN is 4711"
 

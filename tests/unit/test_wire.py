@@ -11,18 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.whatsapp.inbound import Inbound, Parsed, Sender, parse_message, parse_other
-from handlers.whatsapp.wire import (
+from handlers.rules.numbers import normalised
+from handlers.rules.texts import storable
+from handlers.whatsapp.cloud_api.inbound import parse_message, parse_other
+from handlers.whatsapp.cloud_api.wire import (
+    NotUnderstood,
     Status,
-    Unknown,
     Update,
     callback_data,
     error_report,
-    normalised,
     parse_status,
     split,
-    storable,
 )
+from handlers.whatsapp.values import Customer, Inbound, Parsed
 from tests.unit import payloads
 from tests.unit.payloads import (
     ADA,
@@ -60,11 +61,11 @@ def message(payload: Any) -> Inbound:
     return parsed
 
 
-def odd_message(item: Any, contacts: Any = None) -> Parsed | Unknown:
+def odd_message(item: Any, contacts: Any = None) -> Parsed | NotUnderstood:
     return parse_message(only(webhook(change(value(contacts=contacts, messages=[item])))))
 
 
-def odd_status(item: Any) -> Status | Unknown:
+def odd_status(item: Any) -> Status | NotUnderstood:
     return parse_status(only(webhook(change(value(statuses=[item])))))
 
 
@@ -75,7 +76,7 @@ def test_a_text() -> None:
     assert message(payloads.TEXT) == Inbound(
         wamid="wamid.ADA1",
         sent_at=datetime.fromtimestamp(payloads.SENT_AT + 1, UTC),
-        who=Sender(f"+{ADA}", ADA, ADA_BSUID, "Ada Brook"),
+        who=Customer(f"+{ADA}", ADA, ADA_BSUID, "Ada Brook"),
         kind="text",
         text="Do you bake rye bread?",
         replies_to=None,
@@ -220,7 +221,7 @@ def test_absent_identifiers_take_any_form(nothing: Any) -> None:
     parsed = odd_message(item, [contact(wa_id=nothing)])
     assert isinstance(parsed, Inbound)
     assert (parsed.who.phone_number, parsed.who.bsuid) == (None, ADA_BSUID)
-    assert odd_message(text(**{"from": nothing}, from_user_id=nothing)) == Unknown(
+    assert odd_message(text(**{"from": nothing}, from_user_id=nothing)) == NotUnderstood(
         "message_without_sender"
     )
 
@@ -263,7 +264,7 @@ def test_by_what_order_is_kept(item: Any, customer: str) -> None:
     ],
 )
 def test_what_is_not_understood_says_why(item: Any, reason: str) -> None:
-    assert odd_message(item) == Unknown(reason)
+    assert odd_message(item) == NotUnderstood(reason)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +278,9 @@ def test_what_is_not_understood_says_why(item: Any, reason: str) -> None:
     ],
 )
 def test_a_status_that_is_not_understood_says_why(item: Any, reason: str) -> None:
-    assert odd_status(item) == Unknown(reason)
+    assert odd_status(item) == NotUnderstood(reason)
     unhashable = odd_status({**status(), "status": ["sent"]})
-    assert unhashable == Unknown("status_of_unknown_kind")
+    assert unhashable == NotUnderstood("status_of_unknown_kind")
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ from typing import Any, cast
 import pytest
 
 from db.ids import MessageId, WorkerId
-from db.messages import Pace, SendClaim, claim_sends
 from db.pool import Conn, Pool
+from db.sends import Pace, SendClaim, claim_sends
 from db.status_fence import move_fence
 from db.workers import sweep_dead_workers
-from handlers.secrets import Vault
-from handlers.sending import Sender
-from handlers.tokens import Tokens
-from handlers.whatsapp.graph_api import Accepted, GraphApi, Outcome, Refused, Unknown
+from handlers.process.secrets import Vault
+from handlers.sends.sending import Sender
+from handlers.sends.tokens import Tokens
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
+from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
 from tests.factories import make_conversation, make_message, make_tenant
 
 FIRST, SECOND, THIRD = WorkerId(1), WorkerId(2), WorkerId(3)

@@ -11,9 +11,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cli.servers import Postgres, RabbitMQ, free_ports, postgres, rabbitmq
 from db.migrate import migrate
 from handlers.ingest_log.rabbitmq import declare_topology
+from local.servers.daemon import free_ports
+from local.servers.postgres import Postgres, postgres
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from tests.e2e.conftest import until
 from tests.recording import plainly_logged
 from worker import app
@@ -121,7 +123,7 @@ def test_a_batch_that_hangs_is_told_and_one_that_waits_for_the_database_is_not()
 async def test_only_who_answers_loads_the_model_stack() -> None:
     """It takes seconds and 100 MB."""
     code = (
-        "import sys, worker.app, worker.roles\n"
+        "import sys, worker.app, worker.claims\n"
         "print(sorted({'langgraph', 'langchain_core', 'openai'} & set(sys.modules)))\n"
         "import worker.answering\n"
         "print(sorted({'langgraph', 'langchain_core', 'openai'} & set(sys.modules)))"

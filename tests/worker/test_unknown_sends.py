@@ -11,23 +11,24 @@ import aiohttp
 import asyncpg
 import pytest
 
-from cli.servers import RabbitMQ
 from db.pool import Conn, Pool
 from handlers.ingest_log.port import Entry, IngestLog
 from handlers.ingest_log.rabbitmq import PREFETCH
-from handlers.secrets import Vault
-from handlers.sending import Sender
-from handlers.tokens import Tokens
-from handlers.whatsapp.graph_api import GraphApi
-from handlers.whatsapp.wire import callback_data
+from handlers.process.secrets import Vault
+from handlers.sends.sending import Sender
+from handlers.sends.tokens import Tokens
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
+from handlers.whatsapp.cloud_api.wire import callback_data
+from local.servers.rabbitmq import RabbitMQ
 from tests.conftest import Database
 from tests.e2e.conftest import until
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 from tests.ingest_log import publishing
 from tests.recording import plainly_logged, statuses_for
 from tests.unit.payloads import status
-from worker import roles
+from worker.clock import keep_house
 from worker.holdings import Holdings
+from worker.ingest import ingest
 from worker.intake import Intake
 from worker.liveness import Liveness
 from worker.settings import Settings, read
@@ -68,9 +69,9 @@ class Worker:
             Tokens(Vault(settings.secrets_keys), None),
         )
         self.liveness.start()
-        ingest = roles.ingest(pool, sender, settings, self.liveness, self.intake, name, stop)
-        house = roles.keep_house(pool, self.liveness, Holdings(), stop)
-        self._tasks = {asyncio.create_task(ingest), asyncio.create_task(house)}
+        taking_in = ingest(pool, sender, settings, self.liveness, self.intake, name, stop)
+        house = keep_house(pool, self.liveness, Holdings(), stop)
+        self._tasks = {asyncio.create_task(taking_in), asyncio.create_task(house)}
 
     async def listens(self) -> None:
         async def look() -> bool:

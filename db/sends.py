@@ -1,0 +1,184 @@
+"""Sends: which reply leaves next, how far each got, and how fast a number and a pair may go."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, WorkerId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendClaim:
+    user_id: UserId
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    conversation_id: ConversationId | None
+    contact_id: ContactId | None
+    content_text: str
+    in_reply_to: str | None
+    send_attempts: int
+    usage_day: date | None
+    refused: dict[str, int]  # how often for which passing reason
+    trace_id: str | None
+    too_old: bool
+    waited: timedelta | None  # since it was queued
+    since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
+    template: dict[str, str] | None  # name and language; None: a text
+    trying: bool  # its number is paused, and this message finds out whether it still has to be
+    phone_number: str | None
+    wa_id: str | None
+    bsuid: str | None
+    chatbot_id: ChatbotId
+    phone_number_id: str | None
+    access_token: str | None  # encrypted
+    chatbot_active: bool
+    tenant_active: bool
+    silenced: bool  # a human has the conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    conversation_id: ConversationId | None
+    chatbot_id: ChatbotId
+    contact_id: ContactId | None
+    trace_id: str | None
+    usage_day: date | None
+    overage: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Since when nothing leaves is now; until when, and for the how-manieth time in a row."""
+
+    held_until: datetime
+    holds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a pair may be written to: so many at once, then one every so often."""
+
+    every: timedelta
+    burst: int
+
+
+async def claim_sends(
+    conn: Conn,
+    worker_id: WorkerId,
+    limit: int,
+    tenant_max: int,
+    pair: Pace,
+    max_age: timedelta,
+) -> list[SendClaim]:
+    rows = await conn.fetch(
+        _SQL["claim_sends"], worker_id, limit, tenant_max, pair.every, pair.burst, max_age
+    )
+    return [SendClaim(**row) for row in rows]
+
+
+async def read_send(
+    conn: Conn, user_id: UserId, message_id: MessageId, worker_id: WorkerId, max_age: timedelta
+) -> Send | None:
+    row = await conn.fetchrow(_SQL["read_send"], user_id, message_id, worker_id, max_age)
+    return Send(**row) if row else None
+
+
+async def mark_sending(
+    conn: Conn, user_id: UserId, message_id: MessageId, every: timedelta
+) -> None:
+    await conn.execute(_SQL["mark_sending"], user_id, message_id, every)
+
+
+async def drain_pair(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, full_after: timedelta
+) -> None:
+    await conn.execute(_SQL["drain_pair"], user_id, conversation_id, full_after)
+
+
+async def slow_number(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, pause: timedelta) -> None:
+    await conn.execute(_SQL["slow_number"], user_id, chatbot_id, pause)
+
+
+async def hold_number(
+    conn: Conn,
+    user_id: UserId,
+    chatbot_id: ChatbotId,
+    first: timedelta,
+    longest: timedelta,
+    reason: str,
+) -> Hold | None:
+    """None: it is paused already."""
+    row = await conn.fetchrow(_SQL["hold_number"], user_id, chatbot_id, first, longest, reason)
+    return Hold(**row) if row else None
+
+
+async def resume_number(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> bool:
+    return await conn.fetchval(_SQL["resume_number"], user_id, chatbot_id) is not None
+
+
+async def mark_accepted(
+    conn: Conn, user_id: UserId, message_id: MessageId, wamid: str
+) -> str | None:
+    status: str | None = await conn.fetchval(_SQL["mark_accepted"], user_id, message_id, wamid)
+    return status
+
+
+async def mark_unknown(conn: Conn, user_id: UserId, message_id: MessageId) -> str | None:
+    status: str | None = await conn.fetchval(_SQL["mark_unknown"], user_id, message_id)
+    return status
+
+
+async def lock_attempt(conn: Conn, user_id: UserId, message_id: MessageId, attempt: int) -> bool:
+    """False: settled by now, or sent anew."""
+    found = await conn.fetchval(_SQL["lock_attempt"], user_id, message_id, attempt)
+    return found is not None
+
+
+async def requeue_send(
+    conn: Conn, user_id: UserId, message_id: MessageId, delay: timedelta, mark: dict[str, Any]
+) -> int | None:
+    """How often it has been sent; None: it was settled meanwhile."""
+    attempts: int | None = await conn.fetchval(
+        _SQL["requeue_send"], user_id, message_id, delay, mark
+    )
+    return attempts
+
+
+async def let_go(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
+    await conn.execute(_SQL["let_go"], user_id, message_id)
+
+
+async def lock_unknown(
+    conn: Conn, user_id: UserId, message_id: MessageId, wait: timedelta
+) -> int | None:
+    """How often its outcome became unknown; None: it is known by now, or waits anew."""
+    count: int | None = await conn.fetchval(_SQL["lock_unknown"], user_id, message_id, wait)
+    return count
+
+
+async def end_send(
+    conn: Conn, user_id: UserId, message_id: MessageId, status: str, why: dict[str, Any]
+) -> Ended | None:
+    row = await conn.fetchrow(_SQL["end_send"], user_id, message_id, status, why)
+    return Ended(**row) if row else None
+
+
+async def queue_window_template(
+    conn: Conn,
+    user_id: UserId,
+    message_id: MessageId,
+    usage_day: date | None,
+    overage: bool,
+) -> str | None:
+    """'queued' or 'asked_already'; None: no template for this message."""
+    outcome: str | None = await conn.fetchval(
+        _SQL["queue_window_template"], user_id, message_id, usage_day, overage
+    )
+    return outcome

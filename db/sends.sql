@@ -1,0 +1,163 @@
+-- name: claim_sends
+SELECT user_id, message_id FROM claim_sends($1, $2, $3, $4, $5, $6);
+
+-- name: read_send
+-- What is to be sent and to whom. Nothing comes back when it is no longer the worker's to send.
+SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usage_day,
+       coalesce(m.metadata -> 'refused', '{}') AS refused, m.metadata ->> 'trace_id' AS trace_id,
+       coalesce(m.sent_at < now() - $4::interval, false) AS too_old,
+       now() - m.sent_at AS waited,
+       now() - v.last_inbound_at AS since_inbound,
+       CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
+       coalesce((SELECT l.holds > 0 FROM send_limits l
+                  WHERE l.user_id = $1 AND l.chatbot_id = m.chatbot_id), false) AS trying,
+       m.contact_id, c.phone_number, c.wa_id, c.bsuid,
+       b.id AS chatbot_id, b.phone_number_id, b.access_token,
+       (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
+           AS chatbot_active,
+       coalesce(u.is_active, false) AS tenant_active,
+       -- A person has the conversation: what the bot still had to say would talk over them.
+       (NOT coalesce(m.is_from_human, false)
+        AND (coalesce(c.conversation_paused, false)
+             OR coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false)))
+           AS silenced
+  FROM messages m
+  LEFT JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
+  JOIN contacts c ON c.user_id = $1 AND c.id = m.contact_id
+  JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
+  JOIN users u ON u.id = $1
+ WHERE m.user_id = $1 AND m.id = $2 AND m.send_owner = $3 AND m.status = 'queued'
+   FOR NO KEY UPDATE OF m;
+
+-- name: mark_sending
+-- Committed before the HTTP call, so that a crash between leaves a row that says so. The pair's
+-- bucket loses a token, which comes back after $3.
+WITH sent AS (
+    UPDATE messages SET status = 'sending', send_attempts = send_attempts + 1, send_after = NULL
+     WHERE user_id = $1 AND id = $2
+    RETURNING conversation_id
+)
+UPDATE conversations v SET pair_full_at = greatest(v.pair_full_at, now()) + $3::interval
+  FROM sent WHERE v.user_id = $1 AND v.id = sent.conversation_id;
+
+-- name: drain_pair
+-- Meta says that the pair was too fast: its bucket is empty.
+UPDATE conversations SET pair_full_at = greatest(pair_full_at, now() + $3::interval)
+ WHERE user_id = $1 AND id = $2;
+
+-- name: slow_number
+-- Meta says that the number was too fast: half the rate, and a pause. Once for all the sends that
+-- were on their way together.
+UPDATE send_limits
+   SET slow_rate = greatest(1, send_rate(max_rate, slow_rate, slowed_at) / 2), slowed_at = now(),
+       full_at = greatest(full_at, now()) + $3::interval
+ WHERE user_id = $1 AND chatbot_id = $2
+   AND (slowed_at IS NULL OR slowed_at < now() - interval '1 s');
+
+-- name: hold_number
+-- Nothing of it leaves for $3, doubled with each try that failed, up to $4. Once for all the sends
+-- that were on their way together.
+UPDATE send_limits
+   SET held_until = now() + least($4::interval, $3::interval * 2 ^ least(holds, 20)),
+       held_reason = $5, holds = holds + 1
+ WHERE user_id = $1 AND chatbot_id = $2 AND NOT coalesce(held_until > now(), false)
+RETURNING held_until, holds;
+
+-- name: resume_number
+UPDATE send_limits
+   SET held_until = NULL, held_reason = NULL, holds = 0, full_at = now()
+ WHERE user_id = $1 AND chatbot_id = $2 AND holds > 0
+RETURNING true AS resumed;
+
+-- name: mark_accepted
+-- A status may have come before Meta's answer to the call: it is further on and stays. 'queued':
+-- somebody took this worker for dead and put the message up again; it need not go again.
+UPDATE messages
+   SET message_id = coalesce(message_id, $3), send_owner = NULL, sent_at = now(), unknown_at = NULL,
+       status = CASE WHEN status IN ('queued', 'sending', 'unknown') THEN 'accepted'
+                     ELSE status END
+ WHERE user_id = $1 AND id = $2
+RETURNING status;
+
+-- name: mark_unknown
+-- Only what is still being sent: a sweep may have found it unknown before, and that it has been so
+-- since then must not be forgotten, or nobody would ever settle it.
+UPDATE messages
+   SET status = 'unknown', unknown_at = now(), unknown_count = unknown_count + 1, send_owner = NULL
+ WHERE user_id = $1 AND id = $2 AND status = 'sending'
+RETURNING status;
+
+-- name: lock_attempt
+-- Whether it is still this send of the message that counts. Whoever was taken for dead in the middle
+-- of a call may hear of its end when the message has gone again: that says nothing of the other send.
+SELECT true FROM messages
+ WHERE user_id = $1 AND id = $2 AND send_attempts = $3 AND status IN ('sending', 'unknown')
+   FOR NO KEY UPDATE;
+
+-- name: requeue_send
+-- A send that certainly did not happen (Meta said so), or whose outcome stayed unknown, goes again
+-- after $3; $4 is kept with the row.
+UPDATE messages
+   SET status = 'queued', send_owner = NULL, unknown_at = NULL, send_after = now() + $3::interval,
+       metadata = metadata || $4::jsonb
+ WHERE user_id = $1 AND id = $2 AND status IN ('sending', 'unknown')
+RETURNING send_attempts;
+
+-- name: let_go
+-- Back to the queue unsent.
+UPDATE messages SET send_owner = NULL WHERE user_id = $1 AND id = $2 AND status = 'queued';
+
+-- name: lock_unknown
+-- Overdue still, at this moment: it may have been settled, sent again and become unknown anew since
+-- it was found.
+SELECT m.unknown_count FROM messages m
+ WHERE m.user_id = $1 AND m.id = $2 AND m.status = 'unknown'
+   AND m.unknown_at < (SELECT least(f.merged_until, clock_timestamp()) FROM status_fence f)
+                      - $3::interval
+   FOR NO KEY UPDATE OF m;
+
+-- name: end_send
+-- It will not be sent any more: 'failed' or 'cancelled', and why. The unit's day comes back once,
+-- to be given back by the caller.
+WITH was AS (
+    SELECT m.id, m.usage_day FROM messages m
+     WHERE m.user_id = $1 AND m.id = $2 AND m.status IN ('queued', 'sending', 'unknown')
+       FOR NO KEY UPDATE
+)
+UPDATE messages m
+   SET status = $3, send_owner = NULL, unknown_at = NULL, usage_day = NULL,
+       metadata = m.metadata || $4::jsonb
+  FROM was WHERE m.user_id = $1 AND m.id = was.id
+RETURNING m.conversation_id, m.chatbot_id, m.contact_id, m.metadata ->> 'trace_id' AS trace_id,
+          was.usage_day, m.overage;
+
+-- name: queue_window_template
+-- The window was closed for the reply $2: the chatbot's template goes instead, if it has one, and
+-- asks the customer to write again. One a window, whatever else was to be said: 'asked_already'. The
+-- reply's unit ($3, $4) is then the template's. The conversation is locked by the caller.
+WITH late AS (
+    SELECT m.id, m.chatbot_id, m.contact_id, m.conversation_id, m.metadata -> 'trace_id' AS trace_id,
+           jsonb_build_object('name', b.window_template -> 'name',
+                              'language', b.window_template -> 'language') AS template,
+           EXISTS (SELECT FROM messages t
+                    WHERE t.user_id = $1 AND t.conversation_id = m.conversation_id
+                      AND t.message_type = 'template' AND t.direction = 'outbound'
+                      AND t.status NOT IN ('failed', 'cancelled')
+                      AND t.created_at > coalesce(v.last_inbound_at, '-infinity')) AS asked
+      FROM messages m
+      JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
+      JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
+     WHERE m.user_id = $1 AND m.id = $2 AND m.message_type = 'text'
+       AND m.metadata ->> 'kind' = 'reply' AND NOT coalesce(m.is_from_human, false)
+       AND b.window_template IS NOT NULL
+), queued AS (
+    INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction,
+                          message_type, content_text, status, sent_at, metadata, usage_day, overage)
+    SELECT $1, chatbot_id, contact_id, conversation_id, 'outbound', 'template',
+           '[template ' || (template ->> 'name') || ']', 'queued', now(),
+           jsonb_strip_nulls(jsonb_build_object('kind', 'reply', 'trace_id', trace_id,
+                                                'template', template, 'instead_of', id)), $3, $4
+      FROM late WHERE NOT asked
+    RETURNING id
+)
+SELECT CASE WHEN EXISTS (SELECT FROM queued) THEN 'queued' ELSE 'asked_already' END FROM late;

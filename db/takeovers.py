@@ -1,0 +1,69 @@
+"""A person in a conversation: takes it over, writes, hands it back."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from db.ids import ConversationId, MessageId, UserId
+from db.pool import Conn
+from db.sql import load
+
+_SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedConversation:
+    with_human: bool
+    window_open: bool
+    chatbot_active: bool
+
+
+async def lock_conversation(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> LockedConversation | None:
+    row = await conn.fetchrow(_SQL["lock_conversation"], user_id, conversation_id)
+    return LockedConversation(**row) if row else None
+
+
+async def take_over(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    until: datetime | None,
+    reason: str,
+) -> None:
+    await conn.execute(_SQL["take_over"], user_id, conversation_id, until, reason)
+
+
+async def hand_back(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> ConversationId | None:
+    """None: there was nothing to hand back."""
+    handed: ConversationId | None = await conn.fetchval(_SQL["hand_back"], user_id, conversation_id)
+    return handed
+
+
+async def count_takeover(conn: Conn, user_id: UserId) -> None:
+    await conn.execute(_SQL["count_takeover"], user_id)
+
+
+async def queue_human_message(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    text: str,
+    metadata: dict[str, Any],
+    usage_day: date,
+    overage: bool,
+) -> MessageId:
+    return MessageId(
+        await conn.fetchval(
+            _SQL["queue_human_message"],
+            user_id,
+            conversation_id,
+            text,
+            metadata,
+            usage_day,
+            overage,
+        )
+    )

@@ -1,0 +1,38 @@
+-- name: lock_conversation
+-- In front of everything that a person does in a conversation: a turn's last transaction takes the
+-- same lock first, so either it sees what the person did, or the person comes after its reply.
+SELECT coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false) AS with_human,
+       coalesce(v.last_inbound_at > now() - interval '24 h', false) AS window_open,
+       (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
+           AS chatbot_active
+  FROM conversations v JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+ WHERE v.user_id = $1 AND v.id = $2
+   FOR NO KEY UPDATE OF v;
+
+-- name: take_over
+-- $3 NULL: until it is handed back. Whoever has it already goes on since when they did.
+UPDATE conversations
+   SET taken_over_at = CASE WHEN taken_over_until > now() AND taken_over_by = 'human'
+                            THEN taken_over_at ELSE now() END,
+       taken_over_until = coalesce($3::timestamptz, 'infinity'), taken_over_reason = $4,
+       taken_over_by = 'human', updated_at = now()
+ WHERE user_id = $1 AND id = $2;
+
+-- name: hand_back
+-- Also what the product itself gave up. Nothing comes back when the bot had it all the time.
+UPDATE conversations
+   SET taken_over_at = NULL, taken_over_until = NULL, taken_over_reason = NULL,
+       taken_over_by = NULL, updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND taken_over_until > now()
+RETURNING id;
+
+-- name: count_takeover
+SELECT count_takeover($1);
+
+-- name: queue_human_message
+INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
+                      content_text, status, sent_at, is_from_human, metadata, usage_day, overage)
+SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(), true, $4, $5,
+       $6
+  FROM conversations v WHERE v.user_id = $1 AND v.id = $2
+RETURNING id;

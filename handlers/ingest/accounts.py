@@ -1,0 +1,55 @@
+"""What Meta tells of accounts and numbers, not of a message: kept, and told where it matters."""
+
+from collections.abc import Sequence
+
+from db.accounts import keep_event, learn_accounts, raise_rate
+from db.events import tell_tenant
+from db.ids import ChatbotId, UserId
+from db.pool import Conn, Pool, tenant
+from handlers.ingest.batch import Arrived, Item, column_text
+from handlers.whatsapp.values import Happening, Parsed
+
+# Meta's limits of messages in and out together are 80 a second, and 1,000 after an upgrade; of both
+# we take seven tenths for what goes out (the default is send_limits.max_rate's).
+DEFAULT_RATE, UPGRADED_RATE = 56, 700
+LEARNED_MAX = 10_000
+# Which account each number was last seen in, so that the database is told once a process.
+_LEARNED: dict[ChatbotId, str] = {}
+
+
+async def learn_accounts_once(pool: Pool, user_id: UserId, items: Sequence[Item[Parsed]]) -> None:
+    told = {
+        i.chatbot_id: account
+        for i in items
+        if (account := column_text(i.arrived.update.waba_id)) is not None
+    }
+    news = sorted((bot, account) for bot, account in told.items() if _LEARNED.get(bot) != account)
+    if news:
+        async with tenant(pool, user_id) as conn:
+            await learn_accounts(conn, user_id, [n[0] for n in news], [n[1] for n in news])
+        if len(_LEARNED) > LEARNED_MAX:
+            _LEARNED.clear()
+        _LEARNED.update(news)
+
+
+async def keep_happening(
+    conn: Conn, user_id: UserId, arrived: Arrived, chatbot_id: ChatbotId | None, what: Happening
+) -> None:
+    parked = arrived.parked(what.field)
+    kept = await keep_event(
+        conn,
+        user_id,
+        chatbot_id,
+        parked.key,
+        what.field,
+        what.event,
+        arrived.trace_id,
+        parked.raw,
+    )
+    if kept is None:
+        return
+    if what.throughput and chatbot_id is not None:
+        await raise_rate(conn, user_id, chatbot_id, UPGRADED_RATE, DEFAULT_RATE)
+    if what.told:
+        event = {"field": what.field, "event": what.event, "account_event_id": kept}
+        await tell_tenant(conn, user_id, "account.event", event, chatbot_id=chatbot_id)

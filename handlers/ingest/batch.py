@@ -1,0 +1,205 @@
+"""A batch of the log: opened, given to its tenants, written once, and only the poison parked."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import structlog
+
+from db.chatbots import resolve_numbers
+from db.ids import ChatbotId, UserId
+from db.parked import ParkedItem, park_items
+from db.pool import CONFLICT, REFUSED, UNAVAILABLE, Conn, Pool
+from handlers.ingest.envelope import Envelope, Malformed, decode
+from handlers.ingest.parking import parked_raw
+from handlers.process import telemetry
+from handlers.rules.numbers import normalised
+from handlers.rules.texts import storable
+from handlers.whatsapp.cloud_api.wire import Update
+
+R = TypeVar("R")
+T = TypeVar("T")
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# What one item can do to its batch: data that the database refuses, or that cannot be encoded.
+_POISON = (*REFUSED, ValueError, LookupError, TypeError)
+MAX_NUMBER_CHARS = 255  # an id that no index takes would stop the batch it is in
+# Tenants share no row, so their transactions run side by side: commits that wait for the disk
+# together wait once. Of messages and statuses each: half of a worker's connections.
+TENANTS_AT_ONCE = 4
+TRIES_ON_CONFLICT = 5  # deadlock, or a row that another worker made between our look and our write
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One update, and where it came from."""
+
+    update: Update
+    trace_id: str
+    received_at: str | None = None  # by the ingress's clock
+
+    def parked(self, reason: str, detail: str | None = None) -> ParkedItem:
+        return ParkedItem(
+            reason=reason,
+            detail=column_text(detail, None),
+            kind=self.update.kind,
+            phone_number_id=column_text(self.update.phone_number_id),
+            display_number=column_text(self.update.display_number),
+            trace_id=self.trace_id,
+            raw=parked_raw(self.update),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[T]):
+    """What was understood of it (a message, a status, ...), and whose it is."""
+
+    arrived: Arrived
+    value: T
+    chatbot_id: ChatbotId
+
+
+def opened(bodies: Sequence[bytes]) -> tuple[list[Arrived], list[ParkedItem]]:
+    """The updates of a batch in order, and what is no envelope."""
+    arrived: list[Arrived] = []
+    parked: list[ParkedItem] = []
+    for body in bodies:
+        try:
+            envelope: Envelope = decode(body)
+        except Malformed as error:
+            parked.append(
+                ParkedItem(
+                    reason="undecodable",
+                    detail=str(error),
+                    kind="envelope",
+                    phone_number_id=None,
+                    display_number=None,
+                    trace_id=None,
+                    raw=body,
+                )
+            )
+            continue
+        arrived += [
+            Arrived(update, envelope.trace_id, envelope.received_at) for update in envelope.updates
+        ]
+    return arrived, parked
+
+
+async def by_tenant(
+    conn: Conn, arrived: Sequence[tuple[Arrived, T]], *, bind: bool
+) -> tuple[dict[UserId, list[Item[T]]], list[ParkedItem]]:
+    """Asks the database whose each item is; what is nobody's is parked."""
+    named = [_number(one) for one, _ in arrived]
+    numbers = sorted(set(named), key=lambda n: (n[0] or "", n[1] or ""))
+    ids, display = [n[0] for n in numbers], [n[1] for n in numbers]
+    found = await resolve_numbers(conn, ids, display, bind)
+    for row in found:
+        if row.outcome == "bound":
+            log.info("chatbot.number_bound", chatbot_id=row.chatbot_id, user_id=row.user_id)
+    if any(row.outcome == "phone_number_id_of_another" for row in found):
+        # So it looks, too, when another worker binds it to the very same id at this moment; a
+        # second look tells.
+        found = await resolve_numbers(conn, ids, display, bind)
+    owners = {numbers[row.place - 1]: row for row in found}
+    tenants: dict[UserId, list[Item[T]]] = defaultdict(list)
+    parked: list[ParkedItem] = []
+    for number, (one, value) in zip(named, arrived, strict=True):
+        owner = owners[number]
+        if owner.user_id is None or owner.chatbot_id is None or owner.outcome == "bindable":
+            parked.append(one.parked(owner.outcome))
+        else:
+            tenants[owner.user_id].append(Item(one, value, owner.chatbot_id))
+    return dict(sorted(tenants.items())), parked
+
+
+def delay_s(received_at: str | None, now: datetime) -> float | None:
+    """Since the ingress had it; None: the entry does not say. Two machines' clocks may differ, and
+    nothing takes less than no time."""
+    try:
+        received = datetime.fromisoformat(received_at or "")
+        return max(0.0, (now - received).total_seconds())
+    except (ValueError, TypeError):  # no time at all, or one without a zone
+        return None
+
+
+async def side_by_side(
+    tenants: Mapping[UserId, Sequence[Item[T]]],
+    work: Callable[[UserId, Sequence[Item[T]]], Awaitable[R]],
+) -> list[R]:
+    """In the tenants' order. Raises when all have ended: what still ran of a batch that comes again
+    would meet it."""
+    places = asyncio.Semaphore(TENANTS_AT_ONCE)
+
+    async def placed(user_id: UserId, items: Sequence[Item[T]]) -> R:
+        async with places:
+            return await work(user_id, items)
+
+    ended = await asyncio.gather(
+        *(placed(user_id, items) for user_id, items in tenants.items()), return_exceptions=True
+    )
+    done: list[R] = []
+    for outcome in ended:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        done.append(outcome)
+    return done
+
+
+async def each_or_park(
+    user_id: UserId,
+    items: Sequence[Item[T]],
+    write: Callable[[UserId, Sequence[Item[T]]], Awaitable[int]],
+) -> tuple[int, list[ParkedItem]]:
+    """All of a tenant's items at once; if that fails, each half, so that only the poison is parked,
+    and few of them among many cost few transactions more."""
+    try:
+        return await _patiently(write, user_id, items), []
+    except UNAVAILABLE:
+        raise
+    except _POISON as error:
+        if len(items) == 1:
+            log.error("item.poisonous", user_id=user_id, exc_info=error)
+            return 0, [items[0].arrived.parked("poison", type(error).__name__)]
+        log.warning("batch.split", user_id=user_id, items=len(items), exc_info=error)
+    half = len(items) // 2
+    first, parked = await each_or_park(user_id, items[:half], write)
+    second, more = await each_or_park(user_id, items[half:], write)
+    return first + second, parked + more
+
+
+async def park(pool: Pool, parked: Sequence[ParkedItem]) -> None:
+    if not parked:
+        return
+    async with pool.acquire() as conn:
+        await park_items(conn, parked)
+    for item in parked:
+        telemetry.PARKED.labels(item.reason).inc()
+
+
+async def _patiently(
+    write: Callable[[UserId, Sequence[Item[T]]], Awaitable[int]],
+    user_id: UserId,
+    items: Sequence[Item[T]],
+) -> int:
+    for tries_left in reversed(range(TRIES_ON_CONFLICT)):
+        try:
+            return await write(user_id, items)
+        except CONFLICT:
+            if not tries_left:
+                raise
+            await asyncio.sleep(0.05)
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _number(arrived: Arrived) -> tuple[str | None, str | None]:
+    """phone_number_id, and the business's number in the form it is stored in."""
+    update = arrived.update
+    return column_text(update.phone_number_id), normalised(update.display_number)
+
+
+def column_text(value: str | None, longest: int | None = MAX_NUMBER_CHARS) -> str | None:
+    """As a text column, and an index on it, takes it."""
+    return storable(value)[:longest] if value else None

@@ -1,0 +1,71 @@
+"""What happens to messages that were sent before: edits, revocations, reactions."""
+
+from collections.abc import Sequence
+
+from db.changes import (
+    edit_message,
+    known_messages,
+    react,
+    revoke_message,
+)
+from db.conversations import forget_thread
+from db.ids import ChatbotId, UserId
+from db.pool import Conn
+from handlers.ingest.batch import Item
+from handlers.whatsapp.values import Change, Inbound, Parsed, Past, stand_in
+
+
+async def with_targets(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]]
+) -> list[Item[Parsed]]:
+    """An edit of a message that never came is the message; a revocation leaves a tombstone, so that
+    the message is not answered when it comes after all."""
+    late = [i for i in items if isinstance(i.value, Change) and i.value.what != "reaction"]
+    if not late:
+        return [*items]
+    targets = [i.value.target for i in late if isinstance(i.value, Change)]
+    found = await known_messages(conn, user_id, [i.chatbot_id for i in late], targets)
+    seen = {(late[p - 1].chatbot_id, targets[p - 1]) for p in found}
+    out: list[Item[Parsed]] = []
+    for item in items:
+        value = item.value
+        if isinstance(value, Inbound | Past):
+            seen.add((item.chatbot_id, value.wamid))
+        elif isinstance(value, Change) and value.what != "reaction":
+            key = (item.chatbot_id, value.target)
+            if key not in seen:
+                seen.add(key)
+                value = stand_in(value)
+        out.append(Item(item.arrived, value, item.chatbot_id))
+    return out
+
+
+async def apply_change(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, change: Change) -> bool:
+    """False: the message that it concerns is not known."""
+    direction = "inbound" if change.by == "customer" else "outbound"
+    if change.what == "reaction":
+        found = await react(
+            conn, user_id, chatbot_id, change.target, change.by, change.emoji, change.at
+        )
+        return found is not None
+    if change.what == "revoke":
+        changed = await revoke_message(
+            conn, user_id, chatbot_id, change.target, direction, change.at
+        )
+    else:
+        assert change.new is not None, "an edit has a new text"
+        changed = await edit_message(
+            conn,
+            user_id,
+            chatbot_id,
+            change.target,
+            direction,
+            change.new.text,
+            change.wamid,
+            change.at,
+            {"opaque": True} if change.new.opaque else {},
+        )
+    if changed is not None:
+        # What the thread remembers is not what the chat shows any more.
+        await forget_thread(conn, user_id, changed)
+    return True

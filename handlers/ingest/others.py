@@ -1,0 +1,87 @@
+"""What is neither a message nor a status: back-fills, preferences, and what Meta tells about
+accounts, templates, numbers, calls and groups. Nothing here is answered."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from db.accounts import resolve_accounts
+from db.ids import UserId
+from db.parked import ParkedItem
+from db.pool import Conn, Pool, tenant
+from handlers.ingest.accounts import keep_happening
+from handlers.ingest.batch import Arrived, Item, by_tenant, column_text, each_or_park, opened, park
+from handlers.ingest.messages import Debounce, record_tenants
+from handlers.rules.numbers import normalised
+from handlers.whatsapp.cloud_api.inbound import parse_other
+from handlers.whatsapp.cloud_api.wire import NotUnderstood
+from handlers.whatsapp.values import Happening, Parsed
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+NO_DEBOUNCE = Debounce(timedelta(), timedelta())  # nothing of this is an input
+
+
+async def take_others(pool: Pool, bodies: Sequence[bytes]) -> None:
+    """Raises one of db.pool.UNAVAILABLE when the database is away."""
+    arrived, parked = opened(bodies)
+    of_numbers: list[tuple[Arrived, Parsed]] = []
+    of_accounts: list[tuple[Arrived, Happening]] = []
+    for one in arrived:
+        for parsed in parse_other(one.update):
+            if isinstance(parsed, NotUnderstood):
+                parked.append(one.parked("not_understood", parsed.reason))
+            elif isinstance(parsed, Happening) and one.update.phone_number_id is None:
+                of_accounts.append((one, parsed))
+            else:
+                of_numbers.append((one, parsed))
+    if of_numbers:
+        async with pool.acquire() as conn:
+            tenants, nobodys = await by_tenant(conn, of_numbers, bind=False)
+        _, poison = await record_tenants(pool, tenants, NO_DEBOUNCE)
+        parked += nobodys + poison
+    if of_accounts:
+        parked += await _keep_all(pool, of_accounts)
+    await park(pool, parked)
+    log.info("others.taken", items=len(of_numbers) + len(of_accounts), parked=len(parked))
+
+
+async def _keep_all(pool: Pool, told: Sequence[tuple[Arrived, Happening]]) -> list[ParkedItem]:
+    async with pool.acquire() as conn:
+        owners, parked = await _owners(conn, told)
+
+    async def write(user_id: UserId, items: Sequence[Item[Happening]]) -> int:
+        async with tenant(pool, user_id) as conn:
+            for item in items:
+                of_number = item.arrived.update.display_number is not None
+                chatbot_id = item.chatbot_id if of_number else None
+                await keep_happening(conn, user_id, item.arrived, chatbot_id, item.value)
+        return len(items)
+
+    for user_id, items in sorted(owners.items()):
+        _, poison = await each_or_park(user_id, items, write)
+        parked += poison
+    return parked
+
+
+async def _owners(
+    conn: Conn, told: Sequence[tuple[Arrived, Happening]]
+) -> tuple[dict[UserId, list[Item[Happening]]], list[ParkedItem]]:
+    """An account may be several tenants': each is told."""
+    rows = await resolve_accounts(
+        conn,
+        [column_text(one.update.waba_id) for one, _ in told],
+        [normalised(one.update.display_number) for one, _ in told],
+    )
+    owners: dict[UserId, list[Item[Happening]]] = defaultdict(list)
+    for row in rows:
+        one, what = told[row.place - 1]
+        owners[row.user_id].append(Item(one, what, row.chatbot_id))
+    known = {row.place for row in rows}
+    return owners, [
+        one.parked("unknown_account", what.field)
+        for place, (one, what) in enumerate(told, start=1)
+        if place not in known
+    ]

@@ -1,0 +1,139 @@
+"""Whose item it is: a tenant's contact, found, made, or moved to another number."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from db.contacts import (
+    Contact,
+    add_contacts,
+    find_contacts,
+    move_contact,
+    release_numbers,
+    touch_contacts,
+)
+from db.events import tell_tenant
+from db.ids import ChatbotId, ContactId, UserId
+from db.pool import Conn
+from handlers.rules.numbers import variants
+from handlers.whatsapp.values import Customer, Moved
+
+
+def contact_of(who: Customer, known: Iterable[Contact]) -> ContactId | None:
+    """By BSUID first: numbers are given to other people after a while, BSUIDs are not. Then by the
+    number, and last by another spelling of it, unless its contact is known to be somebody else."""
+    others = variants(who.phone_number) if who.phone_number else ()
+    exact: Contact | None = None
+    spelled: Contact | None = None
+    for contact in known:
+        if who.bsuid is not None and contact.bsuid == who.bsuid:
+            return contact.id
+        if contact.phone_number is not None and contact.phone_number == who.phone_number:
+            exact = contact
+        elif contact.phone_number in others:
+            spelled = contact
+    by_phone = exact or spelled
+    if by_phone is None or (who.bsuid is not None and by_phone.bsuid is not None):
+        return None
+    return by_phone.id
+
+
+async def contacts_of(
+    conn: Conn, user_id: UserId, people: Sequence[tuple[ChatbotId, Customer]]
+) -> list[ContactId]:
+    """Each one's contact, made where it is new."""
+    phones, bsuids = _keys(who for _, who in people)
+    known = await find_contacts(conn, user_id, phones, bsuids)
+    found = [contact_of(who, known) for _, who in people]
+    new: dict[tuple[str | None, str | None], tuple[ChatbotId, Customer]] = {}
+    for one, contact_id in zip(people, found, strict=True):
+        # The spellings of one number are one new contact.
+        key = min(_spellings(one[1])) if one[1].phone_number else None
+        if contact_id is None:
+            new.setdefault((key, one[1].bsuid), one)
+    if new:
+        # A number that went to another person leaves the contact who had it: a new person must not
+        # get the old one's conversation, nor the old one's pending replies.
+        held = {c.phone_number: c.id for c in known if c.phone_number is not None}
+        wanted = [number for _, who in new.values() for number in _spellings(who)]
+        await release_numbers(conn, user_id, sorted({held[n] for n in wanted if n in held}))
+        await add_contacts(
+            conn,
+            user_id,
+            [bot for bot, _ in new.values()],
+            [who.phone_number for _, who in new.values()],
+            [who.bsuid for _, who in new.values()],
+            [who.wa_id for _, who in new.values()],
+            [who.name for _, who in new.values()],
+        )
+        known = await find_contacts(conn, user_id, phones, bsuids)
+        found = [contact_of(who, known) for _, who in people]
+    ids = [c for c in found if c is not None]
+    if len(ids) < len(people):
+        raise LookupError("a contact that was just added is not there")
+    return ids
+
+
+async def learn(
+    conn: Conn,
+    user_id: UserId,
+    ids: Sequence[ContactId],
+    people: Sequence[Customer],
+    seen_at: Sequence[datetime],
+) -> None:
+    """What messages tell of their senders; of several of one contact, the last."""
+    latest = dict(zip(ids, zip(people, seen_at, strict=True), strict=True))
+    touched = sorted(latest)
+    await touch_contacts(
+        conn,
+        user_id,
+        touched,
+        [latest[c][0].name for c in touched],
+        [latest[c][0].wa_id for c in touched],
+        [latest[c][0].bsuid for c in touched],
+        [latest[c][1] for c in touched],
+    )
+
+
+async def move(conn: Conn, user_id: UserId, moved: Moved) -> bool:
+    """False: nobody by the old number or BSUID is known, nor by the new.
+
+    Where the customer has already written under the new one, that is another contact by now, and
+    stays one: the old one only loses its number.
+    """
+    phones, bsuids = _keys([moved.before, moved.after])
+    known = await find_contacts(conn, user_id, phones, bsuids)
+    old, new = contact_of(moved.before, known), contact_of(moved.after, known)
+    if old is None:
+        return new is not None
+    after = moved.after
+    if new is not None and new != old and _is(new, after, known):
+        await release_numbers(conn, user_id, [old])
+        return True
+    # Whoever had the number before: it is the mover's now.
+    holders = [c.id for c in known if c.phone_number in _spellings(after) and c.id != old]
+    await release_numbers(conn, user_id, sorted(holders))
+    left = await find_contacts(conn, user_id, [after.phone_number or ""], [])
+    free = all(c.id == old for c in left)
+    number = after.phone_number if free else None
+    before = next(c for c in known if c.id == old)
+    bsuid = after.bsuid or before.bsuid
+    if (number, bsuid) in ((before.phone_number, before.bsuid), (None, None)):
+        return True  # a repeated webhook, or nothing that would reach the customer
+    await move_contact(conn, user_id, old, number, after.bsuid, after.wa_id if number else None)
+    await tell_tenant(conn, user_id, "contact.moved", {}, contact_id=old)
+    return True
+
+
+def _is(contact_id: ContactId, who: Customer, known: Iterable[Contact]) -> bool:
+    """The contact is known to be this person, not only to have their number."""
+    return any(c.id == contact_id and c.bsuid == who.bsuid for c in known) and bool(who.bsuid)
+
+
+def _keys(people: Iterable[Customer]) -> tuple[list[str], list[str]]:
+    everybody = list(people)
+    numbers = {number for who in everybody for number in _spellings(who)}
+    return sorted(numbers), sorted({who.bsuid for who in everybody if who.bsuid})
+
+
+def _spellings(who: Customer) -> tuple[str, ...]:
+    return (who.phone_number, *variants(who.phone_number)) if who.phone_number else ()

@@ -1,0 +1,287 @@
+"""Statuses: how far each of our messages got, whatever order Meta tells it in."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from db.conversations import forget_thread
+from db.dead import Burial, bury, unbury
+from db.events import tell_tenant
+from db.ids import ChatbotId, MessageId, UserId
+from db.orphans import (
+    Orphan,
+    TakenOrphan,
+    forget_orphans,
+    found_orphans,
+    park_orphans,
+    take_orphans,
+)
+from db.parked import ParkedItem
+from db.pool import Conn, Pool, tenant
+from db.sends import queue_window_template
+from db.statuses import Merged, merge_statuses
+from db.usage import give_back_messages
+from handlers.ingest.batch import (
+    Arrived,
+    Item,
+    by_tenant,
+    column_text,
+    each_or_park,
+    opened,
+    park,
+    side_by_side,
+)
+from handlers.ingest.parking import parked_update
+from handlers.process import telemetry
+from handlers.sends.ending import described_error
+from handlers.sends.rules import WINDOW_CLOSED
+from handlers.whatsapp.cloud_api.errors import class_of
+from handlers.whatsapp.cloud_api.wire import NotUnderstood, Status, parse_status
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+NOT_DELIVERED = "not_delivered"
+ORPHAN_HOPE = timedelta(minutes=10)  # later than that, somebody else sent the message
+ORPHAN_LIFE = timedelta(hours=24)
+ORPHAN_BATCH = 500
+
+# Upwards only. 'failed' stands above 'sent' (Meta gave up) and below 'delivered' (it arrived all
+# the same); merge_statuses in db/statuses.sql has the same order.
+RANK = {"sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
+
+
+async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
+    """Raises one of db.pool.UNAVAILABLE when the database is away."""
+    arrived, parked = opened(bodies)
+    statuses: list[tuple[Arrived, Status]] = []
+    for one in arrived:
+        parsed = parse_status(one.update)
+        if isinstance(parsed, NotUnderstood):
+            parked.append(one.parked("not_understood", parsed.reason))
+        else:
+            statuses.append((one, parsed))
+    merged = orphaned = 0
+    if statuses:
+        async with pool.acquire() as conn:
+            # A status binds no number: it speaks of a message that we sent from a bound one.
+            tenants, nobodys = await by_tenant(conn, statuses, bind=False)
+        parked += nobodys
+
+        async def write(user_id: UserId, items: Sequence[Item[Status]]) -> int:
+            async with tenant(pool, user_id) as conn:
+                return await _merge_tenant(conn, user_id, items)
+
+        async def merge(
+            user_id: UserId, items: Sequence[Item[Status]]
+        ) -> tuple[int, list[ParkedItem]]:
+            return await each_or_park(user_id, items, write)
+
+        outcomes = await side_by_side(tenants, merge)
+        for items, (found, poison) in zip(tenants.values(), outcomes, strict=True):
+            merged += found
+            orphaned += len(items) - len(poison) - found
+            parked += poison
+    await park(pool, parked)
+    telemetry.STATUSES.labels("merged").inc(merged)
+    telemetry.STATUSES.labels("orphan").inc(orphaned)
+    telemetry.STATUSES.labels("parked").inc(len(parked))
+    log.info(
+        "statuses.merged",
+        statuses=len(statuses),
+        merged=merged,
+        orphans=orphaned,
+        parked=len(parked),
+    )
+
+
+async def match_orphans(pool: Pool) -> None:
+    """Statuses that came before their message was known by its wamid: Meta may report what it has
+    not answered yet, without our id. And those that waited in vain go."""
+    async with pool.acquire() as conn:
+        found = await found_orphans(conn, ORPHAN_HOPE, ORPHAN_BATCH)
+    by_owner: dict[UserId, list[int]] = {}
+    for one in found:
+        by_owner.setdefault(one.user_id, []).append(one.id)
+    for user_id, ids in by_owner.items():
+        async with tenant(pool, user_id) as conn:
+            taken = await take_orphans(conn, user_id, ids)
+            items = [item for one in taken if (item := _reread(one)) is not None]
+            merged = await _merge_tenant(conn, user_id, items)
+        telemetry.STATUSES.labels("matched").inc(merged)
+        log.info("orphans.matched", user_id=user_id, statuses=len(items), merged=merged)
+
+
+async def forget_old_orphans(pool: Pool) -> None:
+    async with pool.acquire() as conn:
+        forgotten = await forget_orphans(conn, ORPHAN_LIFE, ORPHAN_BATCH)
+    if forgotten:
+        log.info("orphans.forgotten", statuses=forgotten)
+
+
+def _reread(orphan: TakenOrphan) -> Item[Status] | None:
+    update = parked_update("status", orphan.phone_number_id, orphan.display_number, orphan.raw)
+    status = parse_status(update)
+    if isinstance(
+        status, NotUnderstood
+    ):  # this release understands less than the one that parked it
+        return None
+    return Item(Arrived(update, orphan.trace_id or ""), status, orphan.chatbot_id)
+
+
+async def park_dead(pool: Pool, bodies: Sequence[bytes]) -> None:
+    """Entries that no worker could ever finish: each took its process down, or its batch."""
+    parked = []
+    for body in bodies:
+        arrived, _ = opened([body])
+        update = arrived[0].update if arrived else None
+        parked.append(
+            ParkedItem(
+                reason="delivered_too_often",
+                detail=None,
+                kind="envelope",
+                phone_number_id=column_text(update.phone_number_id) if update else None,
+                display_number=column_text(update.display_number) if update else None,
+                trace_id=arrived[0].trace_id if arrived else None,
+                raw=body,
+            )
+        )
+    await park(pool, parked)
+    log.error("entries.dead", parked=len(parked))
+
+
+def furthest(items: Iterable[Item[Status]]) -> dict[tuple[ChatbotId, str], list[Item[Status]]]:
+    """By chatbot and wamid, the highest-ranked status first."""
+    by_message: dict[tuple[ChatbotId, str], list[Item[Status]]] = {}
+    for item in items:
+        by_message.setdefault((item.chatbot_id, item.value.wamid), []).append(item)
+    for group in by_message.values():
+        group.sort(key=lambda i: -RANK[i.value.status])
+    return by_message
+
+
+def report(group: Sequence[Item[Status]]) -> dict[str, Any]:
+    """What a message's row keeps: each status's first time, and Meta's errors."""
+    times: dict[str, str] = {}
+    for item in sorted(group, key=lambda i: i.value.at):
+        times.setdefault(item.value.status, item.value.at.isoformat())
+    kept: dict[str, Any] = {"statuses": times}
+    errors = [error for item in group for error in item.value.errors]
+    if errors:
+        kept["errors"] = errors[:5]
+    return kept
+
+
+async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status]]) -> int:
+    """How many found their message; the others wait for it. Counters last."""
+    found = 0
+    orphans: list[Orphan] = []
+    messages = furthest(items)
+    changed: list[tuple[Merged, Status]] = []
+    for chatbot_id in sorted({bot for bot, _ in messages}):
+        groups = [group for (bot, _), group in messages.items() if bot == chatbot_id]
+        merged = await merge_statuses(
+            conn,
+            user_id,
+            chatbot_id,
+            [g[0].value.wamid for g in groups],
+            [_ours(g)[0] for g in groups],
+            [_ours(g)[1] for g in groups],
+            [g[0].value.status for g in groups],
+            [report(g) for g in groups],
+        )
+        hit = {row.place for row in merged}
+        for place, group in enumerate(groups, start=1):
+            if place in hit:
+                found += len(group)
+            else:
+                orphans += [_orphan(item) for item in group]
+        changed += [
+            (row, groups[row.place - 1][0].value)
+            for row in merged
+            if row.failed_now or row.arrived_after_all
+        ]
+    if orphans:
+        await park_orphans(conn, user_id, orphans)
+    # The bot believes it said what the customer never saw, or the other way round.
+    for conversation_id in sorted(
+        {row.conversation_id for row, _ in changed if row.conversation_id is not None}
+    ):
+        await forget_thread(conn, user_id, conversation_id)
+    replaced: set[MessageId] = set()
+    unspent: set[MessageId] = set()  # their units went on to the template
+    for row, status in changed:
+        if row.failed_now and _reason(status) == WINDOW_CLOSED:
+            instead = await queue_window_template(
+                conn, user_id, row.id, row.give_back_day, row.overage
+            )
+            if instead is not None:
+                replaced.add(row.id)
+            if instead == "queued":
+                unspent.add(row.id)
+    dead = [(row, s) for row, s in changed if row.failed_now and row.id not in replaced]
+    await _bury(conn, user_id, dead)
+    if arrived := [row.id for row, _ in changed if row.arrived_after_all]:
+        await unbury(conn, user_id, arrived)
+    units = [
+        (d, row.overage)
+        for row, _ in changed
+        if (d := row.give_back_day) is not None and row.id not in unspent
+    ]
+    if units:
+        days, overage = zip(*units, strict=True)
+        await give_back_messages(conn, user_id, days, overage)
+    return found
+
+
+async def _bury(conn: Conn, user_id: UserId, failed: Sequence[tuple[Merged, Status]]) -> None:
+    """Meta took the message, and reports that it did not reach the customer."""
+    if not failed:
+        return
+    dead = [
+        Burial(
+            message_id=row.id,
+            reason=_reason(status),
+            detail=described_error(status.errors[0]) if status.errors else None,
+            trace_id=row.trace_id,
+        )
+        for row, status in failed
+    ]
+    await bury(conn, user_id, dead)
+    for one, (row, _) in zip(dead, failed, strict=True):
+        telemetry.DEAD.labels(one.reason).inc()
+        await tell_tenant(
+            conn,
+            user_id,
+            "message.failed",
+            {"message_id": one.message_id, "reason": one.reason, "detail": one.detail},
+            contact_id=row.contact_id,
+        )
+
+
+def _reason(status: Status) -> str:
+    """Of a status 'failed'. Meta often tells only here that the window was closed."""
+    code = status.errors[0]["code"] if status.errors else None
+    return WINDOW_CLOSED if class_of(code, 200) == "window" else NOT_DELIVERED
+
+
+def _orphan(item: Item[Status]) -> Orphan:
+    parked = item.arrived.parked("orphan_status")
+    return Orphan(
+        chatbot_id=item.chatbot_id,
+        wamid=item.value.wamid,
+        status=item.value.status,
+        phone_number_id=parked.phone_number_id,
+        display_number=parked.display_number,
+        trace_id=parked.trace_id,
+        raw=parked.raw,
+    )
+
+
+def _ours(group: Sequence[Item[Status]]) -> tuple[MessageId | None, int | None]:
+    """Our id, and which send of the message it was."""
+    for item in group:
+        if item.value.our_id is not None:
+            return MessageId(item.value.our_id), item.value.attempt
+    return None, None

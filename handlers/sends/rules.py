@@ -1,0 +1,110 @@
+"""What becomes of a message that Meta did not take, or that cannot leave at all. Pure."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+from handlers.rules.backoff import backoff
+from handlers.rules.window import WINDOW
+from handlers.whatsapp.port import RefusalKind
+
+# A pair (number and customer) may get one message in 6 s, and Meta lends up to 45 from the future.
+PAIR_EVERY = timedelta(seconds=6)
+PAIR_BURST = 45
+PAIR_RETRY_BASE = 4  # Meta: again after 4^X seconds
+PAIR_RETRY_MAX_S = 256.0
+
+MAX_TRANSIENT = 6  # sends refused for a passing reason: two minutes
+RETRY_BASE_S = 4.0
+RETRY_CAP_S = 120.0
+NUMBER_PAUSE = timedelta(seconds=1)
+APP_PAUSE = timedelta(minutes=1)  # "back off minutes": with each refusal the rate halves too
+
+MAX_AGE = WINDOW  # an older reply answers what is outside the window
+
+TAKEN_OVER = "taken_over"  # a person answers: the one end that leaves the customer with an answer
+WINDOW_CLOSED = "window_closed"  # a template may go instead
+
+HOLDS: dict[RefusalKind, tuple[timedelta, timedelta]] = {  # the first pause, and the longest
+    "account": (timedelta(seconds=5), timedelta(minutes=15)),
+    "policy": (timedelta(hours=1), timedelta(hours=24)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The message goes again after a while; whoever was too fast slows down."""
+
+    after: timedelta
+    slow: Literal["pair", "number"] | None = None
+    pause: timedelta = timedelta(0)  # of whoever slows down
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing of the number leaves for a while; the message stays where it is in the queue."""
+
+    first: timedelta
+    longest: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The message does not leave any more."""
+
+    status: Literal["failed", "cancelled"]
+    reason: str
+
+
+OUTSIDE_WINDOW = End("cancelled", WINDOW_CLOSED)
+
+Consequence: TypeAlias = Again | Pause | End
+
+
+def after_refusal(kind: RefusalKind, code: int | None, times: int, dice: float) -> Consequence:
+    """`times`: how often this message was refused in this way before."""
+    match kind:
+        case "transient" if times + 1 < MAX_TRANSIENT:
+            return Again(backoff(times, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, dice=dice))
+        case "pair":
+            wait = timedelta(seconds=min(PAIR_RETRY_MAX_S, PAIR_RETRY_BASE ** min(times, 10)))
+            return Again(wait, "pair", PAIR_EVERY * (PAIR_BURST - 1))  # one is left, to try with
+        case "number" | "app":
+            pause = NUMBER_PAUSE if kind == "number" else APP_PAUSE
+            wait = backoff(times, base_s=2.0, cap_s=60.0, dice=dice)
+            return Again(wait + pause, "number", pause)
+        case "account" | "policy":
+            return Pause(*HOLDS[kind], f"{kind}:{code}")
+        case "window":
+            return End("failed", WINDOW_CLOSED)
+        case _:
+            return End("failed", kind)
+
+
+def before_sending(
+    *,
+    silenced: bool,
+    tenant_active: bool,
+    chatbot_active: bool,
+    too_old: bool,
+    in_window: bool,
+    has_number: bool,
+    has_token: bool,
+) -> Pause | End | None:
+    """Looked at again just before the call, because time has passed since the turn. None: send."""
+    if silenced:
+        return End("cancelled", TAKEN_OVER)
+    if not tenant_active:
+        return End("cancelled", "tenant_inactive")
+    if not chatbot_active:
+        return End("cancelled", "chatbot_inactive")
+    if too_old:
+        return End("failed", "too_old")
+    if not in_window:
+        return OUTSIDE_WINDOW
+    if not has_number:
+        return Pause(*HOLDS["account"], "no_phone_number_id")
+    if not has_token:
+        return Pause(*HOLDS["account"], "no_access_token")
+    return None

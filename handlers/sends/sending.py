@@ -1,0 +1,241 @@
+"""Sends: queued -> sending (committed) -> Graph API -> accepted | failed | unknown.
+
+An unknown outcome waits for a status that carries our id; with none after SEND_UNKNOWN_MS the
+message goes out once more, marked, and unknown again it fails. Nothing later of its conversation
+leaves before. What follows from a refusal is decided in rules.py.
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from db.events import tell_tenant
+from db.ids import MessageId, UserId, WorkerId
+from db.pool import UNAVAILABLE, Conn, Pool, tenant
+from db.sends import (
+    Send,
+    SendClaim,
+    drain_pair,
+    hold_number,
+    let_go,
+    lock_attempt,
+    lock_unknown,
+    mark_accepted,
+    mark_sending,
+    mark_unknown,
+    read_send,
+    requeue_send,
+    resume_number,
+    slow_number,
+)
+from handlers.process import telemetry
+from handlers.rules.backoff import backoff
+from handlers.rules.numbers import normalised
+from handlers.rules.window import is_open
+from handlers.sends.ending import end_for_good
+from handlers.sends.rules import (
+    MAX_AGE,
+    PAIR_EVERY,
+    Again,
+    End,
+    Pause,
+    after_refusal,
+    before_sending,
+)
+from handlers.sends.tokens import Tokens
+from handlers.whatsapp.cloud_api.graph_api import GraphApi, template_message, text_message
+from handlers.whatsapp.cloud_api.wire import callback_data
+from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+MAX_UNKNOWN = 2
+SETTLE_PATIENCE_S = 20.0
+UNKNOWN_TWICE = End("failed", "send_outcome_unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    pool: Pool
+    graph_api: GraphApi
+    tokens: Tokens
+
+    async def send(self, worker_id: WorkerId, claim: SendClaim) -> None:
+        """One claimed message. Raises one of UNAVAILABLE when the database is away: the row then
+        says how far it came."""
+        started = time.monotonic()
+        user_id, message_id = claim.user_id, claim.message_id
+        async with tenant(self.pool, user_id) as conn:
+            send = await read_send(conn, user_id, message_id, worker_id, MAX_AGE)
+            if send is None:
+                return
+            token = self.tokens.of(send.chatbot_id, send.access_token)
+            obstacle = before_sending(
+                silenced=send.silenced,
+                tenant_active=send.tenant_active,
+                chatbot_active=send.chatbot_active,
+                too_old=send.too_old,
+                in_window=send.template is not None or is_open(send.since_inbound),
+                has_number=send.phone_number_id is not None,
+                has_token=token is not None,
+            )
+            match obstacle:
+                case None:
+                    await mark_sending(conn, user_id, message_id, PAIR_EVERY)
+                case End():
+                    await end_for_good(conn, user_id, message_id, obstacle)
+                case Pause():
+                    await let_go(conn, user_id, message_id)
+                    await _pause(conn, user_id, send, obstacle)
+        if obstacle is not None or token is None or send.phone_number_id is None:
+            result = "waits" if isinstance(obstacle, Pause) else "not_sent"
+            self._tell(claim, result, obstacle.reason if obstacle else None, started)
+            return
+        if send.send_attempts == 0 and send.waited is not None:
+            telemetry.SEND_WAIT_SECONDS.observe(send.waited.total_seconds())
+        with telemetry.GRAPH_API_SECONDS.time():
+            outcome = await self.graph_api.send(
+                send.phone_number_id,
+                token,
+                _body(send, callback_data(message_id, send.send_attempts + 1)),
+            )
+        result = await self._settle_patiently(user_id, message_id, send, outcome)
+        reason = outcome.reason if isinstance(outcome, Unknown) else None
+        code = outcome.error["code"] if isinstance(outcome, Refused) else None
+        self._tell(claim, result, reason or code, started)
+
+    async def settle_unknown(self, claim: SendClaim, wait: timedelta) -> None:
+        """No status came in time: once more, marked; and when that was unknown too, the end."""
+        started = time.monotonic()
+        user_id, message_id = claim.user_id, claim.message_id
+        async with tenant(self.pool, user_id) as conn:
+            times = await lock_unknown(conn, user_id, message_id, wait)
+            if times is None:
+                return
+            if times < MAX_UNKNOWN:
+                mark = {"resent_after_unknown": True}
+                await requeue_send(conn, user_id, message_id, timedelta(0), mark)
+                result = "resent"
+            else:
+                await end_for_good(conn, user_id, message_id, UNKNOWN_TWICE)
+                result = "failed"
+        self._tell(claim, result, UNKNOWN_TWICE.reason, started)
+
+    async def _settle_patiently(
+        self, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
+    ) -> str:
+        """What Meta answered is known here alone: keep it while the database restarts. Settling
+        twice changes nothing."""
+        deadline = time.monotonic() + SETTLE_PATIENCE_S
+        for failures in range(1_000):
+            try:
+                async with tenant(self.pool, user_id) as conn:
+                    return await _settle(conn, user_id, message_id, send, outcome)
+            except UNAVAILABLE:
+                if time.monotonic() > deadline:
+                    raise
+                wait = backoff(failures, base_s=0.1, cap_s=2.0, dice=random.random())
+                await asyncio.sleep(wait.total_seconds())
+        raise AssertionError("unreachable: the deadline comes first")
+
+    def _tell(self, claim: SendClaim, outcome: str, reason: object, started: float) -> None:
+        telemetry.SENDS.labels(outcome).inc()
+        log.info(
+            "send.finished",
+            user_id=claim.user_id,
+            message_id=claim.message_id,
+            outcome=outcome,
+            reason=reason,
+            duration_ms=round((time.monotonic() - started) * 1000),
+        )
+
+
+def _body(send: Send, ours: str) -> dict[str, Any]:
+    to, bsuid = recipient(send), send.bsuid
+    if send.template is not None:
+        name, language = send.template["name"], send.template["language"]
+        return template_message(
+            to=to, bsuid=bsuid, name=name, language=language, callback_data=ours
+        )
+    return text_message(
+        to=to,
+        bsuid=bsuid,
+        text=send.content_text,
+        in_reply_to=send.in_reply_to,
+        callback_data=ours,
+    )
+
+
+def recipient(send: Send) -> str | None:
+    """In Meta's own spelling, with a plus: without one Meta may put a country code before it."""
+    return normalised(send.wa_id) or send.phone_number
+
+
+async def _settle(
+    conn: Conn, user_id: UserId, message_id: MessageId, send: Send, outcome: Outcome
+) -> str:
+    # An acceptance counts whichever send it is of. Anything else tells of this one alone.
+    attempt = send.send_attempts + 1
+    if not isinstance(outcome, Accepted) and not await lock_attempt(
+        conn, user_id, message_id, attempt
+    ):
+        return "late"
+    match outcome:
+        case Accepted(wamid):
+            await mark_accepted(conn, user_id, message_id, wamid)
+            if send.trying and await resume_number(conn, user_id, send.chatbot_id):
+                await tell_tenant(conn, user_id, "sending.resumed", {}, chatbot_id=send.chatbot_id)
+                log.info("number.resumed", user_id=user_id, chatbot_id=send.chatbot_id)
+            return "accepted"
+        case Unknown():
+            await mark_unknown(conn, user_id, message_id)
+            return "unknown"
+        case Refused(kind, error):
+            times = send.refused.get(kind, 0)
+            consequence = after_refusal(kind, error["code"], times, random.random())
+            mark = {"last_error": error, "refused": send.refused | {kind: times + 1}}
+            match consequence:
+                case Again(after, slow, pause):
+                    await requeue_send(conn, user_id, message_id, after, mark)
+                    if slow == "pair" and send.conversation_id is not None:
+                        await drain_pair(conn, user_id, send.conversation_id, pause)
+                    elif slow == "number":
+                        await slow_number(conn, user_id, send.chatbot_id, pause)
+                    return "retry"
+                case Pause():
+                    await requeue_send(conn, user_id, message_id, timedelta(0), mark)
+                    await _pause(conn, user_id, send, consequence)
+                    return "waits"
+                case End():
+                    await end_for_good(conn, user_id, message_id, consequence, error)
+                    return "failed"
+
+
+async def _pause(conn: Conn, user_id: UserId, send: Send, pause: Pause) -> None:
+    held = await hold_number(
+        conn, user_id, send.chatbot_id, pause.first, pause.longest, pause.reason
+    )
+    if held is None:
+        return
+    log.error(
+        "number.paused",
+        user_id=user_id,
+        chatbot_id=send.chatbot_id,
+        reason=pause.reason,
+        until=held.held_until.isoformat(),
+        times=held.holds,
+    )
+    telemetry.PAUSES.labels(pause.reason.partition(":")[0]).inc()
+    if held.holds == 1:
+        await tell_tenant(
+            conn,
+            user_id,
+            "sending.paused",
+            {"reason": pause.reason, "until": held.held_until.isoformat()},
+            chatbot_id=send.chatbot_id,
+        )

@@ -1,0 +1,302 @@
+"""What the items of a webhook mean, but for statuses: one value each. Pure.
+
+`parse_message` reads what comes for a number in a customer's lane, `parse_other` the rest. Only an
+Inbound starts a turn. docs/messages.md says what becomes of each.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from handlers.rules.numbers import digits, normalised
+from handlers.rules.texts import storable
+from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part, referral_of
+from handlers.whatsapp.cloud_api.wire import (
+    STATUSES,
+    Json,
+    NotUnderstood,
+    Update,
+    get,
+    moment,
+    string,
+)
+from handlers.whatsapp.values import (
+    Change,
+    Customer,
+    Happening,
+    Inbound,
+    Moved,
+    Parsed,
+    Past,
+    Preference,
+)
+
+MAX_NAME_CHARS = 255
+MAX_EMOJI_CHARS = 30
+CHANGES = ("reaction", "edit", "revoke")
+MOVES = ("user_changed_number", "customer_changed_number", "user_changed_user_id")
+KEPT_TYPES = ("system", "request_welcome")
+# Whatever is in none of these is a type that Meta has not told of, and an honest note.
+MESSAGE_TYPES = (*READERS, *CHANGES, *KEPT_TYPES, "unsupported", "unknown")
+ACCOUNT_FIELDS = (
+    *("account_alerts", "account_review_update", "account_update", "automatic_events"),
+    *("business_capability_update", "business_status_update", "business_username_updates"),
+    *("flows", "message_template_components_update", "message_template_quality_update"),
+    *("message_template_status_update", "partner_solutions", "payment_configuration_update"),
+    *("phone_number_name_update", "phone_number_quality_update", "security"),
+    "template_category_update",
+)
+KEPT_FIELDS = (
+    *("account_settings_update", "calls", "group_lifecycle_update", "group_participants_update"),
+    *("group_settings_update", "group_status_update", "messaging_handovers", "smb_app_state_sync"),
+    "standby",
+)
+
+
+def parse_message(update: Update) -> Inbound | Past | Change | Moved | Happening | NotUnderstood:
+    if update.is_echo:
+        return _echo(update)
+    raw = update.raw
+    if not isinstance(raw, dict):
+        return NotUnderstood("message_not_an_object")
+    wamid, at = string(raw.get("id")), moment(raw.get("timestamp"))
+    if wamid is None:
+        return NotUnderstood("message_without_id")
+    if at is None:
+        return NotUnderstood("message_without_timestamp")
+    kind = string(raw.get("type")) or "none"
+    if string(raw.get("group_id")) is not None:
+        return Happening("messages", "group_message")
+    if kind == "request_welcome":
+        return Happening("messages", kind)
+    if kind == "system":
+        return _system(raw, at)
+    who = _customer(raw, update.contact)
+    if not who.is_named:
+        return NotUnderstood("message_without_sender")
+    if kind in CHANGES:
+        return _change(kind, "customer", storable(wamid), at, who, raw)
+    return _inbound(storable(wamid), at, who, kind, raw)
+
+
+def parse_other(update: Update) -> list[Parsed | NotUnderstood]:
+    """More than one only for a chunk of a back-fill."""
+    raw = update.raw
+    if isinstance(raw, dict):
+        if "chunk" in raw and update.field == "history":
+            return _chunk(raw["chunk"])
+        if "past" in raw and update.field == "history":
+            return [_past(raw["past"], _customer(raw["past"], update.contact), update)]
+        if "preference" in raw and update.field == "user_preferences":
+            return [_preference(raw["preference"], update.contact)]
+        if "moved" in raw and update.field == "user_id_update":
+            return [_moved(raw["moved"])]
+    return [_happening(update)]
+
+
+def _inbound(
+    wamid: str, at: datetime, who: Customer, kind: str, raw: Json
+) -> Inbound | NotUnderstood:
+    content = content_of(kind, raw)
+    if content is None:
+        return NotUnderstood(f"message_type:{kind[:40]}")
+    quoted = string(get(get(raw, "context"), "id"))
+    return Inbound(
+        wamid=wamid,
+        sent_at=at,
+        who=who,
+        kind=storable(kind)[:MAX_KIND_CHARS],
+        text=content.text,
+        replies_to=storable(quoted) if quoted else None,
+        opaque=content.opaque,
+        details=content.details | referral_of(raw),
+    )
+
+
+def _change(
+    kind: str,
+    by: Literal["customer", "business"],
+    wamid: str,
+    at: datetime,
+    who: Customer,
+    raw: Json,
+) -> Change | NotUnderstood:
+    inner = get(raw, kind)
+    target = string(get(inner, "message_id" if kind == "reaction" else "original_message_id"))
+    if target is None:
+        return NotUnderstood(f"{kind}_without_target")
+    target = storable(target)
+    match kind:
+        case "reaction":
+            emoji = string(get(inner, "emoji"))
+            shown = storable(emoji)[:MAX_EMOJI_CHARS] if emoji else None
+            return Change("reaction", by, wamid, at, who, target, emoji=shown)
+        case "revoke":
+            return Change("revoke", by, wamid, at, who, target)
+        case _:
+            message = get(inner, "message")
+            new = _inbound(target, at, who, string(get(message, "type")) or "none", message)
+            if isinstance(new, NotUnderstood):
+                return new
+            # The context of an edit names no message ("M0"), and quotes nothing.
+            return Change("edit", by, wamid, at, who, target, new=replace(new, replies_to=None))
+
+
+def _echo(update: Update) -> Past | Change | NotUnderstood:
+    raw = get(update.raw, "echo")
+    wamid, at = string(get(raw, "id")), moment(get(raw, "timestamp"))
+    if wamid is None:
+        return NotUnderstood("message_without_id")
+    if at is None:
+        return NotUnderstood("message_without_timestamp")
+    who = _person(get(raw, "to"), get(raw, "to_user_id"), update.contact)
+    if not who.is_named:
+        return NotUnderstood("message_without_recipient")
+    kind = string(get(raw, "type")) or "none"
+    if kind in CHANGES:
+        return _change(kind, "business", storable(wamid), at, who, raw)
+    return _said("echo", raw, who, "outbound", "sent")
+
+
+def _chunk(chunk: Json) -> list[Parsed | NotUnderstood]:
+    """Of a back-fill: threads with their messages, or why there are none."""
+    threads = get(chunk, "threads")
+    if not isinstance(threads, list):
+        return [Happening("history", "errors" if get(chunk, "errors") else None)]
+    found: list[Parsed | NotUnderstood] = []
+    for thread in threads:
+        messages = get(thread, "messages")
+        if not isinstance(messages, list):
+            found.append(NotUnderstood("history_without_messages"))
+            continue
+        context = get(thread, "context")
+        who = _person(get(thread, "id"), get(context, "user_id"), context)
+        found += [_past(raw, who, None) for raw in messages]
+    return found
+
+
+def _past(raw: Json, who: Customer, update: Update | None) -> Past | NotUnderstood:
+    """In a thread, the customer is the thread's; what is not from them is from the business."""
+    sender = normalised(string(get(raw, "from")))
+    if update is None:
+        from_customer = sender is None or sender == who.phone_number
+    else:
+        from_customer = sender is None or digits(sender) != digits(update.display_number)
+        if not from_customer:
+            who = _person(get(raw, "to"), get(raw, "to_user_id"), update.contact)
+    if not who.is_named:
+        return NotUnderstood("message_without_sender")
+    if from_customer:
+        return _said("history", raw, who, "inbound", "received")
+    status = (string(get(get(raw, "history_context"), "status")) or "").lower()
+    known = {"error": "failed", "pending": "accepted"} | {s: s for s in STATUSES}
+    return _said("history", raw, who, "outbound", known.get(status, "sent"))
+
+
+def _said(
+    source: Literal["echo", "history"],
+    raw: Json,
+    who: Customer,
+    direction: Literal["inbound", "outbound"],
+    status: str,
+) -> Past | NotUnderstood:
+    wamid, at = string(get(raw, "id")), moment(get(raw, "timestamp"))
+    if wamid is None:
+        return NotUnderstood("message_without_id")
+    if at is None:
+        return NotUnderstood("message_without_timestamp")
+    read = _inbound(storable(wamid), at, who, string(get(raw, "type")) or "none", raw)
+    if isinstance(read, NotUnderstood):
+        return read
+    return Past(source, read.wamid, at, who, direction, status, read.kind, read.text, read.details)
+
+
+def _system(raw: Json, at: datetime) -> Moved | Happening:
+    system = get(raw, "system")
+    event = string(get(system, "type"))
+    before = _person(
+        get(raw, "from"), get(system, "previous_user_id") or get(raw, "from_user_id"), None
+    )
+    number = get(system, "wa_id") or get(system, "new_wa_id")
+    after = _person(number, get(system, "user_id"), None)
+    if event not in MOVES or not before.is_named or not after.is_named:
+        return Happening("messages", f"system:{part(event, 40) or 'none'}")
+    return Moved(at, before, after)
+
+
+def _moved(raw: Json) -> Moved | NotUnderstood:
+    at, ids = moment(get(raw, "timestamp")), get(raw, "user_id")
+    before = _person(None, get(ids, "previous"), None)
+    after = _person(get(raw, "wa_id"), get(ids, "current"), None)
+    if at is None or not before.is_named or not after.is_named:
+        return NotUnderstood("user_id_update")
+    return Moved(at, before, after)
+
+
+def _preference(raw: Json, contact: Json) -> Preference | Happening | NotUnderstood:
+    at = moment(get(raw, "timestamp"))
+    who = _person(get(raw, "wa_id"), get(raw, "user_id"), contact)
+    choice = get(raw, "value")
+    if at is None or not who.is_named:
+        return NotUnderstood("user_preference")
+    match choice:
+        case "stop" | "resume" | "signup" if get(raw, "category") == "marketing_messages":
+            return Preference(at, who, choice)
+        case _:
+            return Happening("user_preferences", part(choice, 40) or None)
+
+
+def _happening(update: Update) -> Happening | NotUnderstood:
+    value, field_ = get(update.raw, "value"), update.field
+    event = _event(value)
+    if field_ in ACCOUNT_FIELDS:
+        upgrade = field_ == "phone_number_quality_update" and event == "THROUGHPUT_UPGRADE"
+        return Happening(field_, event, told=True, throughput=upgrade)
+    if field_ in KEPT_FIELDS:
+        return Happening(field_, event)
+    lists = [get(value, key) for key in ("messages", "statuses")]
+    whole = all(items is None or isinstance(items, list) for items in lists)
+    if field_ == "messages" and get(value, "errors") and whole:
+        return Happening(field_, "errors", told=True)
+    return NotUnderstood(f"field:{field_[:40]}")
+
+
+def _event(value: Json) -> str | None:
+    """The one word that says what happened, where the field has one."""
+    places = [value, get(value, "alert_info"), *_first_items(value)]
+    keys = (
+        "event",
+        "decision",
+        "type",
+        "alert_type",
+        "new_quality_score",
+        "new_category",
+        "status",
+    )
+    for place in places:
+        for key in keys:
+            word = part(get(place, key), 100)
+            if word:
+                return word
+    return None
+
+
+def _first_items(value: Json) -> list[Json]:
+    lists = (get(value, key) for key in ("groups", "calls", "statuses", "state_sync"))
+    return [items[0] for items in lists if isinstance(items, list) and items]
+
+
+def _customer(raw: Json, contact: Json) -> Customer:
+    return _person(get(raw, "from"), get(raw, "from_user_id"), contact)
+
+
+def _person(number: Json, bsuid: Json, contact: Json) -> Customer:
+    spelled = string(number) or string(get(contact, "wa_id"))
+    user_id = string(bsuid) or string(get(contact, "user_id"))
+    name = string(get(get(contact, "profile"), "name"))
+    return Customer(
+        phone_number=normalised(spelled),
+        wa_id=storable(spelled) if spelled else None,
+        bsuid=storable(user_id) if user_id else None,
+        name=storable(name)[:MAX_NAME_CHARS] if name else None,
+    )

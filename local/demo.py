@@ -1,0 +1,237 @@
+"""`make demo`: a customer talks to a bakery's bot through the whole product.
+
+Signed webhooks go in, replies come out over HTTP; nothing is pretended but the outside parties.
+Exits 1 when anything is not as it should be.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+
+from local.demo_bots import BAKERY, connect_simulator, create_bot
+from local.page.server import Bot
+from local.servers.daemon import ServerError
+from local.stack import Stack, StackError, running
+from simulator.client import Simulator
+
+REPLY_TIMEOUT_S = 30.0
+QUIET_S = 2.5  # longer than the debounce: what has not been answered by then will not be
+CUSTOMER = "+12025550178"
+COLOURS = sys.stdout.isatty()
+
+
+class DemoFailed(Exception):
+    """What was expected and what came."""
+
+
+class Conversation:
+    """Plays the customer, and shows both sides."""
+
+    def __init__(self, simulator: Simulator, bakery: Bot) -> None:
+        self._simulator = simulator
+        self._bakery = bakery
+        self._replies = 0
+
+    async def say(self, title: str, *texts: str) -> list[str]:
+        """Sends each line as a message of its own; returns their wamids when one reply came."""
+        print(f"\n{dim(title)}")
+        for text in texts:
+            print(f"  {green('customer')}  {text}")
+        told = await self._simulator.say(
+            self._bakery.phone_number_id, CUSTOMER, *texts, name="Noor Haddad", one_post=False
+        )
+        await self.listen()
+        wamids: list[str] = told["wamids"]
+        return wamids
+
+    async def listen(self) -> None:
+        """Waits for one reply, and shows it."""
+        started = time.monotonic()
+        replies = await self._replies_after(1)
+        if len(replies) != 1:
+            raise DemoFailed(f"one reply expected, {len(replies)} came")
+        took = time.monotonic() - started
+        print(f"  {blue('     bot')}  {indented(replies[0]['text'])}  {dim(f'({took:.1f} s)')}")
+
+    async def repeat(self, title: str, text: str, wamid: str) -> None:
+        """Meta delivers a message again; nothing may come of it."""
+        print(f"\n{dim(title)}")
+        await self._simulator.say(
+            self._bakery.phone_number_id, CUSTOMER, text, name="Noor Haddad", wamids=[wamid]
+        )
+        await asyncio.sleep(QUIET_S)
+        if await self._replies_after(0):
+            raise DemoFailed("a repeated webhook was answered")
+        print(f"  {blue('     bot')}  {dim('(silent: it was answered once)')}")
+
+    async def _replies_after(self, expected: int) -> list[dict[str, Any]]:
+        """New sends to the customer, once there are as many as expected and a moment more."""
+        deadline = time.monotonic() + REPLY_TIMEOUT_S
+        sends: list[dict[str, Any]] = []
+        while time.monotonic() < deadline:
+            sends = (await self._simulator.sends(CUSTOMER))[self._replies :]
+            if len(sends) >= expected:
+                break
+            await asyncio.sleep(0.05)
+        self._replies += len(sends)
+        return sends
+
+
+async def play() -> None:
+    started = time.monotonic()
+    print(bold("SwiftReplies demo") + dim("  no key, no network: answers are copied from the"))
+    print(dim("  bakery's knowledge base by the built-in offline answerer\n"))
+    offline = {"OPENAI_MODEL": "offline", "OPENAI_API_KEY": "", "LOG_FORMAT": "console"}
+    async with running(lambda line: print(f"  {dim(line)}"), offline) as stack:
+        bakery = await create_bot(stack, BAKERY)
+        async with Simulator(stack.simulator_url) as simulator:
+            await connect_simulator(stack, simulator, bakery)
+            print(dim(f"  set up in {time.monotonic() - started:.1f} s"))
+            chat = Conversation(simulator, bakery)
+            question = "Hi! When are you open?"
+            first = await chat.say("A question", question)
+            await chat.say(
+                "A burst: three messages, one answer",
+                "I need a birthday cake",
+                "for 12 people, what does the cake cost?",
+                "and do you have gluten-free ones?",
+            )
+            await chat.say("Something that a person decides", "My cake was broken, I want a refund")
+            await decide(stack, bakery, "We transfer 20 EUR today.")
+            await chat.listen()
+            await chat.say("Outside the knowledge base", "Can you repair my bicycle?")
+            await chat.repeat("Meta delivers the first message again", question, first[0])
+        await show_record(stack, bakery)
+    print(dim(f"\ndone in {time.monotonic() - started:.1f} s, everything that was started is gone"))
+
+
+async def decide(stack: Stack, bakery: Bot, response: str) -> None:
+    """What the bakery's owner does: looks what waits, and approves it."""
+    headers = {"Authorization": f"Bearer {bakery.api_key}"}
+    async with aiohttp.ClientSession(f"{stack.ingress_url}/v1/", headers=headers) as api:
+        async with api.get("actions", params={"status": "pending"}) as answer:
+            waiting = (await answer.json()).get("data", [])
+        if len(waiting) != 1:
+            raise DemoFailed(f"one action expected to wait, {len(waiting)} do")
+        action = waiting[0]
+        print(f"  {yellow('   owner')}  {dim('GET /v1/actions:')} {action['request_type']}")
+        async with api.post(
+            f"actions/{action['id']}/approve", json={"user_response": response}
+        ) as answer:
+            if answer.status != 200:
+                raise DemoFailed(f"the approval was refused: {await answer.text()}")
+    approved = dim(f"POST /v1/actions/{action['id']}/approve:")
+    print(f"  {yellow('   owner')}  {approved} {response}")
+
+
+async def show_record(stack: Stack, bakery: Bot) -> None:
+    """What is in the database, and whether it adds up."""
+    conn = await asyncpg.connect(stack.environment["DATABASE_URL"])
+    try:
+        await conn.execute(f"SET app.user_id = '{bakery.user_id}'")
+        rows = await conn.fetch(
+            "SELECT id, direction, status, coalesce(ai_processed, false) AS answered, usage_day,"
+            " content_text FROM messages WHERE user_id = $1 ORDER BY id",
+            bakery.user_id,
+        )
+        actions = await conn.fetch(
+            "SELECT id, status, request_type FROM actions WHERE user_id = $1 ORDER BY id",
+            bakery.user_id,
+        )
+        usage = await conn.fetchrow(
+            "SELECT d.daily_messages_received AS received, d.daily_messages_sent AS sent,"
+            " d.actions_created AS actions, m.total_messages_sent AS month FROM usage_tracking d"
+            " JOIN monthly_usage_summary m ON m.user_id = d.user_id WHERE d.user_id = $1",
+            bakery.user_id,
+        )
+    finally:
+        await conn.close()
+    print(f"\n{dim('What was written to the database')}")
+    print(dim("  messages    direction  status     answered  text"))
+    for row in rows:
+        answered = "yes" if row["answered"] else ("-" if row["direction"] == "outbound" else "NO")
+        text = " ".join(row["content_text"].split())
+        print(
+            f"  {row['id']:>8}    {row['direction']:<9}  {row['status']:<9}  {answered:<8}"
+            f"  {text[:60]}{'...' if len(text) > 60 else ''}"
+        )
+    for action in actions:
+        print(f"  action {action['id']:>8}  {action['status']}  {action['request_type']}")
+    if usage is None:
+        raise DemoFailed("no usage was counted")
+    print(
+        f"  usage       received {usage['received']}, sent {usage['sent']} today,"
+        f" {usage['month']} this month; {usage['actions']} action"
+    )
+    received = [row for row in rows if row["direction"] == "inbound"]
+    sent = [row for row in rows if row["usage_day"] is not None]
+    if (len(received), len(sent)) != (6, 5) or not all(row["answered"] for row in received):
+        raise DemoFailed(f"6 messages and 5 replies expected, {len(received)} and {len(sent)} are")
+    if [action["status"] for action in actions] != ["approved"]:
+        raise DemoFailed("one approved action expected")
+    if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (6, 5, 5, 1):
+        raise DemoFailed("the counters do not equal the rows")
+
+
+def indented(text: str) -> str:
+    return text.replace("\n\n", "\n").replace("\n", "\n" + " " * 12)
+
+
+def _coloured(code: str, text: str) -> str:
+    return f"\033[{code}m{text}\033[0m" if COLOURS else text
+
+
+def bold(text: str) -> str:
+    return _coloured("1", text)
+
+
+def dim(text: str) -> str:
+    return _coloured("2", text)
+
+
+def green(text: str) -> str:
+    return _coloured("32", text)
+
+
+def yellow(text: str) -> str:
+    return _coloured("33", text)
+
+
+def blue(text: str) -> str:
+    return _coloured("34", text)
+
+
+def run_to_end(work: Any) -> None:
+    """Runs it; SIGTERM and Ctrl-C end it in order."""
+
+    async def cancellable() -> None:
+        task = asyncio.current_task()
+        assert task is not None, "runs inside asyncio.run"
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, task.cancel)
+        await work
+
+    try:
+        asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        sys.exit(130)
+    except (DemoFailed, StackError, ServerError) as failed:
+        print(f"\nfailed: {failed}", file=sys.stderr)
+        sys.exit(1)
+    except ExceptionGroup as failures:
+        for failure in failures.exceptions:
+            print(f"\nfailed: {failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parent.parent)
+    run_to_end(play())

@@ -1,0 +1,126 @@
+"""The businesses of `make demo` and `make dev`, made with the operator's commands."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.page.server import Bot
+from local.stack import Stack
+from simulator.client import Simulator
+
+DATA = Path(__file__).parent / "demo_data"
+PERMISSIONS = "actions:read,actions:write,usage:read"
+
+
+@dataclass(frozen=True, slots=True)
+class Business:
+    knowledge: str
+    bot: str
+    name: str
+    instructions: str
+    about: str
+    try_this: tuple[str, ...]
+
+
+BAKERY = Business(
+    "bakery.csv",
+    "Luma",
+    "Lemon Street Bakery",
+    "You are Luma of Lemon Street Bakery: warm, brief, never pushy. Refunds are decided by a"
+    " colleague.",
+    "You write to a bakery. Its bot knows hours, cakes, prices and what contains nuts.",
+    (
+        "When are you open?",
+        "How much is a birthday cake?",
+        "My cake was broken, I want a refund",
+        "Can you repair my bicycle?",
+    ),
+)
+BUSINESSES = (
+    BAKERY,
+    Business(
+        "dentist.csv",
+        "Milo",
+        "Harbour Dental",
+        "You are Milo of Harbour Dental: calm, exact. Appointments are moved by the front desk.",
+        "You write to a dentist. Its bot knows hours, prices and what to do when it hurts.",
+        (
+            "When are you open?",
+            "My tooth hurts badly",
+            "Can you move my appointment to Friday?",
+        ),
+    ),
+    Business(
+        "hostel.csv",
+        "Paloma",
+        "Hostal del Olmo",
+        "Eres Paloma, del Hostal del Olmo: amable y breve. La recepción decide sobre devoluciones.",
+        "Escribe a un hostal. Su bot conoce horarios, precios y el desayuno.",
+        (
+            "¿A qué hora es el desayuno?",
+            "¿Cuánto cuesta una doble?",
+            "Quiero cancelar mi reserva",
+        ),
+    ),
+)
+
+
+async def create_bot(stack: Stack, business: Business) -> Bot:
+    """A tenant with a plan, a chatbot with its number and knowledge, a key of the tenant API."""
+    stamp = str(time.time_ns())[-10:]  # a database of one's own may have earlier ones in it
+    tenant = await stack.command(
+        *("tenant", "create", "--email", f"demo-{stamp}@{business.bot.lower()}.example"),
+        *("--name", business.name, "--json"),
+    )
+    user = str(tenant["user_id"])
+    number, phone_number_id = f"+1{stamp}", f"40987{stamp}"
+
+    async def chatbot() -> int:
+        made = await stack.command(
+            *("chatbot", "create", "--user", user, "--name", business.bot),
+            *("--number", number, "--phone-number-id", phone_number_id),
+            *("--instructions", business.instructions, "--json"),
+        )
+        chatbot_id: int = made["chatbot_id"]
+        knowledge = str(DATA / business.knowledge)
+        await stack.command("kb", "import", "--chatbot", str(chatbot_id), knowledge)
+        return chatbot_id
+
+    chatbot_id, key = await asyncio.gather(
+        chatbot(),
+        stack.command(
+            *("apikey", "create", "--user", user, "--name", "demo"),
+            *("--permissions", PERMISSIONS, "--json"),
+        ),
+    )
+    return Bot(
+        name=business.bot,
+        business=business.name,
+        about=business.about,
+        try_this=business.try_this,
+        user_id=tenant["user_id"],
+        chatbot_id=chatbot_id,
+        phone_number_id=phone_number_id,
+        number=number,
+        api_key=key["api_key"],
+    )
+
+
+async def connect_simulator(stack: Stack, simulator: Simulator, *bots: Bot) -> None:
+    """Tells the simulated Meta where our webhook is and whose numbers there are."""
+    await simulator.config(
+        webhook_url=f"{stack.ingress_url}/webhooks/whatsapp",
+        app_secret=stack.environment["WHATSAPP_APP_SECRET"],
+        numbers=[
+            {
+                "phone_number_id": bot.phone_number_id,
+                "display_phone_number": bot.number.lstrip("+"),
+                "token": stack.environment["WHATSAPP_ACCESS_TOKEN"],
+            }
+            for bot in bots
+        ],
+        statuses=["sent", "delivered", "read"],
+        status_delay_ms=400,  # so that one sees them come
+        webhook_retry=True,
+    )

@@ -1,0 +1,357 @@
+"""Serves the page, and keeps from the browser what it must not have.
+
+The page talks to this server alone. API keys stay here: what is decided on the page goes to the
+tenant API through `forward`. Another web site that the same browser has open can reach this port,
+so whatever is not asked for by our own page is refused.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import aiohttp
+import asyncpg
+from aiohttp import web
+
+from local.page.chats import Chats
+from local.page.lies import LIES, Lies
+from local.page.record import Record
+from simulator.client import ControlRefused, Simulator
+from simulator.kinds import Kind, content
+from simulator.meta import new_wamid
+from simulator.script import customer_key
+
+POLL_S = 0.15  # of the simulator's journal
+LOOK_S = 0.3  # between two looks at the record, for each open page
+API_EVERY_S = 5.0  # when nothing seems to happen
+PAGES_MAX = 24  # open at once
+TEXT_MAX = 4096
+CUSTOMER_NAME = "Noor Haddad"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+# What a customer can send with one press, and with which words.
+SAMPLES: dict[str, tuple[Kind, str | None]] = {
+    "photo": ("image", "Is this the lemon cake?"),
+    "location": ("location", "Dam Square"),
+    "voice": ("audio", None),
+    "reaction": ("reaction", "\N{THUMBS UP SIGN}"),
+}
+FILES = {"": "text/html", "phone.css": "text/css", "phone.js": "text/javascript"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """One that can be written to, and the key of its tenant."""
+
+    name: str
+    business: str
+    about: str
+    try_this: tuple[str, ...]
+    user_id: int
+    chatbot_id: int
+    phone_number_id: str
+    number: str
+    api_key: str
+
+
+@dataclass(slots=True)
+class Phone:
+    bots: Sequence[Bot]
+    api_url: str
+    simulator: Simulator
+    http: aiohttp.ClientSession
+    record: Record
+    lies: Lies
+    chats: Chats
+    pages: int = 0
+    closing: bool = False
+
+
+PHONE = web.AppKey("phone", Phone)
+
+
+def create_phone(
+    bots: Sequence[Bot], *, simulator_url: str, api_url: str, database_url: str
+) -> web.Application:
+    async def running(app: web.Application) -> AsyncIterator[None]:
+        async with (
+            Simulator(simulator_url) as simulator,
+            aiohttp.ClientSession() as http,
+            asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool,
+        ):
+            phone = Phone(bots, api_url, simulator, http, Record(pool), Lies(), Chats())
+            app[PHONE] = phone
+            listening = asyncio.create_task(_listen(phone))
+            yield
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    app = web.Application(middlewares=[_only_our_page, _name_problems])
+    app.cleanup_ctx.append(running)
+    app.on_shutdown.append(_close)
+    app.add_routes(
+        [
+            *(web.get(f"/{name}", _show_file) for name in FILES),
+            web.get("/bots", _show_bots),
+            web.get("/events", _events),
+            web.post("/messages", _write),
+            web.post("/lies/{name}", _switch),
+            web.get(r"/bots/{bot:\d+}/v1/{path:.+}", _forward),
+            web.post(r"/bots/{bot:\d+}/v1/{path:.+}", _forward),
+        ]
+    )
+    return app
+
+
+@contextlib.asynccontextmanager
+async def serving(app: web.Application, port: int = 0) -> AsyncIterator[str]:
+    """On this machine only; its address."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+async def _close(app: web.Application) -> None:
+    app[PHONE].closing = True
+
+
+# ---- who may ask ---------------------------------------------------------------------------------
+
+
+@web.middleware
+async def _only_our_page(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    if why := refusal(request):
+        return web.json_response({"problem": why}, status=403, headers=HEADERS)
+    return await handler(request)
+
+
+def refusal(request: web.Request) -> str | None:
+    """Why this is not our page asking; None when it is."""
+    port = request.transport.get_extra_info("sockname")[1] if request.transport else 0
+    if request.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        return "another host's name"  # that its owner points at this machine
+    if request.method == "GET":
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        opened = request.path == "/" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        return None if site in ("same-origin", "none") or opened else "another web site"
+    if request.headers.get("Origin") != f"http://{request.headers['Host']}":
+        return "another web site"
+    if request.content_type != "application/json":
+        return "only JSON is taken"  # a form may be sent from anywhere
+    return None
+
+
+@web.middleware
+async def _name_problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        response = await handler(request)
+    except ControlRefused as refused:
+        return web.json_response({"problem": refused.answer}, status=400, headers=HEADERS)
+    except aiohttp.ClientError:
+        problem = "The product or the simulator does not answer."
+        return web.json_response({"problem": problem}, status=502, headers=HEADERS)
+    if not response.prepared:
+        response.headers.update(HEADERS)
+    return response
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+async def _show_file(request: web.Request) -> web.Response:
+    name = request.path.lstrip("/")
+    file = resources.files("local.page").joinpath("static", name or "index.html")
+    return web.Response(
+        text=file.read_text(encoding="utf-8"), content_type=FILES[name], charset="utf-8"
+    )
+
+
+async def _show_bots(request: web.Request) -> web.Response:
+    phone = request.app[PHONE]
+    shown = [
+        {
+            "name": bot.name,
+            "business": bot.business,
+            "about": bot.about,
+            "number": bot.number,
+            "tryThis": bot.try_this,
+        }
+        for bot in phone.bots
+    ]
+    lies = [{"name": lie.name, "title": lie.title, "about": lie.about} for lie in LIES]
+    return web.json_response({"bots": shown, "lies": lies})
+
+
+def _bot(request: web.Request, index: object) -> Bot:
+    bots = request.app[PHONE].bots
+    if isinstance(index, str) and index.isascii() and index.isdigit() and int(index) < len(bots):
+        return bots[int(index)]
+    raise web.HTTPNotFound(text="no such bot")
+
+
+# ---- what happens, as it happens -----------------------------------------------------------------
+
+
+async def _listen(phone: Phone) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, ControlRefused):
+            for entry in await phone.simulator.log(
+                "send", "read", "webhook", since=phone.chats.last_seq
+            ):
+                phone.chats.take(entry)
+        await asyncio.sleep(POLL_S)
+
+
+async def _events(request: web.Request) -> web.StreamResponse:
+    """Server-sent events: the whole state whenever it is another."""
+    phone = request.app[PHONE]
+    bot = _bot(request, request.query.get("bot"))
+    customer = customer_key(request.query.get("customer", ""))
+    if phone.pages >= PAGES_MAX:
+        raise web.HTTPServiceUnavailable(text="too many pages are open")
+    stream = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+    await stream.prepare(request)
+    phone.pages += 1
+    try:
+        async for state in _states(phone, bot, customer):
+            await stream.write(b"data: " + json.dumps(state).encode() + b"\n\n")
+    except (ConnectionResetError, aiohttp.ClientConnectionResetError):
+        pass  # the page was closed
+    finally:
+        phone.pages -= 1
+    return stream
+
+
+async def _states(phone: Phone, bot: Bot, customer: str) -> AsyncIterator[dict[str, Any]]:
+    shown: dict[str, Any] = {}
+    tenant: dict[str, Any] = {"actions": [], "usage": None}
+    told_at, seen = 0.0, None
+    while not phone.closing:
+        record: dict[str, Any] | None = None
+        with contextlib.suppress(asyncpg.PostgresError, OSError, TimeoutError):
+            record = await phone.record.of(
+                bot.user_id, bot.chatbot_id, f"+{customer}", _bsuid(customer)
+            )
+        if record != seen or time.monotonic() - told_at > API_EVERY_S:
+            seen, told_at = record, time.monotonic()
+            tenant = await _tenant(phone, bot)
+        chat = phone.chats.of(bot.phone_number_id, customer)
+        state = {
+            "lines": [line.as_json() for line in chat.lines.values()],
+            "typing": chat.types(time.time()),
+            "record": record,
+            "lies": phone.lies.on,
+            **tenant,
+        }
+        if state != shown:
+            shown = state
+            yield state
+        await asyncio.sleep(LOOK_S)
+
+
+async def _tenant(phone: Phone, bot: Bot) -> dict[str, Any]:
+    """What the tenant's own API says."""
+    actions = await _ask(phone, bot, "actions?status=pending&limit=5")
+    return {
+        "actions": actions["data"] if actions else [],
+        "usage": await _ask(phone, bot, "usage"),
+    }
+
+
+async def _ask(phone: Phone, bot: Bot, path: str) -> Any:
+    headers = {"Authorization": f"Bearer {bot.api_key}"}
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+        async with phone.http.get(f"{phone.api_url}/v1/{path}", headers=headers) as response:
+            return await response.json() if response.status == 200 else None
+    return None
+
+
+# ---- what the page does --------------------------------------------------------------------------
+
+
+async def _write(request: web.Request) -> web.Response:
+    """The customer presses send. The bubble is there at once; the webhook may take its time."""
+    phone = request.app[PHONE]
+    asked = await _object(request)
+    bot = _bot(request, asked.get("bot"))
+    digits = customer_key(str(asked.get("customer", "")))
+    text, about = asked.get("text"), asked.get("about")
+    sample = SAMPLES.get(str(asked.get("kind")))
+    if not 7 <= len(digits) <= 15:
+        raise web.HTTPBadRequest(text="a customer has 7 to 15 digits")
+    if sample is None and not (isinstance(text, str) and 0 < len(text) <= TEXT_MAX):
+        raise web.HTTPBadRequest(text=f"a message has 1 to {TEXT_MAX} characters")
+    kind, words = sample or ("text", str(text))
+    target = about if isinstance(about, str) and about else None
+    wamid = new_wamid()
+    shown = {"id": wamid, **content(kind, words, target, "")}
+    phone.chats.know(_bsuid(digits), digits)  # no webhook may tell it
+    phone.chats.wrote(bot.phone_number_id, digits, shown, time.time())
+    more = {name: value for name, value in (("text", words), ("target", target)) if value}
+    told = await phone.simulator.do(
+        bot.phone_number_id, digits, kind, name=CUSTOMER_NAME, wamid=wamid, **more
+    )
+    return web.json_response({"wamid": wamid, "answer": told["answer"]["status"]})
+
+
+def _bsuid(digits: str) -> str:
+    """As the simulator makes it."""
+    return f"US.{digits}"
+
+
+async def _switch(request: web.Request) -> web.Response:
+    phone = request.app[PHONE]
+    asked = await _object(request)
+    name = request.match_info["name"]
+    if not await phone.lies.switch(phone.simulator, name, asked.get("on") is True):
+        raise web.HTTPNotFound(text="no such switch")
+    return web.json_response(phone.lies.on)
+
+
+async def _forward(request: web.Request) -> web.Response:
+    """To the tenant API, with the key that the browser does not have."""
+    phone = request.app[PHONE]
+    bot = _bot(request, request.match_info["bot"])
+    async with phone.http.request(
+        request.method,
+        f"{phone.api_url}/v1/{request.match_info['path']}",
+        params=request.query,
+        data=await request.read() if request.method == "POST" else None,
+        headers={"Authorization": f"Bearer {bot.api_key}", "Content-Type": "application/json"},
+        allow_redirects=False,
+    ) as answer:
+        return web.Response(
+            status=answer.status, body=await answer.read(), content_type=answer.content_type
+        )
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    try:
+        value = json.loads(await request.read())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise web.HTTPBadRequest(text="not a JSON object")
+    return value
