@@ -24,12 +24,12 @@ from bench.harness import ROUNDS, Figures, Result, in_turns
 from bench.webhooks import logged, messages_webhook, statuses_webhook
 from bench.world import Size, build
 from db.actions import list_actions, overdue_actions
-from db.checkpoints import load_checkpoint, save_checkpoint
+from db.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from db.conversation_events import passed_events, read_events
-from db.conversations import Claim, claim_conversations, fence, read_turn, since_inbound
+from db.conversations import Claim, Debounce, claim_conversations, fence, read_turn, since_inbound
 from db.dead import list_dead
 from db.ids import ConversationId, MessageId, UserId, WorkerId
-from db.messages import Message, queue_reply, read_messages, settle_inputs
+from db.messages import Message, NewText, queue_text, read_messages, settle_inputs
 from db.migrate import migrate
 from db.orphans import forget_orphans, found_orphans
 from db.pool import Conn, Pool, create_pool, tenant
@@ -38,7 +38,7 @@ from db.status_fence import fence_wanted, overdue_sends
 from db.tenant_api import list_chatbots, list_conversations, list_messages, read_usage
 from db.usage import reserve_messages, settle_messages
 from db.workers import sweep_dead_workers, sweep_unheld
-from handlers.ingest.messages import Debounce, record_batch
+from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch
 from handlers.process import telemetry
 from local.servers.postgres import Postgres, postgres
@@ -229,20 +229,20 @@ class Side:
             async with tenant(self.pool, claim.user_id) as conn:
                 ids = claim.user_id, claim.conversation_id
                 last = max(row.input_seq or 0 for row in inputs)
-                assert await fence(conn, *ids, ME, claim.epoch, last, False) is not None
+                assert await fence(conn, *ids, ME, claim.epoch, last) is not None
                 day = datetime.now(UTC).date()
-                await queue_reply(conn, *ids, "Yes, of course.", {}, None, day, False)
-                await save_checkpoint(
-                    conn,
-                    f"{claim.conversation_id}:thread",
-                    uuid4().hex,
-                    {"v": 1},
-                    {},
-                    ["messages"],
-                    [uuid4().hex],
-                    ["msgpack"],
-                    [b"x" * 4_000],
+                reply = NewText(content_text="Yes, of course.", metadata={}, usage_day=day)
+                await queue_text(conn, *ids, reply)
+                checkpoint = Checkpoint(
+                    checkpoint_id=uuid4().hex,
+                    checkpoint={"v": 1},
+                    metadata={},
+                    channels=["messages"],
+                    versions=[uuid4().hex],
+                    types=["msgpack"],
+                    blobs=[b"x" * 4_000],
                 )
+                await save_checkpoint(conn, f"{claim.conversation_id}:thread", checkpoint)
                 read = [row.id for row in inputs]
                 await settle_inputs(conn, claim.user_id, read, True, None, Decimal("1.5"))
                 await settle_messages(conn, *ids, 1)

@@ -25,10 +25,11 @@ import structlog
 from bench.harness import ROUNDS, Figures, Result, Usage, in_turns, spent, tested, usage
 from bench.webhooks import logged, messages_webhook, statuses_webhook
 from bench.world import Size, build, tenant_of
+from db.conversations import Debounce
 from db.migrate import migrate
 from db.pool import create_pool
 from handlers.ingest.batch import TENANTS_AT_ONCE
-from handlers.ingest.messages import Debounce, record_batch
+from handlers.ingest.recording import record_batch
 from handlers.ingest_log.port import Entry
 from handlers.ingest_log.rabbitmq import BATCH_MAX, Publisher, declare_topology
 from handlers.process import telemetry

@@ -34,7 +34,7 @@ SHOWN = {
     "start_worker": ("ready_s", "rss_mb"),
 }
 _ONE = ("read_turn", "read_messages", "read_events", "load_checkpoint", "reserve_messages")
-_LAST = ("fence", "queue_reply", "pack and store the checkpoint", "settle_inputs")
+_LAST = ("fence", "queue_text", "pack and store the checkpoint", "settle_inputs")
 TRIPS = {
     "claim": "1 for up to 32",
     "read: transaction": "2: BEGIN with the tenant, COMMIT",

@@ -48,7 +48,7 @@ STEPS: list[tuple[str, Any, str]] = [
     ("think: model client", model.Completions, "_agenerate"),
     ("write: transaction", turn, "_write"),
     ("write: fence", turn, "fence"),
-    ("write: queue_reply", turn, "queue_reply"),
+    ("write: queue_text", turn, "queue_text"),
     ("write: pack and store the checkpoint", memory.SlotSaver, "store"),
     ("write: settle_inputs", turn, "settle_inputs"),
     ("write: settle_messages", turn, "settle_messages"),

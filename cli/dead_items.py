@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli.operating import Refused, as_owner, check, log_problem
-from db.conversations import forget_thread
+from db.conversations import forget_threads
 from db.dead import (
     DeadSend,
     OrphanStatus,
@@ -260,7 +260,7 @@ async def _queue_again(conn: Conn, user_id: UserId, message_id: MessageId) -> st
         await settle_messages(conn, user_id, locked.conversation_id, 1)
         usage_day, overage = held.usage_day, held.overage
     await requeue_dead_send(conn, user_id, message_id, usage_day, overage)
-    await forget_thread(conn, user_id, locked.conversation_id)
+    await forget_threads(conn, user_id, [locked.conversation_id])
     return None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import load, values
 
 _SQL = load(__file__)
 
@@ -15,6 +15,16 @@ class Holder:
     place: int  # of the account in the question, from 1
     user_id: UserId
     chatbot_id: ChatbotId  # one of theirs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEvent:
+    chatbot_id: ChatbotId | None
+    item_key: bytes  # the same item is kept once
+    field: str
+    event: str | None
+    trace_id: str
+    raw: bytes
 
 
 async def learn_accounts(
@@ -31,20 +41,9 @@ async def resolve_accounts(
     return [Holder(**row) for row in rows]
 
 
-async def keep_event(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_id: ChatbotId | None,
-    item_key: bytes,
-    field: str,
-    event: str | None,
-    trace_id: str,
-    raw: bytes,
-) -> int | None:
+async def keep_event(conn: Conn, user_id: UserId, event: KeptEvent) -> int | None:
     """None: it was kept before."""
-    kept: int | None = await conn.fetchval(
-        _SQL["keep_event"], user_id, chatbot_id, item_key, field, event, trace_id, raw
-    )
+    kept: int | None = await conn.fetchval(_SQL["keep_event"], user_id, *values(event))
     return kept
 
 

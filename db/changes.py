@@ -7,9 +7,43 @@ from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load, values
 
 _SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastMessage:
+    """What was said without us."""
+
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    conversation_id: ConversationId
+    wamid: str
+    direction: str
+    message_type: str
+    content_text: str | None
+    status: str
+    sent_at: datetime
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction:
+    wamid: str  # of the message that it is about
+    by: str  # 'customer' or 'business'
+    emoji: str | None  # None: taken back
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    wamid: str  # of the message
+    direction: str
+    content_text: str
+    edit: str  # the wamid of the edit itself
+    at: datetime
+    marks: dict[str, Any]  # for the metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,68 +73,28 @@ async def quoted_texts(
     return [Quoted(**row) for row in rows]
 
 
-async def record_past(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_ids: Sequence[ChatbotId],
-    contact_ids: Sequence[ContactId],
-    conversation_ids: Sequence[ConversationId],
-    wamids: Sequence[str],
-    directions: Sequence[str],
-    types: Sequence[str],
-    texts: Sequence[str | None],
-    statuses: Sequence[str],
-    sent_at: Sequence[datetime],
-    metadata: Sequence[dict[str, Any]],
-) -> list[Said]:
+async def record_past(conn: Conn, user_id: UserId, messages: Sequence[PastMessage]) -> list[Said]:
     """Only what was not there before. No wamid of a chatbot twice in a call."""
-    rows = await conn.fetch(
-        _SQL["record_past"],
-        user_id,
-        chatbot_ids,
-        contact_ids,
-        conversation_ids,
-        wamids,
-        directions,
-        types,
-        texts,
-        statuses,
-        sent_at,
-        metadata,
-    )
+    rows = await conn.fetch(_SQL["record_past"], user_id, *columns(PastMessage, messages))
     return [Said(**row) for row in rows]
 
 
 async def react(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_id: ChatbotId,
-    wamid: str,
-    by: str,
-    emoji: str | None,
-    at: datetime,
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId, reaction: Reaction
 ) -> MessageId | None:
     """None: there is no such message."""
     found: MessageId | None = await conn.fetchval(
-        _SQL["react"], user_id, chatbot_id, wamid, by, emoji, at
+        _SQL["react"], user_id, chatbot_id, *values(reaction)
     )
     return found
 
 
 async def edit_message(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_id: ChatbotId,
-    wamid: str,
-    direction: str,
-    text: str,
-    edit: str,
-    at: datetime,
-    marks: dict[str, Any],
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId, edit: Edit
 ) -> ConversationId | None:
-    """`edit` is the wamid of the edit itself. None: nothing changed."""
+    """None: nothing changed."""
     changed: ConversationId | None = await conn.fetchval(
-        _SQL["edit_message"], user_id, chatbot_id, wamid, direction, text, edit, at, marks
+        _SQL["edit_message"], user_id, chatbot_id, *values(edit)
     )
     return changed
 

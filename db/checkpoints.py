@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db.pool import Conn
-from db.sql import load
+from db.sql import load, values
 
 _SQL = load(__file__)
 
@@ -26,25 +26,5 @@ async def load_checkpoint(conn: Conn, thread_id: str) -> Checkpoint | None:
     return Checkpoint(**row) if row else None
 
 
-async def save_checkpoint(
-    conn: Conn,
-    thread_id: str,
-    checkpoint_id: str,
-    checkpoint: dict[str, Any],
-    metadata: dict[str, Any],
-    channels: Sequence[str],
-    versions: Sequence[str],
-    types: Sequence[str],
-    blobs: Sequence[bytes | None],
-) -> None:
-    await conn.execute(
-        _SQL["save_checkpoint"],
-        thread_id,
-        checkpoint_id,
-        checkpoint,
-        metadata,
-        channels,
-        versions,
-        types,
-        blobs,
-    )
+async def save_checkpoint(conn: Conn, thread_id: str, checkpoint: Checkpoint) -> None:
+    await conn.execute(_SQL["save_checkpoint"], thread_id, *values(checkpoint))

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from db.ids import ChatbotId, ContactId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load
 
 _SQL = load(__file__)
 
@@ -18,6 +18,26 @@ class Contact:
     bsuid: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewContact:
+    chatbot_id: ChatbotId
+    phone_number: str | None
+    bsuid: str | None
+    wa_id: str | None
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenContact:
+    """What a message tells of its sender; None: nothing."""
+
+    id: ContactId
+    name: str | None
+    wa_id: str | None
+    bsuid: str | None
+    seen_at: datetime
+
+
 async def find_contacts(
     conn: Conn, user_id: UserId, phone_numbers: Sequence[str], bsuids: Sequence[str]
 ) -> list[Contact]:
@@ -25,18 +45,8 @@ async def find_contacts(
     return [Contact(**row) for row in rows]
 
 
-async def add_contacts(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_ids: Sequence[ChatbotId],
-    phone_numbers: Sequence[str | None],
-    bsuids: Sequence[str | None],
-    wa_ids: Sequence[str | None],
-    names: Sequence[str | None],
-) -> None:
-    await conn.execute(
-        _SQL["add_contacts"], user_id, chatbot_ids, phone_numbers, bsuids, wa_ids, names
-    )
+async def add_contacts(conn: Conn, user_id: UserId, contacts: Sequence[NewContact]) -> None:
+    await conn.execute(_SQL["add_contacts"], user_id, *columns(NewContact, contacts))
 
 
 async def release_numbers(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> None:
@@ -44,16 +54,9 @@ async def release_numbers(conn: Conn, user_id: UserId, ids: Sequence[ContactId])
     await conn.execute(_SQL["release_numbers"], user_id, ids)
 
 
-async def touch_contacts(
-    conn: Conn,
-    user_id: UserId,
-    ids: Sequence[ContactId],
-    names: Sequence[str | None],
-    wa_ids: Sequence[str | None],
-    bsuids: Sequence[str | None],
-    seen_at: Sequence[datetime],
-) -> None:
-    await conn.execute(_SQL["touch_contacts"], user_id, ids, names, wa_ids, bsuids, seen_at)
+async def touch_contacts(conn: Conn, user_id: UserId, seen: Sequence[SeenContact]) -> None:
+    """Each contact once, in the order of their ids."""
+    await conn.execute(_SQL["touch_contacts"], user_id, *columns(SeenContact, seen))
 
 
 async def move_contact(

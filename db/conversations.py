@@ -7,7 +7,7 @@ from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, UserId, WorkerId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load
 
 _SQL = load(__file__)
 
@@ -17,6 +17,23 @@ class Locked:
     id: ConversationId
     chatbot_id: ChatbotId
     contact_id: ContactId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """That a customer wrote in a conversation: the last input's number, the last message's time."""
+
+    id: ConversationId
+    input_seq: int
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """A burst is over so long after its last message, or so long after its first."""
+
+    quiet: timedelta
+    longest: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +90,11 @@ async def lock_conversations(
 
 
 async def mark_ready(
-    conn: Conn,
-    user_id: UserId,
-    ids: Sequence[ConversationId],
-    input_seqs: Sequence[int],
-    sent_at: Sequence[datetime],
-    debounce: timedelta,
-    debounce_max: timedelta,
+    conn: Conn, user_id: UserId, written: Sequence[Written], debounce: Debounce
 ) -> None:
+    """Each conversation once, in the order of their ids."""
     await conn.execute(
-        _SQL["mark_ready"], user_id, ids, input_seqs, sent_at, debounce, debounce_max
+        _SQL["mark_ready"], user_id, *columns(Written, written), debounce.quiet, debounce.longest
     )
 
 
@@ -118,12 +130,11 @@ async def fence(
     worker_id: WorkerId,
     epoch: int,
     read_seq: int,
-    rebuilt: bool,
 ) -> bool | None:
     """Whether the bot has been silenced meanwhile. None: the lease is somebody else's now, and
     nothing of this turn may be written."""
     silenced: bool | None = await conn.fetchval(
-        _SQL["fence"], user_id, conversation_id, worker_id, epoch, read_seq, rebuilt
+        _SQL["fence"], user_id, conversation_id, worker_id, epoch, read_seq
     )
     return silenced
 
@@ -168,5 +179,11 @@ async def put_back(
     return held
 
 
-async def forget_thread(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
-    await conn.execute(_SQL["forget_thread"], user_id, conversation_id)
+async def trust_thread(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    """It was rebuilt from the messages, and stored."""
+    await conn.execute(_SQL["trust_thread"], user_id, conversation_id)
+
+
+async def forget_threads(conn: Conn, user_id: UserId, ids: Sequence[ConversationId]) -> None:
+    """What their threads remember is not what was said: they are rebuilt from the messages."""
+    await conn.execute(_SQL["forget_threads"], user_id, ids)

@@ -86,7 +86,6 @@ UPDATE conversations
        -- What came meanwhile and was read is no burst's first message any more.
        pending_since = CASE WHEN input_seq > $5 THEN pending_since END,
        attempts = 0,
-       rebuild_thread = rebuild_thread AND NOT $6,
        updated_at = now()
  WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
 RETURNING (coalesce(taken_over_until > now(), false)
@@ -125,5 +124,12 @@ UPDATE conversations
  WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
 RETURNING id;
 
--- name: forget_thread
-UPDATE conversations SET rebuild_thread = true WHERE user_id = $1 AND id = $2;
+-- name: trust_thread
+UPDATE conversations SET rebuild_thread = false WHERE user_id = $1 AND id = $2;
+
+-- name: forget_threads
+-- In id order, as everything that locks several does.
+UPDATE conversations SET rebuild_thread = true
+ WHERE user_id = $1 AND id IN (SELECT v.id FROM conversations v
+                                WHERE v.user_id = $1 AND v.id = ANY ($2::bigint[])
+                                ORDER BY v.id FOR NO KEY UPDATE);

@@ -8,7 +8,7 @@ from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load
 
 _SQL = load(__file__)
 
@@ -118,14 +118,7 @@ class Burial:
 
 
 async def bury(conn: Conn, user_id: UserId, dead: Sequence[Burial]) -> None:
-    await conn.execute(
-        _SQL["bury"],
-        user_id,
-        [d.message_id for d in dead],
-        [d.reason for d in dead],
-        [d.detail for d in dead],
-        [d.trace_id for d in dead],
-    )
+    await conn.execute(_SQL["bury"], user_id, *columns(Burial, dead))
 
 
 async def unbury(conn: Conn, user_id: UserId, ids: Sequence[MessageId]) -> None:

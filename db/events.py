@@ -1,4 +1,4 @@
-"""What a tenant is told, in the transaction in which it happens."""
+"""What tenants were told: analytics_events."""
 
 from typing import Any
 
@@ -9,13 +9,12 @@ from db.sql import load
 _SQL = load(__file__)
 
 
-async def tell_tenant(
+async def add_tenant_event(
     conn: Conn,
     user_id: UserId,
     event_type: str,
     data: dict[str, Any],
-    *,
-    chatbot_id: ChatbotId | None = None,
-    contact_id: ContactId | None = None,
+    chatbot_id: ChatbotId | None,
+    contact_id: ContactId | None,
 ) -> None:
-    await conn.execute(_SQL["tell_tenant"], user_id, event_type, data, chatbot_id, contact_id)
+    await conn.execute(_SQL["add_tenant_event"], user_id, event_type, data, chatbot_id, contact_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load, values
 
 _SQL = load(__file__)
 
@@ -19,6 +19,32 @@ class Recorded:
     conversation_id: ConversationId
     input_seq: int
     sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """What a customer wrote."""
+
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    conversation_id: ConversationId
+    wamid: str
+    message_type: str
+    content_text: str | None
+    sent_at: datetime
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewText:
+    """What a customer is to be sent."""
+
+    content_text: str
+    metadata: dict[str, Any]
+    in_reply_to: str | None = None  # the wamid that it quotes
+    usage_day: date | None = None  # on which its unit is counted; None: it is outside the meter
+    overage: bool = False
+    is_from_human: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,30 +62,10 @@ class Message:
 
 
 async def record_inbound(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_ids: Sequence[ChatbotId],
-    contact_ids: Sequence[ContactId],
-    conversation_ids: Sequence[ConversationId],
-    wamids: Sequence[str],
-    types: Sequence[str],
-    texts: Sequence[str | None],
-    sent_at: Sequence[datetime],
-    metadata: Sequence[dict[str, Any]],
+    conn: Conn, user_id: UserId, messages: Sequence[NewMessage]
 ) -> list[Recorded]:
     """Only what was not there before."""
-    rows = await conn.fetch(
-        _SQL["record_inbound"],
-        user_id,
-        chatbot_ids,
-        contact_ids,
-        conversation_ids,
-        wamids,
-        types,
-        texts,
-        sent_at,
-        metadata,
-    )
+    rows = await conn.fetch(_SQL["record_inbound"], user_id, *columns(NewMessage, messages))
     return [Recorded(**row) for row in rows]
 
 
@@ -89,25 +95,9 @@ async def settle_inputs(
     await conn.execute(_SQL["settle_inputs"], user_id, ids, answered, reason, duration_s)
 
 
-async def queue_reply(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    text: str,
-    metadata: dict[str, Any],
-    in_reply_to: str | None,
-    usage_day: date | None,
-    overage: bool,
+async def queue_text(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, text: NewText
 ) -> MessageId:
     return MessageId(
-        await conn.fetchval(
-            _SQL["queue_reply"],
-            user_id,
-            conversation_id,
-            text,
-            metadata,
-            in_reply_to,
-            usage_day,
-            overage,
-        )
+        await conn.fetchval(_SQL["queue_text"], user_id, conversation_id, *values(text))
     )

@@ -48,10 +48,11 @@ UPDATE messages
                        ELSE metadata || jsonb_build_object('reason', $4::text) END
  WHERE user_id = $1 AND id = ANY ($2::bigint[]);
 
--- name: queue_reply
+-- name: queue_text
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
-                      content_text, status, sent_at, metadata, in_reply_to, usage_day, overage)
+                      content_text, status, sent_at, metadata, in_reply_to, usage_day, overage,
+                      is_from_human)
 SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(), $4, $5, $6,
-       $7
+       $7, $8
   FROM conversations v WHERE v.user_id = $1 AND v.id = $2
 RETURNING id;

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load
 
 _SQL = load(__file__)
 
@@ -39,17 +39,7 @@ class TakenOrphan:
 
 
 async def park_orphans(conn: Conn, user_id: UserId, orphans: Sequence[Orphan]) -> None:
-    await conn.execute(
-        _SQL["park_orphans"],
-        user_id,
-        [o.chatbot_id for o in orphans],
-        [o.wamid for o in orphans],
-        [o.status for o in orphans],
-        [o.phone_number_id for o in orphans],
-        [o.display_number for o in orphans],
-        [o.trace_id for o in orphans],
-        [o.raw for o in orphans],
-    )
+    await conn.execute(_SQL["park_orphans"], user_id, *columns(Orphan, orphans))
 
 
 async def found_orphans(conn: Conn, within: timedelta, limit: int) -> list[FoundOrphan]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load
 
 _SQL = load(__file__)
 
@@ -30,13 +30,7 @@ async def park_items(conn: Conn, items: Sequence[ParkedItem]) -> None:
     await conn.execute(
         _SQL["park_items"],
         [i.key for i in items],
-        [i.reason for i in items],
-        [i.detail for i in items],
-        [i.kind for i in items],
-        [i.phone_number_id for i in items],
-        [i.display_number for i in items],
-        [i.trace_id for i in items],
-        [i.raw for i in items],
+        *columns(ParkedItem, items),
     )
 
 

@@ -7,9 +7,20 @@ from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import columns, load
 
 _SQL = load(__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """How far Meta says that a message got."""
+
+    wamid: str
+    our_id: MessageId | None  # when the status carries what we sent along,
+    attempt: int | None  # and which send of it
+    status: str
+    report: dict[str, Any]  # for the row's metadata: times and errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +38,10 @@ class Merged:
 
 
 async def merge_statuses(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_id: ChatbotId,
-    wamids: Sequence[str],
-    our_ids: Sequence[MessageId | None],
-    attempts: Sequence[int | None],
-    statuses: Sequence[str],
-    reports: Sequence[dict[str, Any]],
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId, reports: Sequence[StatusReport]
 ) -> list[Merged]:
     """One entry a status that found its message. At most one status a message in a call."""
     rows = await conn.fetch(
-        _SQL["merge_statuses"], user_id, chatbot_id, wamids, our_ids, attempts, statuses, reports
+        _SQL["merge_statuses"], user_id, chatbot_id, *columns(StatusReport, reports)
     )
     return [Merged(**row) for row in rows]

@@ -1,10 +1,9 @@
 """A person in a conversation: takes it over, writes, hands it back."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
 
-from db.ids import ConversationId, MessageId, UserId
+from db.ids import ConversationId, UserId
 from db.pool import Conn
 from db.sql import load
 
@@ -45,25 +44,3 @@ async def hand_back(
 
 async def count_takeover(conn: Conn, user_id: UserId) -> None:
     await conn.execute(_SQL["count_takeover"], user_id)
-
-
-async def queue_human_message(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    text: str,
-    metadata: dict[str, Any],
-    usage_day: date,
-    overage: bool,
-) -> MessageId:
-    return MessageId(
-        await conn.fetchval(
-            _SQL["queue_human_message"],
-            user_id,
-            conversation_id,
-            text,
-            metadata,
-            usage_day,
-            overage,
-        )
-    )

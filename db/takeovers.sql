@@ -28,11 +28,3 @@ RETURNING id;
 
 -- name: count_takeover
 SELECT count_takeover($1);
-
--- name: queue_human_message
-INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
-                      content_text, status, sent_at, is_from_human, metadata, usage_day, overage)
-SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(), true, $4, $5,
-       $6
-  FROM conversations v WHERE v.user_id = $1 AND v.id = $2
-RETURNING id;

@@ -19,10 +19,16 @@ from db.actions import (
     resolve_action,
 )
 from db.conversation_events import DECIDED, add_event, lock_passed, passed_events, raise_events
-from db.events import tell_tenant
 from db.ids import ActionId, ConversationId, UserId
 from db.pool import Conn, Pool, tenant
 from db.usage import settle_actions
+from handlers.deliveries.catalogue import (
+    ActionCreated,
+    ActionDecided,
+    ActionEvent,
+    ActionExpired,
+)
+from handlers.deliveries.outbox import tell
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -69,7 +75,7 @@ async def create(
             usage_day,
             EXPIRY_HOURS,
         )
-        await _tell(conn, action, "action.created")
+        await _tell(conn, action, ActionCreated)
         if action.status != "pending":
             await _announce(conn, conversation_id, action)
         created.append(action)
@@ -108,23 +114,19 @@ async def _announce(conn: Conn, conversation_id: ConversationId | None, action: 
             "response": action.user_response,
         }
         await add_event(conn, action.user_id, conversation_id, DECIDED, data)
-    await _tell(conn, action, "action.expired" if action.status == "expired" else "action.decided")
+    await _tell(conn, action, ActionExpired if action.status == "expired" else ActionDecided)
 
 
-async def _tell(conn: Conn, action: Action, event_type: str) -> None:
-    await tell_tenant(
-        conn,
-        action.user_id,
-        event_type,
-        {
-            "action_id": action.id,
-            "request_type": action.request_type,
-            "status": action.status,
-            "auto_approved_by": action.auto_approved_by,
-        },
+async def _tell(conn: Conn, action: Action, kind: type[ActionEvent]) -> None:
+    event = kind(
         chatbot_id=action.chatbot_id,
         contact_id=action.contact_id,
+        action_id=action.id,
+        request_type=action.request_type,
+        status=action.status,
+        auto_approved_by=action.auto_approved_by,
     )
+    await tell(conn, action.user_id, event)
 
 
 async def expire_overdue(pool: Pool) -> None:

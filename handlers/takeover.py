@@ -10,12 +10,12 @@ from typing import Any
 from db.conversation_events import HANDED_BACK, add_event
 from db.idempotency import find_request, remember_request
 from db.ids import ConversationId, MessageId, UserId
+from db.messages import NewText, queue_text
 from db.pool import Conn
 from db.takeovers import (
     count_takeover,
     hand_back,
     lock_conversation,
-    queue_human_message,
     take_over,
 )
 from db.usage import reserve_messages, settle_messages
@@ -88,9 +88,14 @@ async def said(
     reserved = await reserve_messages(conn, user_id, conversation_id, 1)
     if reserved.outcome != "granted":
         raise NotDone(reserved.outcome)
-    message_id = await queue_human_message(
-        conn, user_id, conversation_id, text, metadata, reserved.usage_day, reserved.overage
+    message = NewText(
+        content_text=text,
+        metadata=metadata,
+        usage_day=reserved.usage_day,
+        overage=reserved.overage,
+        is_from_human=True,
     )
+    message_id = await queue_text(conn, user_id, conversation_id, message)
     if idempotency_key is not None:
         await remember_request(conn, user_id, idempotency_key, request_hash, message_id)
     if not await settle_messages(conn, user_id, conversation_id, 1):

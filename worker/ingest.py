@@ -8,11 +8,12 @@ from functools import partial
 
 import structlog
 
+from db.conversations import Debounce
 from db.pool import UNAVAILABLE, Pool
 from db.status_fence import fence_wanted, move_fence, overdue_sends
 from handlers.ingest.fence import mark, parted
-from handlers.ingest.messages import Debounce, record_batch
 from handlers.ingest.others import take_others
+from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch, park_dead
 from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler

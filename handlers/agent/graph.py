@@ -57,6 +57,19 @@ class Context:
     output_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one run is to answer and to tell, and with what."""
+
+    thread_id: str
+    slot: Slot
+    history: Sequence[Message]
+    inputs: Sequence[Message]  # in the order to be answered
+    events: Sequence[Event]  # to be told
+    briefing: Briefing
+    tools: Toolbox
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     text: str
@@ -75,37 +88,28 @@ class Agent:
         self._answerer = answerer
         self._graph = _compile(self.saver)
 
-    async def run(
-        self,
-        thread_id: str,
-        slot: Slot,
-        history: Sequence[Message],
-        inputs: Sequence[Message],
-        events: Sequence[Event],
-        briefing: Briefing,
-        tools: Toolbox,
-    ) -> Reply:
-        """Answers the inputs, given in the order to be answered, and tells the events. Raises
-        NoAnswer."""
-        fresh = [*as_messages(events), *(m for row in inputs if (m := as_message(row)) is not None)]
-        context = Context(self._answerer, briefing, tools, len(fresh))
-        with run_on(slot):
+    async def run(self, task: Task) -> Reply:
+        """Raises NoAnswer."""
+        inputs = (m for row in task.inputs if (m := as_message(row)) is not None)
+        fresh = [*as_messages(task.events), *inputs]
+        context = Context(self._answerer, task.briefing, task.tools, len(fresh))
+        with run_on(task.slot):
             state = await self._graph.ainvoke(
-                _input(slot, history, inputs, fresh),
-                {"configurable": {"thread_id": thread_id}, "recursion_limit": RECURSION_LIMIT},
+                _input(task, fresh),
+                {"configurable": {"thread_id": task.thread_id}, "recursion_limit": RECURSION_LIMIT},
                 context=context,
                 durability="exit",
             )
         answer = state["messages"][-1]
-        kb_ids = [*answer.response_metadata.get("kb_ids", ()), *tools.kb_ids]
+        kb_ids = [*answer.response_metadata.get("kb_ids", ()), *task.tools.kb_ids]
         return Reply(
             text=answer.text.strip(),
             model=self._answerer.name,
             kb_ids=tuple(dict.fromkeys(kb_ids)),
             input_tokens=context.input_tokens,
             output_tokens=context.output_tokens,
-            slot=slot,
-            requests=tuple(tools.requests),
+            slot=task.slot,
+            requests=tuple(task.tools.requests),
         )
 
 
@@ -189,20 +193,15 @@ def _is_human(message: AnyMessage) -> bool:
     return isinstance(message, HumanMessage)
 
 
-def _input(
-    slot: Slot,
-    history: Sequence[Message],
-    inputs: Sequence[Message],
-    fresh: Sequence[AnyMessage],
-) -> State:
+def _input(task: Task, fresh: Sequence[AnyMessage]) -> State:
     """This turn's messages, after what happened since the thread last read; for a new or broken
     thread, after all of the history."""
     cursor = 0
-    if slot.loaded is not None:
-        cursor = int(slot.loaded.checkpoint["channel_values"].get("cursor", 0))
-    unseen = [row for row in history if row.id > cursor and not (cursor and _is_own(row))]
+    if task.slot.loaded is not None:
+        cursor = int(task.slot.loaded.checkpoint["channel_values"].get("cursor", 0))
+    unseen = [row for row in task.history if row.id > cursor and not (cursor and _is_own(row))]
     messages = [*(m for row in unseen if (m := as_message(row)) is not None), *fresh]
-    seen = max([cursor, *(row.id for row in history), *(row.id for row in inputs)])
+    seen = max([cursor, *(row.id for row in task.history), *(row.id for row in task.inputs)])
     return {"messages": messages, "cursor": seen}
 
 

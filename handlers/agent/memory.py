@@ -93,17 +93,16 @@ class SlotSaver(BaseCheckpointSaver[int]):
         plain = {k: v for k, v in checkpoint["channel_values"].items() if isinstance(v, _PLAIN)}
         rich = {k: v for k, v in checkpoint["channel_values"].items() if k not in plain}
         typed = {channel: self.serde.dumps_typed(value) for channel, value in rich.items()}
-        await checkpoints.save_checkpoint(
-            conn,
-            thread_id,
-            checkpoint["id"],
-            _json({**checkpoint, "channel_values": plain}),
-            _json(dict(metadata)),
-            list(typed),
-            [str(checkpoint["channel_versions"][channel]) for channel in typed],
-            [kind for kind, _ in typed.values()],
-            [blob for _, blob in typed.values()],
+        saved = checkpoints.Checkpoint(
+            checkpoint_id=checkpoint["id"],
+            checkpoint=_json({**checkpoint, "channel_values": plain}),
+            metadata=_json(dict(metadata)),
+            channels=list(typed),
+            versions=[str(checkpoint["channel_versions"][channel]) for channel in typed],
+            types=[kind for kind, _ in typed.values()],
+            blobs=[blob for _, blob in typed.values()],
         )
+        await checkpoints.save_checkpoint(conn, thread_id, saved)
 
 
 def _at(thread_id: str, checkpoint_id: str) -> RunnableConfig:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from db.accounts import keep_event, learn_accounts, raise_rate
-from db.events import tell_tenant
+from db.accounts import KeptEvent, keep_event, learn_accounts, raise_rate
 from db.ids import ChatbotId, UserId
 from db.pool import Conn, Pool, tenant
+from handlers.deliveries.catalogue import AccountEvent
+from handlers.deliveries.outbox import tell
 from handlers.ingest.batch import Arrived, Item, column_text
 from handlers.whatsapp.values import Happening, Parsed
 
@@ -36,20 +37,21 @@ async def keep_happening(
     conn: Conn, user_id: UserId, arrived: Arrived, chatbot_id: ChatbotId | None, what: Happening
 ) -> None:
     parked = arrived.parked(what.field)
-    kept = await keep_event(
-        conn,
-        user_id,
-        chatbot_id,
-        parked.key,
-        what.field,
-        what.event,
-        arrived.trace_id,
-        parked.raw,
+    event = KeptEvent(
+        chatbot_id=chatbot_id,
+        item_key=parked.key,
+        field=what.field,
+        event=what.event,
+        trace_id=arrived.trace_id,
+        raw=parked.raw,
     )
+    kept = await keep_event(conn, user_id, event)
     if kept is None:
         return
     if what.throughput and chatbot_id is not None:
         await raise_rate(conn, user_id, chatbot_id, UPGRADED_RATE, DEFAULT_RATE)
     if what.told:
-        event = {"field": what.field, "event": what.event, "account_event_id": kept}
-        await tell_tenant(conn, user_id, "account.event", event, chatbot_id=chatbot_id)
+        told = AccountEvent(
+            chatbot_id=chatbot_id, field=what.field, event=what.event, account_event_id=kept
+        )
+        await tell(conn, user_id, told)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from db.changes import (
+    Edit,
+    Reaction,
     edit_message,
     known_messages,
     react,
     revoke_message,
 )
-from db.conversations import forget_thread
+from db.conversations import forget_threads
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
 from handlers.ingest.batch import Item
@@ -42,30 +44,26 @@ async def with_targets(
 
 async def apply_change(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, change: Change) -> bool:
     """False: the message that it concerns is not known."""
-    direction = "inbound" if change.by == "customer" else "outbound"
     if change.what == "reaction":
-        found = await react(
-            conn, user_id, chatbot_id, change.target, change.by, change.emoji, change.at
-        )
-        return found is not None
+        reaction = Reaction(wamid=change.target, by=change.by, emoji=change.emoji, at=change.at)
+        return await react(conn, user_id, chatbot_id, reaction) is not None
+    direction = "inbound" if change.by == "customer" else "outbound"
     if change.what == "revoke":
         changed = await revoke_message(
             conn, user_id, chatbot_id, change.target, direction, change.at
         )
     else:
         assert change.new is not None, "an edit has a new text"
-        changed = await edit_message(
-            conn,
-            user_id,
-            chatbot_id,
-            change.target,
-            direction,
-            change.new.text,
-            change.wamid,
-            change.at,
-            {"opaque": True} if change.new.opaque else {},
+        edit = Edit(
+            wamid=change.target,
+            direction=direction,
+            content_text=change.new.text,
+            edit=change.wamid,
+            at=change.at,
+            marks={"opaque": True} if change.new.opaque else {},
         )
+        changed = await edit_message(conn, user_id, chatbot_id, edit)
     if changed is not None:
         # What the thread remembers is not what the chat shows any more.
-        await forget_thread(conn, user_id, changed)
+        await forget_threads(conn, user_id, [changed])
     return True

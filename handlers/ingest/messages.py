@@ -1,271 +1,176 @@
-"""Ingest: a batch of the log into the record. Once, in order, one transaction a tenant.
+"""Messages of one tenant into the record: who said it, in which conversation, and what it wakes."""
 
-Whatever the batch holds, each item ends recorded, known as a duplicate, or parked with a reason;
-one bad item never takes its neighbours along. When the database is away the caller hears
-Unavailable and keeps the batch.
-"""
-
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, TypeGuard
+from typing import Any, Generic, TypeGuard, TypeVar
 
-import structlog
-
-from db.changes import (
-    hand_to_human,
-    quoted_texts,
-    record_past,
-)
+from db.changes import PastMessage, hand_to_human, quoted_texts, record_past
 from db.contacts import choose_marketing
-from db.conversations import lock_conversations, mark_ready, open_conversations
-from db.ids import ChatbotId, ContactId, ConversationId, UserId
-from db.messages import record_inbound
-from db.parked import ParkedItem
-from db.pool import Conn, Pool, tenant
-from db.usage import count_received
-from handlers.ingest.accounts import keep_happening, learn_accounts_once
-from handlers.ingest.batch import (
-    Arrived,
-    Item,
-    by_tenant,
-    delay_s,
-    each_or_park,
-    opened,
-    park,
-    side_by_side,
+from db.conversations import (
+    Debounce,
+    Written,
+    lock_conversations,
+    mark_ready,
+    open_conversations,
 )
-from handlers.ingest.changes import apply_change, with_targets
-from handlers.ingest.people import contacts_of, learn, move
-from handlers.process import telemetry
-from handlers.whatsapp.cloud_api.inbound import parse_message
+from db.ids import ChatbotId, ContactId, ConversationId, UserId
+from db.messages import NewMessage, record_inbound
+from db.pool import Conn
+from handlers.ingest.batch import Item
+from handlers.ingest.people import contacts_of, learn
 from handlers.whatsapp.cloud_api.notes import note, part
-from handlers.whatsapp.cloud_api.wire import NotUnderstood
-from handlers.whatsapp.values import Change, Happening, Inbound, Moved, Parsed, Past, Preference
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
+from handlers.whatsapp.values import Inbound, Parsed, Past, Preference
 
 # How long the bot is silent after a person wrote to the customer on the phone: as long as people
 # leave a chat and come back to it. It ends by itself, because the phone has no button for it.
 ECHO_SILENCE = timedelta(minutes=60)
 QUOTED_CHARS = 120
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Debounce:
-    quiet: timedelta
-    longest: timedelta
+class Named(Generic[T]):
+    item: Item[T]
+    contact_id: ContactId
 
 
-async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) -> None:
-    """What came in customers' lanes. Raises one of db.pool.UNAVAILABLE when it is away."""
-    arrived, parked = opened(bodies)
-    understood: list[tuple[Arrived, Parsed]] = []
-    for one in arrived:
-        parsed = parse_message(one.update)
-        if isinstance(parsed, NotUnderstood):
-            parked.append(one.parked("not_understood", parsed.reason))
-        else:
-            understood.append((one, parsed))
-    tenants: dict[UserId, list[Item[Parsed]]] = {}
-    if understood:
-        async with pool.acquire() as conn:
-            tenants, nobodys = await by_tenant(conn, understood, bind=True)
-        parked += nobodys
-    recorded, poison = await record_tenants(pool, tenants, debounce)
-    parked += poison
-    await park(pool, parked)
-    telemetry.RECORDED.inc(recorded)
-    messages = sum(isinstance(i.value, Inbound) for items in tenants.values() for i in items)
-    telemetry.DUPLICATES.inc(max(0, messages - recorded))
-    now = datetime.now(UTC)
-    for one, _ in understood:
-        if (took := delay_s(one.received_at, now)) is not None:
-            telemetry.INGEST_SECONDS.observe(took)
-    log.info(
-        "batch.recorded",
-        entries=len(bodies),
-        messages=messages,
-        others=len(understood) - messages,
-        recorded=recorded,
-        duplicates=max(0, messages - recorded),
-        parked=len(parked),
-        tenants=len(tenants),
-        trace_ids=sorted({a.trace_id for a in arrived})[:20],
-    )
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    item: Item[T]
+    contact_id: ContactId
+    conversation_id: ConversationId
+
+    @property
+    def value(self) -> T:
+        return self.item.value
 
 
-async def record_tenants(
-    pool: Pool, tenants: dict[UserId, list[Item[Parsed]]], debounce: Debounce
-) -> tuple[int, list[ParkedItem]]:
-    """How many inbound messages were new, and what could not be recorded."""
-    lost: list[ParkedItem] = []
-
-    async def write(user_id: UserId, items: Sequence[Item[Parsed]]) -> int:
-        async with tenant(pool, user_id) as conn:
-            new, without_target = await _record(conn, user_id, items, debounce)
-        lost.extend(without_target)  # committed; a repeated write parks the same items again
-        return new
-
-    async def one(user_id: UserId, items: Sequence[Item[Parsed]]) -> tuple[int, list[ParkedItem]]:
-        written = await each_or_park(user_id, items, write)
-        await learn_accounts_once(pool, user_id, items)
-        return written
-
-    recorded = 0
-    parked: list[ParkedItem] = []
-    for written, poison in await side_by_side(tenants, one):
-        recorded += written
-        parked += poison
-    values = (item.value for items in tenants.values() for item in items)
-    for what, count in Counter(type(value).__name__.lower() for value in values).items():
-        telemetry.UNDERSTOOD.labels(what).inc(count)
-    return recorded, parked + lost
-
-
-async def _record(
-    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], debounce: Debounce
-) -> tuple[int, list[ParkedItem]]:
-    """One transaction of one tenant: contacts, conversations, messages, counters last. How many
-    inbound messages were new, and what speaks of nothing that we know."""
-    new = 0
-    lost: list[ParkedItem] = []
-    # Who wrote before a move was somebody else by number or BSUID than who writes after it.
-    for is_move, run in groupby(items, lambda i: isinstance(i.value, Moved)):
-        group = list(run)
-        if is_move:
-            for item in group:
-                assert isinstance(item.value, Moved)
-                if not await move(conn, user_id, item.value):
-                    lost.append(item.arrived.parked("unknown_contact"))
-            continue
-        group = await with_targets(conn, user_id, group)
-        new += await _record_messages(conn, user_id, group, debounce)
-        for item in group:
-            if isinstance(item.value, Change):
-                if not await apply_change(conn, user_id, item.chatbot_id, item.value):
-                    lost.append(item.arrived.parked("unknown_message"))
-            elif isinstance(item.value, Happening):
-                await keep_happening(conn, user_id, item.arrived, item.chatbot_id, item.value)
-    if new:
-        await count_received(conn, user_id, new)
-    return new, lost
-
-
-async def _record_messages(
+async def record_messages(
     conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], debounce: Debounce
 ) -> int:
     """How many inbound messages were new."""
+    named = await _named(conn, user_id, items)
+    for one in named:
+        if isinstance(one.item.value, Preference):
+            choice = one.item.value
+            await choose_marketing(conn, user_id, one.contact_id, choice.choice, choice.at)
+    written = [(n.contact_id, n.item.value) for n in named if isinstance(n.item.value, Inbound)]
+    if written:
+        await learn(conn, user_id, written)
+    placed = await _placed(conn, user_id, named)
+    await _record_past(conn, user_id, [p for p in placed if _is_past(p)])
+    return await _record_inbound(conn, user_id, [p for p in placed if _is_inbound(p)], debounce)
+
+
+async def _named(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]]
+) -> list[Named[Inbound | Past | Preference]]:
     people = [i for i in items if _has_contact(i)]
     ids = await contacts_of(conn, user_id, [(i.chatbot_id, i.value.who) for i in people])
-    contact_ids = dict(zip(map(id, people), ids, strict=True))
-    for item in people:
-        if isinstance(item.value, Preference):
-            contact_id = contact_ids[id(item)]
-            await choose_marketing(conn, user_id, contact_id, item.value.choice, item.value.at)
-    spoken = [i for i in people if not isinstance(i.value, Preference)]
-    if not spoken:
-        return 0
-    written = [i for i in items if _is_inbound(i)]
-    if written:
-        await learn(
-            conn,
-            user_id,
-            [contact_ids[id(i)] for i in written],
-            [i.value.who for i in written],
-            [i.value.sent_at for i in written],
-        )
-    keys = sorted({(i.chatbot_id, contact_ids[id(i)]) for i in spoken})
+    return [Named(item, contact_id) for item, contact_id in zip(people, ids, strict=True)]
+
+
+async def _placed(
+    conn: Conn, user_id: UserId, named: Sequence[Named[Inbound | Past | Preference]]
+) -> list[Placed[Inbound | Past]]:
+    """In their conversations, which are locked from here on."""
+    keys = sorted({(n.item.chatbot_id, n.contact_id) for n in named if _is_said(n.item)})
+    if not keys:
+        return []
     bots, contacts = [k[0] for k in keys], [k[1] for k in keys]
     locked = await lock_conversations(conn, user_id, bots, contacts)
     if len(locked) < len(keys):
         await open_conversations(conn, user_id, bots, contacts)
         locked = await lock_conversations(conn, user_id, bots, contacts)
-    conversations: dict[tuple[ChatbotId, ContactId], ConversationId] = {
-        (row.chatbot_id, row.contact_id): row.id for row in locked
-    }
-    places = {
-        id(i): (contact_ids[id(i)], conversations[i.chatbot_id, contact_ids[id(i)]]) for i in spoken
-    }
-    await _record_past(conn, user_id, [i for i in items if _is_past(i)], places)
-    if not written:
+    conversations = {(row.chatbot_id, row.contact_id): row.id for row in locked}
+    return [
+        Placed(n.item, n.contact_id, conversations[n.item.chatbot_id, n.contact_id])
+        for n in named
+        if _is_said(n.item)
+    ]
+
+
+async def _record_inbound(
+    conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]], debounce: Debounce
+) -> int:
+    if not placed:
         return 0
-    quoted = await _quoted(conn, user_id, written)
-    recorded = await record_inbound(
-        conn,
-        user_id,
-        [i.chatbot_id for i in written],
-        [places[id(i)][0] for i in written],
-        [places[id(i)][1] for i in written],
-        [i.value.wamid for i in written],
-        [i.value.kind for i in written],
-        [quoted.get(id(i), "") + i.value.text for i in written],
-        [i.value.sent_at for i in written],
-        [_metadata(i) for i in written],
-    )
-    newest: dict[ConversationId, tuple[int, datetime]] = {}
-    for row in recorded:
-        seq, at = newest.get(row.conversation_id, (row.input_seq, row.sent_at))
-        newest[row.conversation_id] = (max(seq, row.input_seq), max(at, row.sent_at))
-    ready = sorted(newest)
-    if ready:
-        await mark_ready(
-            conn,
-            user_id,
-            ready,
-            [newest[v][0] for v in ready],
-            [newest[v][1] for v in ready],
-            debounce.quiet,
-            debounce.longest,
+    quotes = await _quotes(conn, user_id, placed)
+    messages = [
+        NewMessage(
+            chatbot_id=p.item.chatbot_id,
+            contact_id=p.contact_id,
+            conversation_id=p.conversation_id,
+            wamid=p.value.wamid,
+            message_type=p.value.kind,
+            content_text=quote + p.value.text,
+            sent_at=p.value.sent_at,
+            metadata=_metadata(p.item),
         )
+        for p, quote in zip(placed, quotes, strict=True)
+    ]
+    recorded = await record_inbound(conn, user_id, messages)
+    newest: dict[ConversationId, Written] = {}
+    for row in recorded:
+        before = newest.get(row.conversation_id)
+        newest[row.conversation_id] = Written(
+            id=row.conversation_id,
+            input_seq=max(before.input_seq, row.input_seq) if before else row.input_seq,
+            sent_at=max(before.sent_at, row.sent_at) if before else row.sent_at,
+        )
+    if newest:
+        written = [newest[conversation_id] for conversation_id in sorted(newest)]
+        await mark_ready(conn, user_id, written, debounce)
     return len(recorded)
 
 
-async def _quoted(conn: Conn, user_id: UserId, items: Sequence[Item[Inbound]]) -> dict[int, str]:
-    """By item, the note of what the customer quotes."""
-    quoting = [i for i in items if i.value.replies_to]
+async def _quotes(conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]]) -> list[str]:
+    """For each message the note of what the customer quotes; "" where they quote nothing."""
+    quoting = [p.item for p in placed if p.value.replies_to]
     if not quoting:
-        return {}
+        return [""] * len(placed)
     wamids = [i.value.replies_to or "" for i in quoting]
     rows = await quoted_texts(conn, user_id, [i.chatbot_id for i in quoting], wamids)
-    texts = {row.place: part(row.content_text or "", QUOTED_CHARS) for row in rows}
-    notes = {}
-    for place, item in enumerate(quoting, start=1):
-        text = texts.get(place)
-        said = f'in reply to "{text}"' if text else "in reply to an earlier message"
-        notes[id(item)] = note(said) + "\n"
-    return notes
+    texts = {
+        (quoting[row.place - 1].chatbot_id, wamids[row.place - 1]): row.content_text for row in rows
+    }
+    return [
+        _quote(texts.get((p.item.chatbot_id, p.value.replies_to))) if p.value.replies_to else ""
+        for p in placed
+    ]
 
 
-async def _record_past(
-    conn: Conn,
-    user_id: UserId,
-    items: Sequence[Item[Past]],
-    places: dict[int, tuple[ContactId, ConversationId]],
-) -> None:
-    once: dict[tuple[ChatbotId, str], Item[Past]] = {}
-    for item in items:
-        key = (item.chatbot_id, item.value.wamid)
+def _quote(text: str | None) -> str:
+    shown = part(text or "", QUOTED_CHARS)
+    return note(f'in reply to "{shown}"' if shown else "in reply to an earlier message") + "\n"
+
+
+async def _record_past(conn: Conn, user_id: UserId, placed: Sequence[Placed[Past]]) -> None:
+    once: dict[tuple[ChatbotId, str], Placed[Past]] = {}
+    for one in placed:
+        key = (one.item.chatbot_id, one.value.wamid)
         if key not in once or once[key].value.kind == "media_placeholder":
-            once[key] = item
-    for source, run in groupby(once.values(), lambda i: i.value.source):
-        group = list(run)
-        said = await record_past(
-            conn,
-            user_id,
-            [i.chatbot_id for i in group],
-            [places[id(i)][0] for i in group],
-            [places[id(i)][1] for i in group],
-            [i.value.wamid for i in group],
-            [i.value.direction for i in group],
-            [i.value.kind for i in group],
-            [i.value.text for i in group],
-            [i.value.status for i in group],
-            [i.value.sent_at for i in group],
-            [_past_metadata(i) for i in group],
-        )
+            once[key] = one
+    for source, run in groupby(once.values(), lambda p: p.value.source):
+        messages = [
+            PastMessage(
+                chatbot_id=p.item.chatbot_id,
+                contact_id=p.contact_id,
+                conversation_id=p.conversation_id,
+                wamid=p.value.wamid,
+                direction=p.value.direction,
+                message_type=p.value.kind,
+                content_text=p.value.text,
+                status=p.value.status,
+                sent_at=p.value.sent_at,
+                metadata=_past_metadata(p.item),
+            )
+            for p in run
+        ]
+        said = await record_past(conn, user_id, messages)
         if source == "echo" and said:
             now = datetime.now(UTC)
             until = [min(row.sent_at, now) + ECHO_SILENCE for row in said]
@@ -296,9 +201,13 @@ def _has_contact(item: Item[Any]) -> TypeGuard[Item[Inbound | Past | Preference]
     return isinstance(item.value, Inbound | Past | Preference)
 
 
-def _is_inbound(item: Item[Any]) -> TypeGuard[Item[Inbound]]:
-    return isinstance(item.value, Inbound)
+def _is_said(item: Item[Any]) -> TypeGuard[Item[Inbound | Past]]:
+    return isinstance(item.value, Inbound | Past)
 
 
-def _is_past(item: Item[Any]) -> TypeGuard[Item[Past]]:
-    return isinstance(item.value, Past)
+def _is_inbound(placed: Placed[Any]) -> TypeGuard[Placed[Inbound]]:
+    return isinstance(placed.value, Inbound)
+
+
+def _is_past(placed: Placed[Any]) -> TypeGuard[Placed[Past]]:
+    return isinstance(placed.value, Past)

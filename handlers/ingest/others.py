@@ -8,12 +8,13 @@ from datetime import timedelta
 import structlog
 
 from db.accounts import resolve_accounts
+from db.conversations import Debounce
 from db.ids import UserId
 from db.parked import ParkedItem
 from db.pool import Conn, Pool, tenant
 from handlers.ingest.accounts import keep_happening
 from handlers.ingest.batch import Arrived, Item, by_tenant, column_text, each_or_park, opened, park
-from handlers.ingest.messages import Debounce, record_tenants
+from handlers.ingest.recording import record_tenants
 from handlers.rules.numbers import normalised
 from handlers.whatsapp.cloud_api.inbound import parse_other
 from handlers.whatsapp.cloud_api.wire import NotUnderstood

@@ -1,21 +1,24 @@
 """Whose item it is: a tenant's contact, found, made, or moved to another number."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from operator import itemgetter
 
 from db.contacts import (
     Contact,
+    NewContact,
+    SeenContact,
     add_contacts,
     find_contacts,
     move_contact,
     release_numbers,
     touch_contacts,
 )
-from db.events import tell_tenant
 from db.ids import ChatbotId, ContactId, UserId
 from db.pool import Conn
+from handlers.deliveries.catalogue import ContactMoved
+from handlers.deliveries.outbox import tell
 from handlers.rules.numbers import variants
-from handlers.whatsapp.values import Customer, Moved
+from handlers.whatsapp.values import Customer, Inbound, Moved
 
 
 def contact_of(who: Customer, known: Iterable[Contact]) -> ContactId | None:
@@ -56,15 +59,7 @@ async def contacts_of(
         held = {c.phone_number: c.id for c in known if c.phone_number is not None}
         wanted = [number for _, who in new.values() for number in _spellings(who)]
         await release_numbers(conn, user_id, sorted({held[n] for n in wanted if n in held}))
-        await add_contacts(
-            conn,
-            user_id,
-            [bot for bot, _ in new.values()],
-            [who.phone_number for _, who in new.values()],
-            [who.bsuid for _, who in new.values()],
-            [who.wa_id for _, who in new.values()],
-            [who.name for _, who in new.values()],
-        )
+        await add_contacts(conn, user_id, [_new(bot, who) for bot, who in new.values()])
         known = await find_contacts(conn, user_id, phones, bsuids)
         found = [contact_of(who, known) for _, who in people]
     ids = [c for c in found if c is not None]
@@ -73,25 +68,30 @@ async def contacts_of(
     return ids
 
 
-async def learn(
-    conn: Conn,
-    user_id: UserId,
-    ids: Sequence[ContactId],
-    people: Sequence[Customer],
-    seen_at: Sequence[datetime],
-) -> None:
-    """What messages tell of their senders; of several of one contact, the last."""
-    latest = dict(zip(ids, zip(people, seen_at, strict=True), strict=True))
-    touched = sorted(latest)
-    await touch_contacts(
-        conn,
-        user_id,
-        touched,
-        [latest[c][0].name for c in touched],
-        [latest[c][0].wa_id for c in touched],
-        [latest[c][0].bsuid for c in touched],
-        [latest[c][1] for c in touched],
+def _new(chatbot_id: ChatbotId, who: Customer) -> NewContact:
+    return NewContact(
+        chatbot_id=chatbot_id,
+        phone_number=who.phone_number,
+        bsuid=who.bsuid,
+        wa_id=who.wa_id,
+        name=who.name,
     )
+
+
+async def learn(conn: Conn, user_id: UserId, messages: Iterable[tuple[ContactId, Inbound]]) -> None:
+    """What messages tell of their senders; of several of one contact, the last."""
+    latest = dict(messages)
+    seen = [
+        SeenContact(
+            id=contact_id,
+            name=message.who.name,
+            wa_id=message.who.wa_id,
+            bsuid=message.who.bsuid,
+            seen_at=message.sent_at,
+        )
+        for contact_id, message in sorted(latest.items(), key=itemgetter(0))
+    ]
+    await touch_contacts(conn, user_id, seen)
 
 
 async def move(conn: Conn, user_id: UserId, moved: Moved) -> bool:
@@ -120,7 +120,7 @@ async def move(conn: Conn, user_id: UserId, moved: Moved) -> bool:
     if (number, bsuid) in ((before.phone_number, before.bsuid), (None, None)):
         return True  # a repeated webhook, or nothing that would reach the customer
     await move_contact(conn, user_id, old, number, after.bsuid, after.wa_id if number else None)
-    await tell_tenant(conn, user_id, "contact.moved", {}, contact_id=old)
+    await tell(conn, user_id, ContactMoved(contact_id=old))
     return True
 
 

@@ -1,14 +1,12 @@
 """Statuses: how far each of our messages got, whatever order Meta tells it in."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
-from db.conversations import forget_thread
-from db.dead import Burial, bury, unbury
-from db.events import tell_tenant
 from db.ids import ChatbotId, MessageId, UserId
 from db.orphans import (
     Orphan,
@@ -20,9 +18,7 @@ from db.orphans import (
 )
 from db.parked import ParkedItem
 from db.pool import Conn, Pool, tenant
-from db.sends import queue_window_template
-from db.statuses import Merged, merge_statuses
-from db.usage import give_back_messages
+from db.statuses import Merged, StatusReport, merge_statuses
 from handlers.ingest.batch import (
     Arrived,
     Item,
@@ -35,7 +31,7 @@ from handlers.ingest.batch import (
 )
 from handlers.ingest.parking import parked_update
 from handlers.process import telemetry
-from handlers.sends.ending import described_error
+from handlers.sends.ending import ArrivedAfterAll, Ended, follow
 from handlers.sends.rules import WINDOW_CLOSED
 from handlers.whatsapp.cloud_api.errors import class_of
 from handlers.whatsapp.cloud_api.wire import NotUnderstood, Status, parse_status
@@ -177,87 +173,57 @@ async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status
     """How many found their message; the others wait for it. Counters last."""
     found = 0
     orphans: list[Orphan] = []
-    messages = furthest(items)
-    changed: list[tuple[Merged, Status]] = []
-    for chatbot_id in sorted({bot for bot, _ in messages}):
-        groups = [group for (bot, _), group in messages.items() if bot == chatbot_id]
-        merged = await merge_statuses(
-            conn,
-            user_id,
-            chatbot_id,
-            [g[0].value.wamid for g in groups],
-            [_ours(g)[0] for g in groups],
-            [_ours(g)[1] for g in groups],
-            [g[0].value.status for g in groups],
-            [report(g) for g in groups],
-        )
+    ended: list[Ended] = []
+    arrived: list[ArrivedAfterAll] = []
+    by_chatbot: dict[ChatbotId, list[list[Item[Status]]]] = defaultdict(list)
+    for (chatbot_id, _), group in furthest(items).items():
+        by_chatbot[chatbot_id].append(group)
+    for chatbot_id, groups in sorted(by_chatbot.items()):
+        merged = await merge_statuses(conn, user_id, chatbot_id, [_reported(g) for g in groups])
         hit = {row.place for row in merged}
         for place, group in enumerate(groups, start=1):
             if place in hit:
                 found += len(group)
             else:
                 orphans += [_orphan(item) for item in group]
-        changed += [
-            (row, groups[row.place - 1][0].value)
-            for row in merged
-            if row.failed_now or row.arrived_after_all
-        ]
+        for row in merged:
+            if row.failed_now:
+                ended.append(_ended(chatbot_id, row, groups[row.place - 1][0].value))
+            elif row.arrived_after_all:
+                arrived.append(
+                    ArrivedAfterAll(message_id=row.id, conversation_id=row.conversation_id)
+                )
     if orphans:
         await park_orphans(conn, user_id, orphans)
-    # The bot believes it said what the customer never saw, or the other way round.
-    for conversation_id in sorted(
-        {row.conversation_id for row, _ in changed if row.conversation_id is not None}
-    ):
-        await forget_thread(conn, user_id, conversation_id)
-    replaced: set[MessageId] = set()
-    unspent: set[MessageId] = set()  # their units went on to the template
-    for row, status in changed:
-        if row.failed_now and _reason(status) == WINDOW_CLOSED:
-            instead = await queue_window_template(
-                conn, user_id, row.id, row.give_back_day, row.overage
-            )
-            if instead is not None:
-                replaced.add(row.id)
-            if instead == "queued":
-                unspent.add(row.id)
-    dead = [(row, s) for row, s in changed if row.failed_now and row.id not in replaced]
-    await _bury(conn, user_id, dead)
-    if arrived := [row.id for row, _ in changed if row.arrived_after_all]:
-        await unbury(conn, user_id, arrived)
-    units = [
-        (d, row.overage)
-        for row, _ in changed
-        if (d := row.give_back_day) is not None and row.id not in unspent
-    ]
-    if units:
-        days, overage = zip(*units, strict=True)
-        await give_back_messages(conn, user_id, days, overage)
+    await follow(conn, user_id, ended, arrived)
     return found
 
 
-async def _bury(conn: Conn, user_id: UserId, failed: Sequence[tuple[Merged, Status]]) -> None:
+def _reported(group: Sequence[Item[Status]]) -> StatusReport:
+    our_id, attempt = _ours(group)
+    furthest_one = group[0].value
+    return StatusReport(
+        wamid=furthest_one.wamid,
+        our_id=our_id,
+        attempt=attempt,
+        status=furthest_one.status,
+        report=report(group),
+    )
+
+
+def _ended(chatbot_id: ChatbotId, row: Merged, status: Status) -> Ended:
     """Meta took the message, and reports that it did not reach the customer."""
-    if not failed:
-        return
-    dead = [
-        Burial(
-            message_id=row.id,
-            reason=_reason(status),
-            detail=described_error(status.errors[0]) if status.errors else None,
-            trace_id=row.trace_id,
-        )
-        for row, status in failed
-    ]
-    await bury(conn, user_id, dead)
-    for one, (row, _) in zip(dead, failed, strict=True):
-        telemetry.DEAD.labels(one.reason).inc()
-        await tell_tenant(
-            conn,
-            user_id,
-            "message.failed",
-            {"message_id": one.message_id, "reason": one.reason, "detail": one.detail},
-            contact_id=row.contact_id,
-        )
+    return Ended(
+        message_id=row.id,
+        conversation_id=row.conversation_id,
+        chatbot_id=chatbot_id,
+        contact_id=row.contact_id,
+        trace_id=row.trace_id,
+        usage_day=row.give_back_day,
+        overage=row.overage,
+        reason=_reason(status),
+        error=status.errors[0] if status.errors else None,
+    )
 
 
 def _reason(status: Status) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+MEDIA = "media"  # messages.metadata.reason
 NOTICE_EVERY = timedelta(hours=24)  # a conversation is told at most once in it
 NOTICE = (
     "I can't open that yet: I only see that something was sent, not what is in it."
@@ -17,4 +18,4 @@ def why_unanswered(inputs: Sequence[Mapping[str, Any]]) -> str | None:
     left = [m for m in inputs if "revoked" not in m]
     if inputs and not left:
         return "revoked"
-    return "media" if left and all(m.get("opaque") for m in left) else None
+    return MEDIA if left and all(m.get("opaque") for m in left) else None

@@ -1,64 +1,127 @@
-"""A message that will not be sent any more, and everything that follows from that."""
+"""The end of a message, told once, wherever it becomes known: by Meta's answer, by a status, or by
+the sweep of what stayed unknown. And its opposite, a message that arrived after all."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from db.conversations import forget_thread
-from db.dead import Burial, bury
-from db.events import tell_tenant
-from db.ids import MessageId, UserId
+from db.conversations import forget_threads
+from db.dead import Burial, bury, unbury
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
 from db.sends import end_send, queue_window_template
 from db.usage import give_back_messages
+from handlers.deliveries.catalogue import MessageFailed
+from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
 from handlers.sends.rules import TAKEN_OVER, WINDOW_CLOSED, End
 
 
-async def end_for_good(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A message whose row says by now that it will not reach its customer."""
+
+    message_id: MessageId
+    conversation_id: ConversationId | None
+    chatbot_id: ChatbotId
+    contact_id: ContactId | None
+    trace_id: str | None
+    usage_day: date | None  # of the unit that it leaves behind; None: it has none
+    overage: bool
+    reason: str  # a fixed word
+    error: dict[str, Any] | None  # Meta's code, title, details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivedAfterAll:
+    """A message that was taken for failed, or for not sent, and reached its customer."""
+
+    message_id: MessageId
+    conversation_id: ConversationId | None
+
+
+async def end(
     conn: Conn,
     user_id: UserId,
     message_id: MessageId,
     why: End,
     error: dict[str, Any] | None = None,
 ) -> None:
-    """It will not be sent any more: the unit goes back, the bot is told what it did not say, and
-    the dead list and the tenant hear of it, unless a person answers instead or, outside the window,
-    the chatbot's template asks the customer to write again. Counters last."""
+    """It will not be sent any more, unless it has been settled meanwhile."""
     report = {"reason": why.reason, **({"errors": [error]} if error else {})}
-    ended = await end_send(conn, user_id, message_id, why.status, report)
-    if ended is None:
+    row = await end_send(conn, user_id, message_id, why.status, report)
+    if row is None:
         return
-    if ended.conversation_id is not None:
-        await forget_thread(conn, user_id, ended.conversation_id)
-    instead = None
-    if why.reason == WINDOW_CLOSED:
-        instead = await queue_window_template(
-            conn, user_id, message_id, ended.usage_day, ended.overage
-        )
-    if why.reason != TAKEN_OVER and instead is None:
-        detail = described_error(error)
-        telemetry.DEAD.labels(why.reason).inc()
-        await bury(
-            conn,
-            user_id,
-            [
-                Burial(
-                    message_id=message_id, reason=why.reason, detail=detail, trace_id=ended.trace_id
-                )
-            ],
-        )
-        await tell_tenant(
-            conn,
-            user_id,
-            "message.failed",
-            {"message_id": message_id, "reason": why.reason, "detail": detail},
-            chatbot_id=ended.chatbot_id,
-            contact_id=ended.contact_id,
-        )
-    if ended.usage_day is not None and instead != "queued":
-        await give_back_messages(conn, user_id, [ended.usage_day], [ended.overage])
+    ended = Ended(
+        message_id=message_id,
+        conversation_id=row.conversation_id,
+        chatbot_id=row.chatbot_id,
+        contact_id=row.contact_id,
+        trace_id=row.trace_id,
+        usage_day=row.usage_day,
+        overage=row.overage,
+        reason=why.reason,
+        error=error,
+    )
+    await follow(conn, user_id, [ended])
 
 
-def described_error(error: dict[str, Any] | None) -> str | None:
+async def follow(
+    conn: Conn, user_id: UserId, ended: Sequence[Ended], arrived: Sequence[ArrivedAfterAll] = ()
+) -> None:
+    """What follows: the unit goes back, the bot is told what it did or did not say, and the dead
+    list and the tenant hear of it, unless a person answers instead or, outside the window, the
+    chatbot's template asks the customer to write again. Counters last."""
+    concerned = {*(o.conversation_id for o in ended), *(o.conversation_id for o in arrived)}
+    if conversations := sorted(c for c in concerned if c is not None):
+        await forget_threads(conn, user_id, conversations)
+    unspent: list[Ended] = []
+    dead: list[Ended] = []
+    for one in ended:
+        instead = None
+        if one.reason == WINDOW_CLOSED:
+            instead = await queue_window_template(
+                conn, user_id, one.message_id, one.usage_day, one.overage
+            )
+        if instead != "queued":  # a template that was queued took the unit over
+            unspent.append(one)
+        if instead is None and one.reason != TAKEN_OVER:
+            dead.append(one)
+    await _mourn(conn, user_id, dead)
+    if arrived:
+        await unbury(conn, user_id, [one.message_id for one in arrived])
+    units = [(day, one.overage) for one in unspent if (day := one.usage_day) is not None]
+    if units:
+        await give_back_messages(conn, user_id, [u[0] for u in units], [u[1] for u in units])
+
+
+async def _mourn(conn: Conn, user_id: UserId, dead: Sequence[Ended]) -> None:
+    if not dead:
+        return
+    burials = [
+        Burial(
+            message_id=one.message_id,
+            reason=one.reason,
+            detail=described(one.error),
+            trace_id=one.trace_id,
+        )
+        for one in dead
+    ]
+    await bury(conn, user_id, burials)
+    for one in dead:
+        telemetry.DEAD.labels(one.reason).inc()
+        failed = MessageFailed(
+            chatbot_id=one.chatbot_id,
+            contact_id=one.contact_id,
+            message_id=one.message_id,
+            reason=one.reason,
+            detail=described(one.error),
+        )
+        await tell(conn, user_id, failed)
+
+
+def described(error: dict[str, Any] | None) -> str | None:
     """Meta's code and title: fixed texts, so they may be shown."""
     if error is None:
         return None

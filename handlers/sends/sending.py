@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 
-from db.events import tell_tenant
 from db.ids import MessageId, UserId, WorkerId
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
 from db.sends import (
@@ -33,11 +32,13 @@ from db.sends import (
     resume_number,
     slow_number,
 )
+from handlers.deliveries.catalogue import SendingPaused, SendingResumed
+from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
 from handlers.rules.backoff import backoff
 from handlers.rules.numbers import normalised
 from handlers.rules.window import is_open
-from handlers.sends.ending import end_for_good
+from handlers.sends.ending import end
 from handlers.sends.rules import (
     MAX_AGE,
     PAIR_EVERY,
@@ -88,7 +89,7 @@ class Sender:
                 case None:
                     await mark_sending(conn, user_id, message_id, PAIR_EVERY)
                 case End():
-                    await end_for_good(conn, user_id, message_id, obstacle)
+                    await end(conn, user_id, message_id, obstacle)
                 case Pause():
                     await let_go(conn, user_id, message_id)
                     await _pause(conn, user_id, send, obstacle)
@@ -122,7 +123,7 @@ class Sender:
                 await requeue_send(conn, user_id, message_id, timedelta(0), mark)
                 result = "resent"
             else:
-                await end_for_good(conn, user_id, message_id, UNKNOWN_TWICE)
+                await end(conn, user_id, message_id, UNKNOWN_TWICE)
                 result = "failed"
         self._tell(claim, result, UNKNOWN_TWICE.reason, started)
 
@@ -189,7 +190,7 @@ async def _settle(
         case Accepted(wamid):
             await mark_accepted(conn, user_id, message_id, wamid)
             if send.trying and await resume_number(conn, user_id, send.chatbot_id):
-                await tell_tenant(conn, user_id, "sending.resumed", {}, chatbot_id=send.chatbot_id)
+                await tell(conn, user_id, SendingResumed(chatbot_id=send.chatbot_id))
                 log.info("number.resumed", user_id=user_id, chatbot_id=send.chatbot_id)
             return "accepted"
         case Unknown():
@@ -212,7 +213,7 @@ async def _settle(
                     await _pause(conn, user_id, send, consequence)
                     return "waits"
                 case End():
-                    await end_for_good(conn, user_id, message_id, consequence, error)
+                    await end(conn, user_id, message_id, consequence, error)
                     return "failed"
 
 
@@ -232,10 +233,7 @@ async def _pause(conn: Conn, user_id: UserId, send: Send, pause: Pause) -> None:
     )
     telemetry.PAUSES.labels(pause.reason.partition(":")[0]).inc()
     if held.holds == 1:
-        await tell_tenant(
-            conn,
-            user_id,
-            "sending.paused",
-            {"reason": pause.reason, "until": held.held_until.isoformat()},
-            chatbot_id=send.chatbot_id,
+        paused = SendingPaused(
+            chatbot_id=send.chatbot_id, reason=pause.reason, until=held.held_until
         )
+        await tell(conn, user_id, paused)

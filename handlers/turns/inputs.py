@@ -1,42 +1,31 @@
-"""What a turn found, and what of it wants an answer. Pure."""
+"""What a turn found in the record, and what of it wants an answer. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from db.conversation_events import (
-    DECIDED,
-    HANDED_BACK,
-    Event,
-)
-from db.conversations import (
-    TurnContext,
-)
+from db.conversation_events import DECIDED, HANDED_BACK, Event
+from db.conversations import TurnContext
 from db.messages import Message
-from db.usage import (
-    Reservation,
-)
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
-from handlers.agent.memory import Slot
+from handlers.rules.opaque import why_unanswered
+from handlers.rules.window import is_stale
 
 STALE = "stale"  # messages.metadata.reason of what came too late to be answered
+# An event that could not be told comes up again later; after this WhatsApp would not take it.
 EVENT_AGE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What the first transaction found."""
-
+class Found:
     context: TurnContext
-    rows: list[Message]
-    inputs: list[Message]  # unanswered, in the order of G4: WhatsApp's time, then arrival
-    stale: list[Message]  # unanswered too, and too old to be answered: history
-    events: list[Event]
-    slot: Slot
-    reserved: Reservation | None  # what came of asking for a unit; None: none was asked for
-    silence: str | None  # why no answer will be given
+    rows: Sequence[Message]
+    inputs: Sequence[Message]  # unanswered, in the order of G4: WhatsApp's time, then arrival
+    stale: Sequence[Message]  # unanswered too, and too old to be answered: history
+    events: Sequence[Event]
+    silence: str | None  # why no answer will be given, as far as the record says
 
     @property
     def read_seq(self) -> int:
@@ -76,15 +65,27 @@ class Read:
         return row.input_seq is not None and row.input_seq > self.context.answered_seq
 
 
+def found(context: TurnContext, rows: Sequence[Message], waiting: Sequence[Event]) -> Found:
+    """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of."""
+    unread, events = first(unanswered(rows, context.answered_seq), waiting)
+    silence = why_silent(context)
+    if silence is not None:
+        return Found(context, rows, unread, [], events, silence)
+    stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
+    inputs = [i for i in unread if not is_stale(context.now - i.sent_at)]
+    if not events:
+        late = STALE if stale and not inputs else None
+        silence = late or why_unanswered([i.metadata for i in inputs])
+    return Found(context, rows, inputs, stale, events, silence)
+
+
 def unanswered(rows: Sequence[Message], answered_seq: int) -> list[Message]:
     """In the order in which they are answered: WhatsApp's timestamp, then arrival."""
     inputs = [r for r in rows if r.input_seq is not None and r.input_seq > answered_seq]
     return sorted(inputs, key=lambda r: (r.sent_at, r.id))
 
 
-def first_inputs(
-    inputs: Sequence[Message], events: Sequence[Event]
-) -> tuple[list[Message], list[Event]]:
+def first(inputs: Sequence[Message], events: Sequence[Event]) -> tuple[list[Message], list[Event]]:
     """The first INPUTS_MAX of both: what is beyond the last of them was not read by this turn."""
     places = sorted([*(i.input_seq or 0 for i in inputs), *(e.input_seq for e in events)])
     last = places[:INPUTS_MAX][-1] if places else 0
@@ -103,10 +104,10 @@ def has_to_say(
     return bool(events and history and history[-1].direction == "inbound")
 
 
-def in_fixed_words(inputs: Sequence[Message], events: Sequence[Event]) -> str | None:
+def in_fixed_words(found: Found) -> str | None:
     """What a customer who asked nothing is told when there is no model to tell it."""
-    decided = [decided_text(event.data) for event in events if event.kind == DECIDED]
-    return "\n\n".join(decided) if decided and not inputs else None
+    decided = [decided_text(event.data) for event in found.events if event.kind == DECIDED]
+    return "\n\n".join(decided) if decided and not found.inputs else None
 
 
 def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bool:

@@ -2,14 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
 
-from db.checkpoints import load_checkpoint, save_checkpoint
+from db.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from db.ids import UserId
 from db.pool import Conn, Pool, create_pool, tenant
 from local.servers.postgres import Postgres
@@ -573,7 +573,7 @@ async def test_a_thread_of_another_tenant_cannot_be_read_or_written(
     for thread_id in (thread, "nobody's"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             async with tenant(any_pool, two.ours.user_id) as conn:
-                await save_checkpoint(conn, thread_id, "evil", {}, {}, [], [], [], [])
+                await save_checkpoint(conn, thread_id, checkpoint("evil", 0, [], []))
     for statement in (
         "INSERT INTO checkpoints (thread_id, checkpoint_id, checkpoint) VALUES ($1, 'evil', '{}')",
         """INSERT INTO checkpoint_blobs (thread_id, channel, version, type)
@@ -588,17 +588,27 @@ async def test_a_thread_of_another_tenant_cannot_be_read_or_written(
     assert [k["checkpoint_id"] for k in kept] == ["c"]
 
 
+def checkpoint(
+    checkpoint_id: str, n: int, versions: Sequence[str], blobs: Sequence[bytes | None]
+) -> Checkpoint:
+    return Checkpoint(
+        checkpoint_id=checkpoint_id,
+        checkpoint={"v": n},
+        metadata={"m": n},
+        channels=["a", "b"][: len(versions)],
+        versions=versions,
+        types=["t", "t"][: len(versions)],
+        blobs=blobs,
+    )
+
+
 async def test_a_thread_keeps_its_last_checkpoint_only(pool: Pool, owner: Owner) -> None:
     side = await make_side(owner)
     async with tenant(pool, side.user_id) as conn:
-        await save_checkpoint(
-            conn, side.thread_id, "c1", {"v": 1}, {"m": 1}, ["a", "b"], ["1", "1"],
-            ["t", "t"], [b"1", None],
-        )  # fmt: skip
-        await save_checkpoint(
-            conn, side.thread_id, "c2", {"v": 2}, {"m": 2}, ["a", "b"], ["2", "1"],
-            ["t", "t"], [b"2", b"3"],
-        )  # fmt: skip
+        first = checkpoint("c1", 1, ["1", "1"], [b"1", None])
+        await save_checkpoint(conn, side.thread_id, first)
+        second = checkpoint("c2", 2, ["2", "1"], [b"2", b"3"])
+        await save_checkpoint(conn, side.thread_id, second)
         now = await load_checkpoint(conn, side.thread_id)
     assert now is not None
     assert (now.checkpoint_id, now.checkpoint, now.metadata) == ("c2", {"v": 2}, {"m": 2})

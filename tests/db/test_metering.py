@@ -12,7 +12,7 @@ import pytest
 
 from db.conversations import note_limit
 from db.ids import ConversationId, MessageId
-from db.messages import queue_reply
+from db.messages import NewText, queue_text
 from db.pool import Pool, create_pool, tenant
 from db.sends import end_send
 from db.usage import (
@@ -107,7 +107,8 @@ async def reply(pool: Pool, user: Tenant, conversation_id: ConversationId) -> Me
             conversation_id,
         )
         assert held is not None
-        message = await queue_reply(conn, user.user_id, conversation_id, "hi", {}, None, *held)
+        text = NewText(content_text="hi", metadata={}, **held)
+        message = await queue_text(conn, user.user_id, conversation_id, text)
         assert await settle_messages(conn, user.user_id, conversation_id, 1)
     return message
 
@@ -232,7 +233,8 @@ async def test_several_units_are_granted_together_or_not_at_all(pool: Pool, owne
     assert await reserve(pool, user, other, 2) == "granted"
     async with tenant(pool, user.user_id) as conn:  # less was used than was held
         day = await today_of(owner, user)
-        await queue_reply(conn, user.user_id, one, "hi", {}, None, day, False)
+        text = NewText(content_text="hi", metadata={}, usage_day=day)
+        await queue_text(conn, user.user_id, one, text)
         assert await settle_messages(conn, user.user_id, one, 1)
     assert await assert_recounts(owner, user) == {day: Used(1, 2)}
 

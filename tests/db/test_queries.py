@@ -38,9 +38,9 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "jsonb": (dict, list),
 }
 
-# One value of ours becomes several parameters; each of them is run by a test of its own.
+# What is not handed on as it comes; each of them is run by a test of its own.
 BY_HAND = {
-    *("parked.park_items", "orphans.park_orphans", "dead.bury", "sends.claim_sends"),
+    *("parked.park_items", "conversations.mark_ready", "sends.claim_sends"),
     *("ingest_log.lock_lanes", "ingest_log.count_deliveries", "ingest_log.remove_entries"),
     *("ingest_log.move_entry", "ingest_log.lane_sizes"),
 }
@@ -100,10 +100,22 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
+def given(name: str, hint: Any) -> list[tuple[str, Any]]:
+    """The parameters that an argument becomes: of a row each field, of rows a column each."""
+    if dataclasses.is_dataclass(hint):
+        return [(f"{name}.{n}", h) for n, h in typing.get_type_hints(hint).items()]
+    arguments = typing.get_args(hint)
+    if len(arguments) == 1 and dataclasses.is_dataclass(arguments[0]):
+        fields = typing.get_type_hints(arguments[0])
+        return [(f"{name}.{n}", Sequence[h]) for n, h in fields.items()]  # type: ignore[valid-type]
+    return [(name, hint)]
+
+
 def disagreements(described: Described, function: Callable[..., Any]) -> list[str]:
     hints = typing.get_type_hints(function)
     returned = _without_none(hints.pop("return"))
-    parameters = list(hints.items())[1:]  # the first is the connection
+    # The first is the connection.
+    parameters = [one for name, hint in list(hints.items())[1:] for one in given(name, hint)]
     found = []
     if len(parameters) != len(described.parameters):
         found.append(f"{len(parameters)} parameters, the query has {len(described.parameters)}")
@@ -177,10 +189,39 @@ async def scalar(conn: Conn, user_id: UserId, emails: Sequence[str]) -> int:
 MADE_UP = "SELECT id, email, created_at FROM users WHERE id = $1 AND email = ANY ($2::text[])"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    id: UserId
+    email: str | None
+
+
+async def a_row(conn: Conn, asked: Asked) -> MadeUp | None:
+    raise NotImplementedError
+
+
+async def rows(conn: Conn, asked: Sequence[Asked]) -> list[MadeUp]:
+    raise NotImplementedError
+
+
+ONE = "SELECT id, email, created_at FROM users WHERE id = $1 AND email = $2::text"
+MANY = """SELECT id, email, created_at FROM users
+ WHERE (id, email) IN (SELECT * FROM unnest($1::bigint[], $2::text[]))"""
+
+
 @pytest.mark.parametrize(
     ("sql", "function", "seen"),
     [
         (MADE_UP, agreed, []),
+        (ONE, a_row, []),
+        (MANY, rows, []),
+        (
+            MANY.replace("$1::bigint[], $2::text[]", "$2::bigint[], $1::text[]"),
+            rows,
+            [
+                f"parameter asked.id is {Sequence[UserId]}, the query takes text[]",
+                f"parameter asked.email is {Sequence[str | None]}, the query takes int8[]",
+            ],
+        ),
         (MADE_UP, one_parameter_less, ["1 parameters, the query has 2"]),
         (
             MADE_UP,

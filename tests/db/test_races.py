@@ -198,7 +198,7 @@ async def test_a_claim_passes_by_what_a_turn_is_finishing(pool: Pool, owner: Own
     await ingest(pool, user, contact, ["wamid.more"])
     await owner.execute("UPDATE conversations SET ready_at = now()")
     async with tenant(pool, user.user_id) as conn:
-        await fence(conn, user.user_id, held.conversation_id, ME, held.epoch, 1, False)
+        await fence(conn, user.user_id, held.conversation_id, ME, held.epoch, 1)
         assert await claim(pool, OTHER, 1) == []
     (new,) = await claim(pool, OTHER, 1)
     assert new.epoch == held.epoch + 1
@@ -250,9 +250,7 @@ async def test_a_human_who_waits_for_the_turn_has_the_conversation_before_the_re
             await conn.execute(take_over)
 
     async with tenant(pool, user.user_id) as conn:
-        assert await fence(conn, user.user_id, held.conversation_id, ME, held.epoch, 1, False) is (
-            False
-        )
+        assert await fence(conn, user.user_id, held.conversation_id, ME, held.epoch, 1) is (False)
         late = await waiting(owner, human())
     await late
     message = await make_message(owner, user, contact, held.conversation_id)

@@ -11,6 +11,8 @@ import pytest
 
 from db.conversations import (
     Claim,
+    Debounce,
+    Written,
     claim_conversations,
     fence,
     lock_conversations,
@@ -19,7 +21,7 @@ from db.conversations import (
     read_turn,
 )
 from db.ids import ContactId, ConversationId, MessageId, UserId, WorkerId
-from db.messages import Recorded, read_messages, record_inbound
+from db.messages import NewMessage, Recorded, read_messages, record_inbound
 from db.pool import Conn, Pool, create_pool, tenant
 from db.sends import (
     Pace,
@@ -33,7 +35,7 @@ from db.sends import (
     requeue_send,
 )
 from db.status_fence import fence_wanted, move_fence, overdue_sends
-from db.statuses import Merged, merge_statuses
+from db.statuses import Merged, StatusReport, merge_statuses
 from db.workers import beat, register_worker, retire_worker, sweep_dead_workers, sweep_unheld
 from tests.conftest import Database
 from tests.factories import (
@@ -231,22 +233,45 @@ async def record(
 ) -> list[Recorded]:
     """What ingest does with a batch of one conversation, inside the tenant's transaction."""
     (locked,) = await lock_conversations(conn, user.user_id, [user.chatbot_id], [contact_id])
-    recorded = await record_inbound(
-        conn,
-        user.user_id,
-        [user.chatbot_id] * len(wamids),
-        [contact_id] * len(wamids),
-        [locked.id] * len(wamids),
-        wamids,
-        ["text"] * len(wamids),
-        [f"text of {w}" for w in wamids],
-        sent_at or [AT] * len(wamids),
-        [{}] * len(wamids),
-    )
+    times = sent_at or [AT] * len(wamids)
+    messages = [
+        new(user, contact_id, locked.id, wamid, at) for wamid, at in zip(wamids, times, strict=True)
+    ]
+    recorded = await record_inbound(conn, user.user_id, messages)
     if recorded:
         newest = max(r.input_seq for r in recorded)
-        await mark_ready(conn, user.user_id, [locked.id], [newest], [AT], QUIET, LONGEST)
+        await wake(conn, user, locked.id, newest, Debounce(QUIET, LONGEST))
     return recorded
+
+
+def new(
+    user: Tenant,
+    contact_id: ContactId,
+    conversation_id: ConversationId,
+    wamid: str,
+    at: datetime,
+) -> NewMessage:
+    return NewMessage(
+        chatbot_id=user.chatbot_id,
+        contact_id=contact_id,
+        conversation_id=conversation_id,
+        wamid=wamid,
+        message_type="text",
+        content_text=f"text of {wamid}",
+        sent_at=at,
+        metadata={},
+    )
+
+
+async def wake(
+    conn: Conn,
+    user: Tenant,
+    conversation_id: ConversationId,
+    input_seq: int,
+    debounce: Debounce,
+) -> None:
+    written = Written(id=conversation_id, input_seq=input_seq, sent_at=AT)
+    await mark_ready(conn, user.user_id, [written], debounce)
 
 
 async def ingest(
@@ -278,7 +303,7 @@ async def read_seq(pool: Pool, held: Claim) -> int:
 
 async def settle(pool: Pool, held: Claim, seq: int) -> bool | None:
     async with tenant(pool, held.user_id) as conn:
-        return await fence(conn, held.user_id, held.conversation_id, ME, held.epoch, seq, False)
+        return await fence(conn, held.user_id, held.conversation_id, ME, held.epoch, seq)
 
 
 async def test_a_turn_that_read_everything_leaves_nothing_to_do(pool: Pool, owner: Owner) -> None:
@@ -333,7 +358,7 @@ async def test_a_message_that_waits_for_the_turn_s_commit_is_the_next_turn_s(
     contact, conversation = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
     async with tenant(pool, user.user_id) as conn:
-        await fence(conn, user.user_id, conversation, ME, held.epoch, 1, False)
+        await fence(conn, user.user_id, conversation, ME, held.epoch, 1)
         waiting = asyncio.create_task(ingest(pool, user, contact, ["wamid.second"]))
         await until_somebody_waits_for_a_lock(owner)
     assert [r.input_seq for r in await waiting] == [2]
@@ -390,9 +415,7 @@ async def test_every_message_is_answered_whatever_the_timing(pool: Pool, owner: 
                     empty_turns += seq <= context.answered_seq
                     async with tenant(pool, user.user_id) as conn:
                         assert (
-                            await fence(
-                                conn, user.user_id, conversation, me, held.epoch, seq, False
-                            )
+                            await fence(conn, user.user_id, conversation, me, held.epoch, seq)
                             is False
                         )
                     if seq == messages:
@@ -403,12 +426,10 @@ async def test_every_message_is_answered_whatever_the_timing(pool: Pool, owner: 
     async def record_one(
         conn: Conn, user: Tenant, contact_id: ContactId, conversation_id: ConversationId, wamid: str
     ) -> None:
-        (new,) = await record_inbound(
-            conn, user.user_id, [user.chatbot_id], [contact_id], [conversation_id], [wamid],
-            ["text"], ["x"], [AT], [{}],
-        )  # fmt: skip
-        none = timedelta(0)
-        await mark_ready(conn, user.user_id, [conversation_id], [new.input_seq], [AT], none, none)
+        message = new(user, contact_id, conversation_id, wamid, AT)
+        (recorded,) = await record_inbound(conn, user.user_id, [message])
+        at_once = Debounce(timedelta(0), timedelta(0))
+        await wake(conn, user, conversation_id, recorded.input_seq, at_once)
 
     done = asyncio.Event()
     workers = [asyncio.create_task(worker(WorkerId(n))) for n in (1, 2, 3)]
@@ -429,7 +450,7 @@ async def test_who_lost_the_lease_misses_at_the_fence(pool: Pool, owner: Owner, 
     before = dict(await row(owner, conversation))
     worker, epoch = (OTHER, held.epoch) if stale == "worker" else (ME, held.epoch - 1)
     async with tenant(pool, user.user_id) as conn:
-        assert await fence(conn, user.user_id, conversation, worker, epoch, 1, False) is None
+        assert await fence(conn, user.user_id, conversation, worker, epoch, 1) is None
         assert await put_back(conn, user.user_id, conversation, worker, epoch, True) is None
         context = await read_turn(conn, user.user_id, conversation, worker, epoch)
     assert context is not None
@@ -521,18 +542,8 @@ async def test_conversations_of_a_batch_count_for_themselves(pool: Pool, owner: 
     pairs = [await make_conversation(owner, user) for _ in range(2)]
     async with tenant(pool, user.user_id) as conn:
         await lock_conversations(conn, user.user_id, [user.chatbot_id] * 2, [c for c, _ in pairs])
-        recorded = await record_inbound(
-            conn,
-            user.user_id,
-            [user.chatbot_id] * 6,
-            [pairs[n % 2][0] for n in range(6)],
-            [pairs[n % 2][1] for n in range(6)],
-            [f"w.{n}" for n in range(6)],
-            ["text"] * 6,
-            [None] * 6,
-            [AT] * 6,
-            [{}] * 6,
-        )
+        messages = [new(user, *pairs[n % 2], f"w.{n}", AT) for n in range(6)]
+        recorded = await record_inbound(conn, user.user_id, messages)
     assert len(recorded) == 6
     assert await inputs(owner, pairs[0][1]) == [("w.0", 1), ("w.2", 2), ("w.4", 3)]
     assert await inputs(owner, pairs[1][1]) == [("w.1", 1), ("w.3", 2), ("w.5", 3)]
@@ -707,7 +718,7 @@ async def test_a_sweep_does_not_wait_for_a_turn_s_last_transaction(
     contact, conversation = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
     async with tenant(pool, user.user_id) as conn:
-        assert await fence(conn, user.user_id, conversation, ME, held.epoch, 1, False) is False
+        assert await fence(conn, user.user_id, conversation, ME, held.epoch, 1) is False
         assert await sweep(pool) == set()
     assert await sweep(pool) == set()
     assert (await row(owner, conversation))["answered_seq"] == 1
@@ -889,10 +900,14 @@ async def merge(
     our_id: MessageId | None = None,
     attempt: int | None = None,
 ) -> list[Merged]:
-    report = {"statuses": {status: f"at-{status}"}}
-    return await merge_statuses(
-        conn, user.user_id, user.chatbot_id, [wamid], [our_id], [attempt], [status], [report]
+    report = StatusReport(
+        wamid=wamid,
+        our_id=our_id,
+        attempt=attempt,
+        status=status,
+        report={"statuses": {status: f"at-{status}"}},
     )
+    return await merge_statuses(conn, user.user_id, user.chatbot_id, [report])
 
 
 async def metered(owner: Owner, user: Tenant, *, wamid: str | None, status: str) -> MessageId:
@@ -1000,16 +1015,15 @@ async def test_statuses_of_one_message_in_one_batch_count_by_the_furthest(
     message = await metered(owner, user, wamid="w.2", status="accepted")
     await owner.execute("UPDATE messages SET send_attempts = 2")
     async with tenant(pool, user.user_id) as conn:
-        merged = await merge_statuses(
-            conn,
-            user.user_id,
-            user.chatbot_id,
-            ["w.2", "w.1", "w.nobody"],
-            [message, message, None],
-            [2, 1, None],
-            ["sent", "read", "sent"],
-            [{"statuses": {"sent": "a"}}, {"statuses": {"read": "b"}}, {"statuses": {}}],
-        )
+        reports = [
+            StatusReport(wamid=wamid, our_id=our_id, attempt=attempt, status=status, report=report)
+            for wamid, our_id, attempt, status, report in (
+                ("w.2", message, 2, "sent", {"statuses": {"sent": "a"}}),
+                ("w.1", message, 1, "read", {"statuses": {"read": "b"}}),
+                ("w.nobody", None, None, "sent", {"statuses": {}}),
+            )
+        ]
+        merged = await merge_statuses(conn, user.user_id, user.chatbot_id, reports)
     assert sorted((m.place, m.status) for m in merged) == [(1, "read"), (2, "read")]
 
 

@@ -28,11 +28,10 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from db.conversations import Claim
+from db.conversations import Claim, Debounce
 from db.ids import ConversationId, MessageId, WorkerId
 from db.pool import Conn
 from db.sends import SendClaim
-from handlers.ingest.messages import Debounce
 from tests.factories import Tenant, make_tenant
 from tests.model import product
 from tests.model.judge import Judge, Limits

@@ -14,16 +14,16 @@ from typing import Any, cast
 import asyncpg
 
 from db import conversations, sends, status_fence, workers
-from db.conversations import Claim
+from db.conversations import Claim, Debounce
 from db.ids import ConversationId, MessageId, WorkerId
 from db.pool import Conn, connect_owner, create_pool
 from db.sends import Pace, SendClaim
 from handlers.agent.answerer import NoAnswer
-from handlers.agent.graph import Agent, Reply
+from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.memory import SlotSaver
 from handlers.ingest.envelope import Envelope, encode
-from handlers.ingest.messages import Debounce, record_batch
+from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch
 from handlers.process.secrets import Vault
 from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
@@ -67,22 +67,13 @@ class Model:
         self.shelf = BareShelf()
         self._job = job
 
-    async def run(
-        self,
-        thread_id: str,
-        slot: Any,
-        history: Sequence[Any],
-        inputs: Sequence[Any],
-        events: Sequence[Any],
-        briefing: Any,
-        tools: Any,
-    ) -> Reply:
-        verdict = await self._job.stop(THINK, [row.wamid for row in inputs])
+    async def run(self, task: Task) -> Reply:
+        verdict = await self._job.stop(THINK, [row.wamid for row in task.inputs])
         if verdict == "no_answer":
             raise NoAnswer("http_500")
         if verdict == "breaks":
             raise ModelBroke
-        return Reply(reply_text(inputs), "the model", (), 0, 0, slot)
+        return Reply(reply_text(task.inputs), "the model", (), 0, 0, task.slot)
 
 
 def reply_text(inputs: Sequence[Any]) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
+from db.conversations import Debounce
 from db.pool import Conn
 from handlers.ingest.envelope import Envelope, encode
-from handlers.ingest.messages import Debounce
 from handlers.process import telemetry
 from handlers.whatsapp.cloud_api.wire import split
 from tests.factories import Tenant

@@ -11,8 +11,9 @@ import pytest
 from db.pool import Conn, Pool
 from handlers.ingest.accounts import _LEARNED
 from handlers.ingest.envelope import Envelope, encode
-from handlers.ingest.messages import ECHO_SILENCE, record_batch
+from handlers.ingest.messages import ECHO_SILENCE
 from handlers.ingest.others import take_others
+from handlers.ingest.recording import record_batch
 from handlers.whatsapp.cloud_api.inbound import ACCOUNT_FIELDS, KEPT_FIELDS
 from handlers.whatsapp.cloud_api.wire import split
 from tests.factories import Tenant, make_tenant

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from db.conversations import Debounce
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
-from handlers.ingest.messages import Debounce, record_batch
+from handlers.ingest.recording import record_batch
 from tests.conftest import Database
 from tests.factories import Tenant, make_tenant
 from tests.recording import (

@@ -11,7 +11,8 @@ from db.ids import ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
-from handlers.turns.turn import _read, _write, run_turn
+from handlers.turns.decide import Notice, Silent, decide
+from handlers.turns.turn import Turn, _read, _write, run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)
@@ -131,13 +132,15 @@ async def test_nobody_is_told_after_a_person_came_in(pool: Pool, owner: Conn, ag
     user = await make_tenant(owner, daily=0, config=REFUSE)
     await write(owner, user, await make_conversation(owner, user), 1)
     claim = await claimed(pool)
-    read = await _read(pool, ME, claim)
+    turn = Turn(pool, agent, ME, claim, None)
+    read = await _read(turn)
     assert read is not None
     await owner.execute(
         "UPDATE conversations SET taken_over_at = now(), taken_over_until = 'infinity',"
         " taken_over_by = 'human', taken_over_reason = 'test'"
     )
-    assert await _write(pool, agent, ME, claim, read, None, None, 0.0)
+    assert isinstance(decide(read, None), Notice)
+    assert await _write(turn, read, decide(read, None)) == Silent("daily_message_limit", False)
     assert await outbound(owner) == []
     assert await owner.fetchval("SELECT limit_notice_day FROM conversations") is None
 
@@ -148,10 +151,11 @@ async def test_a_turn_that_lost_its_lease_tells_nobody(
     user = await make_tenant(owner, daily=0, config=REFUSE)
     await write(owner, user, await make_conversation(owner, user), 1)
     claim = await claimed(pool)
-    read = await _read(pool, ME, claim)
+    turn = Turn(pool, agent, ME, claim, None)
+    read = await _read(turn)
     assert read is not None
     await owner.execute("UPDATE conversations SET epoch = epoch + 1")
-    assert not await _write(pool, agent, ME, claim, read, None, None, 0.0)
+    assert await _write(turn, read, decide(read, None)) is None
     assert await outbound(owner) == []
     assert await owner.fetchval("SELECT limit_notice_day FROM conversations") is None
 

@@ -174,3 +174,42 @@ async def test_a_person_s_conversation_gets_no_media_notice(pool: Pool, owner: C
     await says(owner, user, conversation_id, 1, '{"opaque": true}')
     await turn(pool, owner)
     assert await said(owner) == []
+
+
+async def test_a_thread_that_was_to_be_rebuilt_still_is_when_its_answer_stayed_unsaid(
+    pool: Pool, owner: Conn
+) -> None:
+    """A person came in while the model thought, so what it rebuilt was not stored."""
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, "{}")
+    await owner.execute("UPDATE conversations SET rebuild_thread = true")
+    take_over = "UPDATE conversations SET taken_over_until = 'infinity', taken_over_by = 'human'"
+    await turn(pool, owner, TakenOver(owner, take_over))
+    assert await said(owner) == []
+    assert await owner.fetchval("SELECT rebuild_thread FROM conversations")
+
+
+async def test_a_thread_is_rebuilt_once(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, "{}")
+    await owner.execute("UPDATE conversations SET rebuild_thread = true")
+    await turn(pool, owner, TakenOver(owner, "SELECT 1"))
+    assert [text for text, *_ in await said(owner)] == ["Yes."]
+    assert not await owner.fetchval("SELECT rebuild_thread FROM conversations")
+
+
+@dataclass(slots=True)
+class TakenOver:
+    """While it thinks, somebody does something to the conversation."""
+
+    owner: Conn
+    statement: str
+    name: str = "m"
+
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        await self.owner.execute(self.statement)
+        return AIMessage("Yes.")

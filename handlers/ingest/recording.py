@@ -1,0 +1,149 @@
+"""Ingest: a batch of the log into the record. Once, in order, one transaction a tenant.
+
+Whatever the batch holds, each item ends recorded, known as a duplicate, or parked with a reason;
+one bad item never takes its neighbours along. When the database is away the caller hears
+Unavailable and keeps the batch.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+import structlog
+
+from db.conversations import Debounce
+from db.ids import UserId
+from db.parked import ParkedItem
+from db.pool import Conn, Pool, tenant
+from db.usage import count_received
+from handlers.ingest.accounts import keep_happening, learn_accounts_once
+from handlers.ingest.batch import (
+    Arrived,
+    Item,
+    by_tenant,
+    delay_s,
+    each_or_park,
+    opened,
+    park,
+    side_by_side,
+)
+from handlers.ingest.changes import apply_change, with_targets
+from handlers.ingest.messages import record_messages
+from handlers.ingest.people import move
+from handlers.process import telemetry
+from handlers.whatsapp.cloud_api.inbound import parse_message
+from handlers.whatsapp.cloud_api.wire import NotUnderstood
+from handlers.whatsapp.values import Change, Happening, Inbound, Moved, Parsed
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) -> None:
+    """What came in customers' lanes. Raises one of db.pool.UNAVAILABLE when it is away."""
+    arrived, parked = opened(bodies)
+    understood: list[tuple[Arrived, Parsed]] = []
+    for one in arrived:
+        parsed = parse_message(one.update)
+        if isinstance(parsed, NotUnderstood):
+            parked.append(one.parked("not_understood", parsed.reason))
+        else:
+            understood.append((one, parsed))
+    tenants: dict[UserId, list[Item[Parsed]]] = {}
+    if understood:
+        async with pool.acquire() as conn:
+            tenants, nobodys = await by_tenant(conn, understood, bind=True)
+        parked += nobodys
+    recorded, poison = await record_tenants(pool, tenants, debounce)
+    parked += poison
+    await park(pool, parked)
+    telemetry.RECORDED.inc(recorded)
+    messages = sum(isinstance(i.value, Inbound) for items in tenants.values() for i in items)
+    telemetry.DUPLICATES.inc(max(0, messages - recorded))
+    now = datetime.now(UTC)
+    for one, _ in understood:
+        if (took := delay_s(one.received_at, now)) is not None:
+            telemetry.INGEST_SECONDS.observe(took)
+    log.info(
+        "batch.recorded",
+        entries=len(bodies),
+        messages=messages,
+        others=len(understood) - messages,
+        recorded=recorded,
+        duplicates=max(0, messages - recorded),
+        parked=len(parked),
+        tenants=len(tenants),
+        trace_ids=sorted({a.trace_id for a in arrived})[:20],
+    )
+
+
+async def record_tenants(
+    pool: Pool, tenants: dict[UserId, list[Item[Parsed]]], debounce: Debounce
+) -> tuple[int, list[ParkedItem]]:
+    """How many inbound messages were new, and what could not be recorded."""
+    lost: list[ParkedItem] = []
+
+    async def write(user_id: UserId, items: Sequence[Item[Parsed]]) -> int:
+        async with tenant(pool, user_id) as conn:
+            new, without_target = await _record(conn, user_id, items, debounce)
+        lost.extend(without_target)  # committed; a repeated write parks the same items again
+        return new
+
+    async def one(user_id: UserId, items: Sequence[Item[Parsed]]) -> tuple[int, list[ParkedItem]]:
+        written = await each_or_park(user_id, items, write)
+        await learn_accounts_once(pool, user_id, items)
+        return written
+
+    recorded = 0
+    parked: list[ParkedItem] = []
+    for written, poison in await side_by_side(tenants, one):
+        recorded += written
+        parked += poison
+    values = (item.value for items in tenants.values() for item in items)
+    for what, count in Counter(type(value).__name__.lower() for value in values).items():
+        telemetry.UNDERSTOOD.labels(what).inc(count)
+    return recorded, parked + lost
+
+
+async def _record(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], debounce: Debounce
+) -> tuple[int, list[ParkedItem]]:
+    """One transaction of one tenant: contacts, conversations, messages, counters last. How many
+    inbound messages were new, and what speaks of nothing that we know."""
+    new = 0
+    lost: list[ParkedItem] = []
+    # Who wrote before a move was somebody else by number or BSUID than who writes after it.
+    for is_move, run in groupby(items, lambda i: isinstance(i.value, Moved)):
+        if is_move:
+            lost += await _record_moves(conn, user_id, list(run))
+            continue
+        group = await with_targets(conn, user_id, list(run))
+        new += await record_messages(conn, user_id, group, debounce)
+        lost += await _record_changes(conn, user_id, group)
+    if new:
+        await count_received(conn, user_id, new)
+    return new, lost
+
+
+async def _record_moves(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]]
+) -> list[ParkedItem]:
+    return [
+        item.arrived.parked("unknown_contact")
+        for item in items
+        if isinstance(item.value, Moved) and not await move(conn, user_id, item.value)
+    ]
+
+
+async def _record_changes(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]]
+) -> list[ParkedItem]:
+    """After the messages of the batch, which they may be about."""
+    lost = []
+    for item in items:
+        if isinstance(item.value, Change):
+            if not await apply_change(conn, user_id, item.chatbot_id, item.value):
+                lost.append(item.arrived.parked("unknown_message"))
+        elif isinstance(item.value, Happening):
+            await keep_happening(conn, user_id, item.arrived, item.chatbot_id, item.value)
+    return lost

@@ -1,0 +1,150 @@
+"""What a turn does, decided from what it read and what the agent thought. Pure.
+
+Four things can come of a turn, and the last transaction writes one of them. Whether a person came
+in meanwhile is known only inside that transaction: unsaid() is what becomes of a decision then.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, TypeAlias
+
+from db.usage import Reservation
+from handlers.actions import Request
+from handlers.agent.graph import Reply
+from handlers.agent.memory import Slot
+from handlers.agent.offline import OFFLINE
+from handlers.rules import opaque
+from handlers.rules.formatting import whatsapp
+from handlers.rules.reply import fitted
+from handlers.turns.inputs import Found, in_fixed_words
+
+MAX_FAILURES = 6  # turns that failed, or died with their worker, one after the other
+FIXED = "fixed"  # in the place of the model's name: a decision in fixed words
+APOLOGY = (
+    "I'm sorry, I can't answer right now. I've passed your message to a colleague, who will get"
+    " back to you."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the first transaction found, and what came of asking for a unit."""
+
+    found: Found
+    slot: Slot
+    reserved: Reservation | None  # None: none was asked for
+
+    @property
+    def silence(self) -> str | None:
+        """Why no answer will be given."""
+        if self.found.silence is not None or self.reserved is None:
+            return self.found.silence
+        return None if self.reserved.outcome == "granted" else self.reserved.outcome
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the agent is asked."""
+        return self.found.asks and self.silence is None
+
+    @property
+    def failed_too_often(self) -> bool:
+        return self.found.context.attempts >= MAX_FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class NoThought:
+    """The agent had nothing that could be said; `reason` is a fixed word."""
+
+    reason: str
+
+
+Thought: TypeAlias = Reply | NoThought
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """The reply, and what it brings along. It costs a unit."""
+
+    text: str
+    metadata: dict[str, Any]
+    unit: Reservation
+    requests: tuple[Request, ...] = ()  # to become actions
+    slot: Slot | None = None  # the thread as the run left it; None: it does not know of this
+    reason: str | None = None  # why it is said in fixed words
+
+
+@dataclass(frozen=True, slots=True)
+class Apologise:
+    """The customer is told that a person will answer, and the bot is silent for a while."""
+
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """No answer, and the customer is told why, unless they were told not long ago."""
+
+    text: str
+    reason: str
+    usage_day: date | None  # a limit's notice comes once on it; None: one about media
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    reason: str | None  # None: there was nothing to say
+    by_human: bool  # a person has the conversation, and tells what has to be told
+
+
+Decision: TypeAlias = Say | Apologise | Notice | Silent
+
+
+def decide(read: Read, thought: Thought | None) -> Decision:
+    """`thought` is None when the agent was not asked."""
+    match thought:
+        case None:
+            return _unanswered(read)
+        case NoThought(reason):
+            text = in_fixed_words(read.found)
+            if text is None:
+                return Apologise(APOLOGY, reason)
+            metadata = _metadata(read, FIXED, ())
+            return Say(fitted(whatsapp(text)), metadata, _unit(read), reason=reason)
+        case Reply():
+            # Stored answers are sent word for word.
+            text = thought.text if thought.model == OFFLINE else whatsapp(thought.text)
+            metadata = _metadata(read, thought.model, thought.kb_ids)
+            return Say(fitted(text), metadata, _unit(read), thought.requests, thought.slot)
+
+
+def unsaid(decision: Decision, read: Read) -> Silent:
+    """A person came in while the turn was under way: what it would say stays unsaid."""
+    match decision:
+        case Silent():
+            return decision
+        case Notice():
+            return Silent(decision.reason, read.found.context.by_human)
+        case Say() | Apologise():
+            return Silent("taken_over", by_human=True)
+
+
+def _unanswered(read: Read) -> Notice | Silent:
+    at_limit, silence = read.reserved, read.silence
+    if (
+        at_limit is not None
+        and at_limit.notice is not None
+        and read.found.inputs  # who only would have heard a decision asked nothing
+    ):
+        return Notice(fitted(at_limit.notice), at_limit.outcome, at_limit.usage_day)
+    if silence == opaque.MEDIA:
+        return Notice(opaque.NOTICE, silence, None)
+    return Silent(silence, read.found.context.by_human)
+
+
+def _unit(read: Read) -> Reservation:
+    assert read.reserved is not None, "whoever thinks has a unit"
+    return read.reserved
+
+
+def _metadata(read: Read, model: str, kb_ids: tuple[int, ...]) -> dict[str, Any]:
+    return {"kind": "reply", "model": model, "kb_ids": list(kb_ids), **read.found.trace}

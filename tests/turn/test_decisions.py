@@ -1,0 +1,207 @@
+"""What a turn does, decided from values alone: no database, no model."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from db.conversation_events import DECIDED, HANDED_BACK, Event
+from db.conversations import TurnContext
+from db.ids import ChatbotId, ContactId, EventId, MessageId
+from db.messages import Message
+from db.usage import Reservation
+from handlers.actions import Request
+from handlers.agent.graph import Reply
+from handlers.agent.memory import Slot
+from handlers.agent.offline import OFFLINE
+from handlers.rules import opaque
+from handlers.turns.decide import (
+    APOLOGY,
+    FIXED,
+    MAX_FAILURES,
+    Apologise,
+    Decision,
+    NoThought,
+    Notice,
+    Read,
+    Say,
+    Silent,
+    decide,
+    unsaid,
+)
+from handlers.turns.inputs import STALE, found
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = date(2026, 3, 1)
+GRANTED = Reservation(outcome="granted", usage_day=DAY, overage=True, notice=None)
+
+
+def context(**changed: Any) -> TurnContext:
+    values: dict[str, Any] = {
+        "chatbot_id": ChatbotId(1),
+        "contact_id": ContactId(1),
+        "thread_id": "t",
+        "answered_seq": 0,
+        "attempts": 0,
+        "rebuild_thread": False,
+        "mine": True,
+        "now": NOW,
+        "last_inbound_at": NOW,
+        "taken_over": False,
+        "by_human": False,
+        "paused": False,
+        "contact_name": None,
+        "chatbot_name": "Luma",
+        "chatbot_active": True,
+        "phone_number_id": None,
+        "access_token": None,
+        "general_instructions": None,
+        "timezone": "UTC",
+        "instructions": [],
+        "kb_version": 1,
+        "actions_center": True,
+        "open_actions": [],
+    }
+    return TurnContext(**values | changed)
+
+
+def written(seq: int, *, age: timedelta = timedelta(), **metadata: Any) -> Message:
+    return Message(
+        id=MessageId(seq),
+        direction="inbound",
+        is_from_human=False,
+        status="received",
+        content_text="Are you open?",
+        sent_at=NOW - age,
+        created_at=NOW,
+        input_seq=seq,
+        wamid=f"wamid.{seq}",
+        metadata=metadata,
+    )
+
+
+def event(seq: int, kind: str = DECIDED, **data: Any) -> Event:
+    return Event(id=EventId(seq), input_seq=seq, kind=kind, data=data, created_at=NOW)
+
+
+def read(
+    *rows: Message,
+    events: tuple[Event, ...] = (),
+    reserved: Reservation | None = None,
+    **changed: Any,
+) -> Read:
+    return Read(found(context(**changed), rows, events), Slot(None), reserved)
+
+
+def thought(text: str, model: str = "m", **changed: Any) -> Reply:
+    return Reply(text, model, (7, 9), 10, 5, Slot(None), **changed)
+
+
+def test_an_answer_is_said_as_whatsapp_shows_it_and_costs_its_unit() -> None:
+    refund = Request("refund", "the cake", {})
+    this = read(written(1, trace_id="t1"), reserved=GRANTED)
+    reply = thought("**Yes**, until six.", requests=(refund,))
+    said = decide(this, reply)
+    assert said == Say(
+        text="*Yes*, until six.",
+        metadata={"kind": "reply", "model": "m", "kb_ids": [7, 9], "trace_id": "t1"},
+        unit=GRANTED,
+        requests=(refund,),
+        slot=reply.slot,
+    )
+
+
+def test_a_stored_answer_is_said_word_for_word() -> None:
+    said = decide(read(written(1), reserved=GRANTED), thought("**Yes**", OFFLINE))
+    assert isinstance(said, Say)
+    assert said.text == "**Yes**"
+
+
+def test_who_asked_and_gets_no_answer_gets_an_apology() -> None:
+    this = read(written(1), events=(event(2, status="approved"),), reserved=GRANTED)
+    assert decide(this, NoThought("model:timeout")) == Apologise(APOLOGY, "model:timeout")
+
+
+def test_a_decision_is_told_without_a_model() -> None:
+    this = read(events=(event(1, details="the cake", status="approved"),), reserved=GRANTED)
+    said = decide(this, NoThought("model:timeout"))
+    assert said == Say(
+        text='Your request "the cake" has been approved.',
+        metadata={"kind": "reply", "model": FIXED, "kb_ids": []},
+        unit=GRANTED,
+        reason="model:timeout",
+    )
+    assert isinstance(said, Say)
+    assert said.slot is None, "the thread does not know of it"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"chatbot_active": False, "paused": True, "taken_over": True}, "chatbot_inactive"),
+        ({"paused": True, "taken_over": True}, "conversation_paused"),
+        ({"taken_over": True, "by_human": True}, "taken_over"),
+    ],
+)
+def test_a_silenced_bot_says_nothing(changed: dict[str, Any], reason: str) -> None:
+    this = read(written(1), **changed)
+    assert not this.speaks
+    assert decide(this, None) == Silent(reason, changed.get("by_human", False))
+
+
+def test_what_is_too_old_is_history() -> None:
+    old = written(1, age=timedelta(hours=13))
+    this = read(old)
+    assert decide(this, None) == Silent(STALE, by_human=False)
+    assert [row.metadata["reason"] for row in this.found.history] == [STALE]
+    assert this.found.read_seq == 1
+    assert read(old, written(2), reserved=GRANTED).speaks
+
+
+def test_media_alone_gets_a_notice() -> None:
+    assert decide(read(written(1, opaque=True)), None) == Notice(
+        opaque.NOTICE, "media", usage_day=None
+    )
+    assert read(written(1, opaque=True), written(2), reserved=GRANTED).speaks
+
+
+def test_at_a_limit_the_plan_s_words_are_told_to_whoever_asked() -> None:
+    words = "We answer again tomorrow."
+    at_limit = Reservation(
+        outcome="daily_message_limit", usage_day=DAY, overage=False, notice=words
+    )
+    told = Notice(words, "daily_message_limit", DAY)
+    assert decide(read(written(1), reserved=at_limit), None) == told
+    # Who only would have heard a decision asked nothing.
+    this = read(events=(event(1, status="denied"),), reserved=at_limit)
+    assert decide(this, None) == Silent("daily_message_limit", by_human=False)
+    wordless = Reservation(outcome="daily_message_limit", usage_day=DAY, overage=False, notice=None)
+    assert decide(read(written(1), reserved=wordless), None) == Silent(
+        "daily_message_limit", by_human=False
+    )
+
+
+def test_a_hand_back_is_answered_where_the_customer_had_the_last_word() -> None:
+    back = event(9, HANDED_BACK)
+    assert read(written(3), events=(back,), answered_seq=5).speaks
+    this = read(events=(back,))
+    assert not this.speaks
+    assert decide(this, None) == Silent(None, by_human=False)
+
+
+def test_failures_have_an_end() -> None:
+    assert not read(written(1), attempts=MAX_FAILURES - 1).failed_too_often
+    assert read(written(1), attempts=MAX_FAILURES).failed_too_often
+
+
+@pytest.mark.parametrize(
+    ("decision", "left"),
+    [
+        (Say("Yes", {}, GRANTED), Silent("taken_over", by_human=True)),
+        (Apologise("Sorry", "model:timeout"), Silent("taken_over", by_human=True)),
+        (Notice("No pictures", "media", None), Silent("media", by_human=False)),
+        (Silent(None, by_human=False), Silent(None, by_human=False)),
+    ],
+)
+def test_what_a_person_was_faster_than_stays_unsaid(decision: Decision, left: Silent) -> None:
+    assert unsaid(decision, read(written(1))) == left
