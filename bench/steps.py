@@ -30,29 +30,29 @@ from db.ids import WorkerId
 from db.pool import Pool, create_pool
 from handlers.agent import graph, memory, model
 from handlers.process import telemetry
-from handlers.turns import turn
+from handlers.turns import decide, run, write
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
 
 # What holds which: a step's own CPU is its whole less that of the steps inside.
 STEPS: list[tuple[str, Any, str]] = [
-    ("read: transaction", turn, "_read"),
-    ("read: read_turn", turn, "read_turn"),
-    ("read: read_messages", turn, "read_messages"),
-    ("read: read_events", turn, "read_events"),
-    ("read: load_checkpoint", turn, "load_checkpoint"),
-    ("read: reserve_messages", turn, "reserve_messages"),
+    ("read: transaction", run, "_read"),
+    ("read: read_turn", run, "read_turn"),
+    ("read: read_messages", run, "read_messages"),
+    ("read: read_events", run, "read_events"),
+    ("read: load_checkpoint", run, "load_checkpoint"),
+    ("read: reserve_messages", run, "reserve_messages"),
     ("think: graph", graph.Agent, "run"),
     ("think: unpack the checkpoint", memory.SlotSaver, "aget_tuple"),
     ("think: answer", model.Model, "answer"),
     ("think: prompt", model, "system_prompt"),
     ("think: model client", model.Completions, "_agenerate"),
-    ("write: transaction", turn, "_write"),
-    ("write: fence", turn, "fence"),
-    ("write: queue_text", turn, "queue_text"),
+    ("write: transaction", write, "_write"),
+    ("write: fence", write, "fence"),
+    ("write: queue_text", write, "queue_text"),
     ("write: pack and store the checkpoint", memory.SlotSaver, "store"),
-    ("write: settle_inputs", turn, "settle_inputs"),
-    ("write: settle_messages", turn, "settle_messages"),
-    ("write: formatting", turn, "whatsapp"),
+    ("write: settle_inputs", write, "settle_inputs"),
+    ("write: settle_messages", write, "settle_messages"),
+    ("write: formatting", decide, "whatsapp"),
 ]
 
 
@@ -142,7 +142,7 @@ async def all_due(pool: Pool, agent: graph.Agent, watch: Stopwatch) -> dict[str,
         if not claims:
             break
         began = time.process_time()
-        await turn.run_turn(pool, agent, me, claims[0])
+        await run.run_turn(pool, agent, me, claims[0])
         whole += time.process_time() - began
         turns += 1
     if not turns:

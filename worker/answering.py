@@ -10,7 +10,7 @@ from handlers.agent.graph import Agent
 from handlers.agent.model import Model
 from handlers.agent.offline import Offline
 from handlers.turns.presence import Presence
-from handlers.turns.turn import run_turn
+from handlers.turns.run import run_turn
 from worker.claims import RunTurn
 from worker.settings import OFFLINE_MODEL, Settings
 

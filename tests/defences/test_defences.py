@@ -47,7 +47,7 @@ def test_what_has_moved_is_said(text: str) -> None:
 
 
 def test_what_has_moved_ends_the_run() -> None:
-    gone = Defence("x", "x", (Change("handlers/turns/turn.py", "no such text"),), (SIGNED,))
+    gone = Defence("x", "x", (Change("handlers/turns/run.py", "no such text"),), (SIGNED,))
     with pytest.raises(Moved):
         run([gone], lambda _: None)
 
@@ -60,7 +60,7 @@ def test_the_copy_is_what_runs() -> None:
 
 
 SIGNATURE = Change("handlers/whatsapp/cloud_api/signature.py", "hmac.compare_digest(", "bool(")
-COMMENT = Change("handlers/turns/turn.py", "A turn: everything", "A turn. Everything")
+COMMENT = Change("handlers/turns/run.py", "A turn: everything", "A turn. Everything")
 
 
 def test_a_defence_that_nobody_misses_fails_the_run() -> None:

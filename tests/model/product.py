@@ -29,7 +29,7 @@ from handlers.process.secrets import Vault
 from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
 from handlers.sends.sending import MAX_UNKNOWN, Sender
 from handlers.sends.tokens import Tokens
-from handlers.turns.turn import run_turn
+from handlers.turns.run import run_turn
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from handlers.whatsapp.cloud_api.wire import OUR_ID, callback_data, split
 from handlers.whatsapp.port import Accepted, Outcome, RefusalKind, Refused, Unknown

@@ -15,7 +15,9 @@ from db.pool import Conn, Pool, tenant
 from handlers.actions import Outcome, Verdict, decide, expire_overdue, raise_passed_events
 from handlers.agent.graph import INPUTS_MAX, Agent
 from handlers.agent.offline import OFFLINE_ASKED, OFFLINE_NOT_ASKED, Offline
-from handlers.turns.turn import Turn, _give_up, run_turn
+from handlers.turns.run import run_turn
+from handlers.turns.turn import Turn
+from handlers.turns.write import give_up
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)
@@ -240,7 +242,7 @@ async def test_a_turn_that_gives_up_gives_its_requests_back(
     async with tenant(pool, user.user_id) as conn:
         await conn.execute("SELECT reserve_messages($1, $2, 1)", user.user_id, who[1])
         await conn.execute("SELECT reserve_actions($1, $2, 2)", user.user_id, who[1])
-    await _give_up(Turn(pool, agent, ME, claim, None), failed=True)
+    await give_up(Turn(pool, agent, ME, claim, None), failed=True)
     assert await counters(owner) == (0, 0, 0, 0)
 
 

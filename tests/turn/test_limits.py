@@ -12,7 +12,9 @@ from db.pool import Conn, Pool
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
 from handlers.turns.decide import Notice, Silent, decide
-from handlers.turns.turn import Turn, _read, _write, run_turn
+from handlers.turns.run import _read, run_turn
+from handlers.turns.turn import Turn
+from handlers.turns.write import _write
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)

@@ -19,7 +19,9 @@ from handlers.process.secrets import Vault
 from handlers.rules.window import STALE_AFTER, WINDOW, WINDOW_MARGIN, is_open, is_stale
 from handlers.sends.tokens import Tokens
 from handlers.turns.presence import AT_ONCE, Presence
-from handlers.turns.turn import TURN_TIMEOUT_S, WRITE_PATIENCE_S, run_turn
+from handlers.turns.run import run_turn
+from handlers.turns.think import TURN_TIMEOUT_S
+from handlers.turns.write import WRITE_PATIENCE_S
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from simulator.app import create_app
 from simulator.client import Simulator

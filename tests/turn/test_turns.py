@@ -14,7 +14,7 @@ from handlers.agent.offline import Offline
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import Toolbox
 from handlers.rules.opaque import NOTICE
-from handlers.turns.turn import run_turn
+from handlers.turns.run import run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)

@@ -1,0 +1,102 @@
+"""A turn thinks: the agent runs, with no transaction and no connection held."""
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, datetime
+
+from db.conversations import (
+    TurnContext,
+)
+from db.pool import tenant
+from db.usage import reserve_actions
+from handlers.agent.answerer import NoAnswer
+from handlers.agent.graph import Reply, Task
+from handlers.agent.knowledge import Knowledge
+from handlers.agent.prompt import Beyond, Briefing, OpenAction
+from handlers.agent.tools import Toolbox
+from handlers.turns.decide import (
+    NoThought,
+    Read,
+    Thought,
+)
+from handlers.turns.inputs import Found
+from handlers.turns.turn import Turn
+
+TURN_TIMEOUT_S = 45.0  # of the agent's run, all its calls together
+KB_SAMPLES = 5  # questions in the prompt, of a knowledge base that is not
+
+
+async def thought_of(turn: Turn, read: Read) -> Thought:
+    if read.failed_too_often:
+        return NoThought("turn_failed")
+    began = time.monotonic()
+    try:
+        async with _shown(turn, read.found), asyncio.timeout(TURN_TIMEOUT_S):
+            reply = await _think(turn, read)
+    except NoAnswer as error:
+        return NoThought(f"model:{error}")
+    except TimeoutError:
+        return NoThought("model:turn_timeout")
+    finally:
+        turn.report.fields["agent_ms"] = round((time.monotonic() - began) * 1000)
+    if not reply.text:  # nothing to send, though tools were used
+        return NoThought("model:empty_answer")
+    turn.report.fields |= {
+        "input_tokens": reply.input_tokens,
+        "output_tokens": reply.output_tokens,
+    }
+    return reply
+
+
+async def _think(turn: Turn, read: Read) -> Reply:
+    context = read.found.context
+    knowledge = await turn.agent.shelf.knowledge(
+        turn.pool, turn.claim.user_id, context.chatbot_id, context.kb_version
+    )
+    task = Task(
+        thread_id=context.thread_id,
+        slot=read.slot,
+        history=read.found.history,
+        inputs=read.found.inputs,
+        events=read.found.events,
+        briefing=_briefing(context, knowledge),
+        tools=_toolbox(turn, read.found, knowledge),
+    )
+    return await turn.agent.run(task)
+
+
+def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:
+    if turn.presence is None or not found.inputs:
+        return nullcontext()
+    return turn.presence.shown(found.context, found.inputs[-1].wamid)
+
+
+def _briefing(context: TurnContext, knowledge: Knowledge) -> Briefing:
+    fits = knowledge.fits_prompt
+    samples = tuple(row.question[:200] for row in knowledge.rows[:KB_SAMPLES])
+    return Briefing(
+        chatbot_name=context.chatbot_name,
+        general_instructions=context.general_instructions,
+        knowledge=knowledge.rows if fits else (),
+        beyond=None if fits else Beyond(len(knowledge.rows), samples),
+        actions=context.actions_center,
+        open_actions=tuple(OpenAction(*one) for one in context.open_actions),
+        conversation_instructions=tuple(context.instructions),
+        customer_name=context.contact_name,
+        now=datetime.now(UTC),
+        timezone=context.timezone,
+    )
+
+
+def _toolbox(turn: Turn, found: Found, knowledge: Knowledge) -> Toolbox:
+    claim = turn.claim
+
+    async def reserve(requests: int) -> str:
+        async with tenant(turn.pool, claim.user_id) as conn:
+            return await reserve_actions(
+                conn, claim.user_id, claim.conversation_id, turn.worker_id, claim.epoch, requests
+            )
+
+    wrote = tuple(row.content_text for row in found.inputs if row.content_text)
+    return Toolbox(knowledge, reserve if found.context.actions_center else None, wrote)
