@@ -30,8 +30,9 @@ from db.migrate import migrate
 from db.pool import create_pool
 from handlers.ingest.batch import TENANTS_AT_ONCE
 from handlers.ingest.recording import record_batch
-from handlers.ingest_log.port import Entry
-from handlers.ingest_log.rabbitmq import BATCH_MAX, Publisher, declare_topology
+from handlers.ingest_log.port import BATCH_MAX, Entry
+from handlers.ingest_log.rabbitmq.publisher import Publisher
+from handlers.ingest_log.rabbitmq.topology import declare_topology
 from handlers.process import telemetry
 from local.servers.postgres import Postgres, available_postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq

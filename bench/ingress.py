@@ -26,7 +26,7 @@ from bench.harness import (
 )
 from db.migrate import migrate
 from db.pool import connect_owner
-from handlers.ingest_log.rabbitmq import ORDERED_QUEUES, declare_topology
+from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES, declare_topology
 from handlers.whatsapp.cloud_api.signature import sign
 from local.processes import Process
 from local.servers.daemon import free_ports

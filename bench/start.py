@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from bench.harness import Figures, Result, in_turns, tested, usage
 from bench.prepared import LOGIN, databases
 from bench.turn import environment
-from handlers.ingest_log.rabbitmq import declare_topology
+from handlers.ingest_log.rabbitmq.topology import declare_topology
 from local.servers.daemon import free_ports
 from local.servers.rabbitmq import rabbitmq
 from local.stack import COMMAND, until_ready

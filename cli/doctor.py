@@ -17,10 +17,11 @@ from db.chatbots import Credentials, chatbot_credentials, owners_of_chatbots
 from db.ingest_log import connect_publishing, lane_sizes, log_size
 from db.migrate import pending
 from db.pool import UNAVAILABLE, Conn, connect_owner, connect_runtime, tenant_transaction
-from handlers.ingest_log import rabbitmq
 from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import DEAD_LANES
 from handlers.ingest_log.postgres import full
+from handlers.ingest_log.rabbitmq import connection as amqp
+from handlers.ingest_log.rabbitmq import topology
 from handlers.process.configuration import BadConfiguration, Environment
 from handlers.process.secrets import Undecryptable, Vault, access_token_of
 from handlers.rules.numbers import normalised
@@ -32,7 +33,7 @@ OLDEST_POSTGRESQL = 15
 OLDEST_RABBITMQ = (3, 10)
 MANAGEMENT_PORT = 15_672
 # Not the dead ones: what is there was taken already, and refusing it would lose it.
-BOUNDED = (*rabbitmq.ORDERED_QUEUES.values(), *rabbitmq.OTHER_QUEUES.values())
+BOUNDED = (*topology.ORDERED_QUEUES.values(), *topology.OTHER_QUEUES.values())
 BEAT_FRESH_S = 4.0  # as workers judge each other
 CALL_TIMEOUT_S = 10.0
 EXPIRES_SOON_S = 14 * 86_400
@@ -191,17 +192,17 @@ async def _workers(conn: Conn) -> Check:
 
 async def broker(url: str) -> list[Check]:
     try:
-        connection = await rabbitmq.connect(url, "swiftreplies doctor")
-    except rabbitmq.UNREACHABLE as error:
+        connection = await amqp.connect(url, "swiftreplies doctor")
+    except amqp.UNREACHABLE as error:
         return [failed("rabbitmq", broker_problem(error))]
     async with connection:
         checks = [_version(connection)]
         missing, dead, unread = [], 0, []
-        for lane, name in rabbitmq.QUEUES.items():
-            found = await rabbitmq.queue_state(connection, name)
+        for lane, name in topology.QUEUES.items():
+            found = await topology.queue_state(connection, name)
             if found is None:
                 missing.append(name)
-            elif lane in rabbitmq.DEAD_QUEUES:
+            elif lane in topology.DEAD_QUEUES:
                 dead += found.messages
             elif not found.consumers:
                 unread.append(name)
@@ -210,7 +211,7 @@ async def broker(url: str) -> list[Check]:
             failed("topology", f"no queue {', '.join(missing)}: run `swiftreplies migrate`")
         )
     else:
-        checks.append(ok("topology", f"{len(rabbitmq.QUEUES)} queues"))
+        checks.append(ok("topology", f"{len(topology.QUEUES)} queues"))
     if unread:
         checks.append(
             failed(

@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from db.migrate import migrate
 from db.pool import Conn, Pool, create_pool
-from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
+from handlers.ingest_log.rabbitmq.topology import QUEUES, declare_topology
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
 

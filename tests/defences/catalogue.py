@@ -23,8 +23,8 @@ class Defence:
 ISOLATION = "db/migrations/0003_isolation.sql"
 CLAIMS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
-RABBITMQ = "handlers/ingest_log/rabbitmq.py"
-CONFIRMS = "handlers/ingest_log/confirms.py"
+RABBITMQ = "handlers/ingest_log/rabbitmq"
+CONFIRMS = f"{RABBITMQ}/confirms.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 METERING = "tests/db/test_metering.py"
 CONTRACT = "tests/ingest_log/test_contract.py"
@@ -134,7 +134,7 @@ DEFENCES = (
         "the ingress says 200 without waiting for RabbitMQ",
         (
             Change(
-                RABBITMQ,
+                f"{RABBITMQ}/publisher.py",
                 "            ended = await asyncio.gather(*futures, return_exceptions=True)",
                 "            ended: list[object] = []",
             ),
@@ -156,7 +156,7 @@ DEFENCES = (
         "the argument of the ordered queues",
         (
             Change(
-                RABBITMQ,
+                f"{RABBITMQ}/topology.py",
                 '                **({"x-single-active-consumer": True} if ordered else {}),\n',
             ),
         ),
@@ -167,11 +167,11 @@ DEFENCES = (
         "the batch is acknowledged before it is handled",
         (
             Change(
-                RABBITMQ,
+                f"{RABBITMQ}/consumer.py",
                 "            await handler([message.body for message in batch])\n",
             ),
             Change(
-                RABBITMQ,
+                f"{RABBITMQ}/consumer.py",
                 "                await last.channel.basic_ack("
                 "last.delivery_tag or 0, multiple=True)\n",
                 "                await last.channel.basic_ack("

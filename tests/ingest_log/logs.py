@@ -14,7 +14,7 @@ import asyncpg
 from db.migrate import migrate
 from handlers.ingest_log.port import LANES
 from handlers.ingest_log.postgres import ENTRIES_MAX
-from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
+from handlers.ingest_log.rabbitmq.topology import QUEUES, declare_topology
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from tests.e2e.conftest import until

@@ -8,8 +8,8 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
-from handlers.ingest_log.confirms import Confirms
 from handlers.ingest_log.port import LANES, Entry
+from handlers.ingest_log.rabbitmq.confirms import Confirms
 from local.servers.rabbitmq import RabbitMQ
 
 EXCHANGE = "tests.confirms"

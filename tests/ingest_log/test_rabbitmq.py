@@ -7,13 +7,10 @@ import aio_pika
 import pytest
 
 from handlers.ingest_log.port import LANES
-from handlers.ingest_log.rabbitmq import (
-    ORDERED_QUEUES,
-    PREFETCH,
-    Publisher,
-    Standstill,
-    standstill,
-)
+from handlers.ingest_log.rabbitmq.consumer import PREFETCH
+from handlers.ingest_log.rabbitmq.publisher import Publisher
+from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES
+from handlers.ingest_log.rabbitmq.watchdog import Standstill, standstill
 from tests.e2e.conftest import until
 from tests.ingest_log import Consumer, Recorder, entries, publish_patiently, publishing
 from tests.ingest_log.logs import YOUNG_QUEUES_S, RabbitLog, emptied, killable

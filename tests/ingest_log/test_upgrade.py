@@ -9,7 +9,8 @@ import pytest
 from pamqp.common import FieldTable
 
 from handlers.ingest_log.port import Entry, OldTopology
-from handlers.ingest_log.rabbitmq import Publisher, declare_topology
+from handlers.ingest_log.rabbitmq.publisher import Publisher
+from handlers.ingest_log.rabbitmq.topology import declare_topology
 from local.servers.rabbitmq import RabbitMQ
 from tests.rabbitmqctl import control
 

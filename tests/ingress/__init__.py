@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiohttp import web
 
 from handlers.ingest.envelope import Envelope, decode
-from handlers.ingest_log.rabbitmq import ORDERED_QUEUES, OTHER_QUEUES
+from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES, OTHER_QUEUES
 from handlers.whatsapp.cloud_api.signature import sign
 from ingress.app import create_app
 from ingress.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from handlers.ingest_log.rabbitmq import declare_topology
+from handlers.ingest_log.rabbitmq.topology import declare_topology
 from ingress.doorkeeper import (
     BODY_TIMEOUT_S,
     IN_FLIGHT_BYTES,

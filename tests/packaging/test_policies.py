@@ -9,7 +9,7 @@ import pytest
 
 from cli.doctor import BOUNDED, unbounded
 from handlers.ingest_log.port import Entry, NotDurable
-from handlers.ingest_log.rabbitmq import QUEUES, declare_topology
+from handlers.ingest_log.rabbitmq.topology import QUEUES, declare_topology
 from local.servers.rabbitmq import RabbitMQ
 from tests.e2e.conftest import until
 from tests.ingest_log import publishing

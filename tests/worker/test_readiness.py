@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from db.migrate import migrate
-from handlers.ingest_log.rabbitmq import declare_topology
+from handlers.ingest_log.rabbitmq.topology import declare_topology
 from local.servers.daemon import free_ports
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq

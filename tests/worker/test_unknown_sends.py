@@ -13,7 +13,7 @@ import pytest
 
 from db.pool import Conn, Pool
 from handlers.ingest_log.port import Entry, IngestLog
-from handlers.ingest_log.rabbitmq import PREFETCH
+from handlers.ingest_log.rabbitmq.consumer import PREFETCH
 from handlers.process.secrets import Vault
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens

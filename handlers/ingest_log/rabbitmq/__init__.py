@@ -1,0 +1,17 @@
+"""The ingest log on RabbitMQ.
+
+One direct exchange; 16 quorum queues with a single active consumer each carry messages in order
+(competing consumers on one queue swap a customer's messages with no fault at all), another one the
+statuses (merging needs no order; knowing up to when they are merged does), one more the rest.
+Connections are plain ones under our own loop: whatever ends a connection or a channel, the loop
+makes all of it again, so nothing can stay silently unsubscribed.
+"""
+
+from handlers.ingest_log.rabbitmq.connection import UNREACHABLE
+from handlers.ingest_log.rabbitmq.consumer import consume
+from handlers.ingest_log.rabbitmq.publisher import Publisher, publishing
+from handlers.ingest_log.rabbitmq.topology import prepare
+
+NAME = "rabbitmq"
+
+__all__ = ["NAME", "UNREACHABLE", "Publisher", "consume", "prepare", "publishing"]

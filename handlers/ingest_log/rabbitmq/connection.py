@@ -1,0 +1,93 @@
+"""A connection to RabbitMQ, and the loop that makes it again."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import (
+    AMQPError,
+)
+from aiormq.exceptions import ChannelInvalidStateError
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
+
+from handlers.ingest_log.port import (
+    RECONNECT_MAX_S,
+    RECONNECT_MIN_S,
+    HandBack,
+)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+CONNECT_TIMEOUT_S = 5.0
+HEARTBEAT_S = 10  # a machine that vanished is noticed after two of them
+CLOSE_TIMEOUT_S = 1.0
+
+UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+
+
+async def connect(url: str, name: str) -> AbstractConnection:
+    # aio_pika's own timeout is asyncio.wait_for(), which up to Python 3.11 forgets that it was
+    # cancelled when the attempt fails at that moment: a process told to stop while the broker was
+    # away then tried for ever (seen once in some eighty stops on a loaded machine).
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        return await aio_pika.connect(
+            url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S
+        )
+
+
+async def serve(
+    url: str,
+    name: str,
+    session: Callable[[AbstractConnection], Awaitable[None]],
+    is_over: Callable[[], bool],
+) -> None:
+    """One connection after the other, and on each a session, until it is over."""
+    while not is_over():
+        connection = await _connect_patiently(url, name)
+        try:
+            await session(connection)
+        except HandBack:
+            log.warning("ingest_log.handed_back", connection=name)
+        except UNREACHABLE as error:
+            log.warning("ingest_log.lost", connection=name, error=str(error) or repr(error))
+        finally:
+            with contextlib.suppress(*UNREACHABLE):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await connection.close()
+        if not is_over():
+            await asyncio.sleep(RECONNECT_MIN_S)
+
+
+async def _connect_patiently(url: str, name: str) -> AbstractConnection:
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(UNREACHABLE),
+        wait=wait_random_exponential(multiplier=RECONNECT_MIN_S, max=RECONNECT_MAX_S),
+        before_sleep=lambda state: log.warning(
+            "ingest_log.unreachable",
+            connection=name,
+            attempt=state.attempt_number,
+            error=type(state.outcome.exception()).__name__ if state.outcome else None,
+        ),
+    ):
+        with attempt:
+            return await connect(url, name)
+    raise AssertionError("unreachable: it tries for ever")
+
+
+async def first_closed(
+    connection: AbstractConnection, channel: AbstractChannel, *others: Awaitable[Any]
+) -> None:
+    waits = [asyncio.ensure_future(w) for w in (connection.closed(), channel.closed(), *others)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
