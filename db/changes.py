@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
 from db.pool import Conn
 from db.sql import columns, load, values
 
@@ -19,7 +19,7 @@ class PastMessage:
     chatbot_id: ChatbotId
     contact_id: ContactId
     conversation_id: ConversationId
-    wamid: str
+    wamid: Wamid
     direction: str
     message_type: str
     content_text: str | None
@@ -30,7 +30,7 @@ class PastMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    wamid: str  # of the message that it is about
+    wamid: Wamid  # of the message that it is about
     by: str  # 'customer' or 'business'
     emoji: str | None  # None: taken back
     at: datetime
@@ -38,10 +38,10 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    wamid: str  # of the message
+    wamid: Wamid  # of the message
     direction: str
     content_text: str
-    edit: str  # the wamid of the edit itself
+    edit: Wamid  # that of the edit itself
     at: datetime
     marks: dict[str, Any]  # for the metadata
 
@@ -59,7 +59,7 @@ class Quoted:
 
 
 async def known_messages(
-    conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], wamids: Sequence[str]
+    conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], wamids: Sequence[Wamid]
 ) -> list[int]:
     """The places, from 1, of those that are recorded."""
     rows = await conn.fetch(_SQL["known_messages"], user_id, chatbot_ids, wamids)
@@ -67,7 +67,7 @@ async def known_messages(
 
 
 async def quoted_texts(
-    conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], wamids: Sequence[str]
+    conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], wamids: Sequence[Wamid]
 ) -> list[Quoted]:
     rows = await conn.fetch(_SQL["quoted_texts"], user_id, chatbot_ids, wamids)
     return [Quoted(**row) for row in rows]
@@ -103,7 +103,7 @@ async def revoke_message(
     conn: Conn,
     user_id: UserId,
     chatbot_id: ChatbotId,
-    wamid: str,
+    wamid: Wamid,
     direction: str,
     at: datetime,
 ) -> ConversationId | None:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
 from db.pool import Conn
 from db.sql import columns, load, values
 
@@ -28,7 +28,7 @@ class NewMessage:
     chatbot_id: ChatbotId
     contact_id: ContactId
     conversation_id: ConversationId
-    wamid: str
+    wamid: Wamid
     message_type: str
     content_text: str | None
     sent_at: datetime
@@ -41,7 +41,7 @@ class NewText:
 
     content_text: str
     metadata: dict[str, Any]
-    in_reply_to: str | None = None  # the wamid that it quotes
+    in_reply_to: Wamid | None = None  # that it quotes
     usage_day: date | None = None  # on which its unit is counted; None: it is outside the meter
     overage: bool = False
     is_from_human: bool = False
@@ -57,7 +57,7 @@ class Message:
     sent_at: datetime
     created_at: datetime
     input_seq: int | None
-    wamid: str | None
+    wamid: Wamid | None
     metadata: dict[str, Any]
 
 

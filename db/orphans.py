@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from db.ids import ChatbotId, UserId
+from db.ids import ChatbotId, UserId, Wamid
 from db.pool import Conn
 from db.sql import columns, load
 
@@ -14,7 +14,7 @@ _SQL = load(__file__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
     chatbot_id: ChatbotId
-    wamid: str
+    wamid: Wamid
     status: str
     phone_number_id: str | None
     display_number: str | None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, WorkerId
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
 from db.pool import Conn
 from db.sql import load
 
@@ -22,7 +22,7 @@ class Send:
     conversation_id: ConversationId | None
     contact_id: ContactId | None
     content_text: str
-    in_reply_to: str | None
+    in_reply_to: Wamid | None
     send_attempts: int
     usage_day: date | None
     refused: dict[str, int]  # how often for which passing reason
@@ -124,7 +124,7 @@ async def resume_number(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> b
 
 
 async def mark_accepted(
-    conn: Conn, user_id: UserId, message_id: MessageId, wamid: str
+    conn: Conn, user_id: UserId, message_id: MessageId, wamid: Wamid
 ) -> str | None:
     status: str | None = await conn.fetchval(_SQL["mark_accepted"], user_id, message_id, wamid)
     return status

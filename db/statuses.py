@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
 from db.pool import Conn
 from db.sql import columns, load
 
@@ -16,7 +16,7 @@ _SQL = load(__file__)
 class StatusReport:
     """How far Meta says that a message got."""
 
-    wamid: str
+    wamid: Wamid
     our_id: MessageId | None  # when the status carries what we sent along,
     attempt: int | None  # and which send of it
     status: str

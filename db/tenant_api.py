@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
 from db.pool import Conn
 from db.sql import load
 
@@ -38,7 +38,7 @@ class Message:
     conversation_id: ConversationId | None
     chatbot_id: ChatbotId
     contact_id: ContactId
-    message_id: str | None  # the wamid
+    message_id: Wamid | None
     direction: str
     message_type: str
     content_text: str | None
@@ -47,7 +47,7 @@ class Message:
     sent_at: datetime | None
     is_from_human: bool | None
     ai_processed: bool | None
-    in_reply_to: str | None
+    in_reply_to: Wamid | None
     metadata: dict[str, Any] | None
     created_at: datetime
 

@@ -15,7 +15,7 @@ from db.conversations import (
     mark_ready,
     open_conversations,
 )
-from db.ids import ChatbotId, ContactId, ConversationId, UserId
+from db.ids import ChatbotId, ContactId, ConversationId, UserId, Wamid
 from db.messages import NewMessage, record_inbound
 from db.pool import Conn
 from handlers.ingest.batch import Item
@@ -132,7 +132,7 @@ async def _quotes(conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]]
     quoting = [p.item for p in placed if p.value.replies_to]
     if not quoting:
         return [""] * len(placed)
-    wamids = [i.value.replies_to or "" for i in quoting]
+    wamids = [i.value.replies_to or Wamid("") for i in quoting]
     rows = await quoted_texts(conn, user_id, [i.chatbot_id for i in quoting], wamids)
     texts = {
         (quoting[row.place - 1].chatbot_id, wamids[row.place - 1]): row.content_text for row in rows

@@ -31,7 +31,7 @@ from handlers.ingest.batch import (
 )
 from handlers.ingest.parking import parked_update
 from handlers.process import telemetry
-from handlers.sends.ending import ArrivedAfterAll, Ended, follow
+from handlers.sends.ending import ArrivedAfterAll, Ended, settle_ends
 from handlers.sends.rules import WINDOW_CLOSED
 from handlers.whatsapp.cloud_api.errors import class_of
 from handlers.whatsapp.cloud_api.wire import NotUnderstood, Status, parse_status
@@ -195,7 +195,7 @@ async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status
                 )
     if orphans:
         await park_orphans(conn, user_id, orphans)
-    await follow(conn, user_id, ended, arrived)
+    await settle_ends(conn, user_id, ended, arrived)
     return found
 
 

@@ -41,7 +41,7 @@ class ArrivedAfterAll:
     conversation_id: ConversationId | None
 
 
-async def end(
+async def end_message(
     conn: Conn,
     user_id: UserId,
     message_id: MessageId,
@@ -64,10 +64,10 @@ async def end(
         reason=why.reason,
         error=error,
     )
-    await follow(conn, user_id, [ended])
+    await settle_ends(conn, user_id, [ended])
 
 
-async def follow(
+async def settle_ends(
     conn: Conn, user_id: UserId, ended: Sequence[Ended], arrived: Sequence[ArrivedAfterAll] = ()
 ) -> None:
     """What follows: the unit goes back, the bot is told what it did or did not say, and the dead

@@ -38,7 +38,7 @@ from handlers.process import telemetry
 from handlers.rules.backoff import backoff
 from handlers.rules.numbers import normalised
 from handlers.rules.window import is_open
-from handlers.sends.ending import end
+from handlers.sends.ending import end_message
 from handlers.sends.rules import (
     MAX_AGE,
     PAIR_EVERY,
@@ -89,7 +89,7 @@ class Sender:
                 case None:
                     await mark_sending(conn, user_id, message_id, PAIR_EVERY)
                 case End():
-                    await end(conn, user_id, message_id, obstacle)
+                    await end_message(conn, user_id, message_id, obstacle)
                 case Pause():
                     await let_go(conn, user_id, message_id)
                     await _pause(conn, user_id, send, obstacle)
@@ -123,7 +123,7 @@ class Sender:
                 await requeue_send(conn, user_id, message_id, timedelta(0), mark)
                 result = "resent"
             else:
-                await end(conn, user_id, message_id, UNKNOWN_TWICE)
+                await end_message(conn, user_id, message_id, UNKNOWN_TWICE)
                 result = "failed"
         self._tell(claim, result, UNKNOWN_TWICE.reason, started)
 
@@ -213,7 +213,7 @@ async def _settle(
                     await _pause(conn, user_id, send, consequence)
                     return "waits"
                 case End():
-                    await end(conn, user_id, message_id, consequence, error)
+                    await end_message(conn, user_id, message_id, consequence, error)
                     return "failed"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from db.conversation_events import DECIDED, HANDED_BACK, Event
 from db.conversations import TurnContext
+from db.ids import Wamid
 from db.messages import Message
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
@@ -44,7 +45,7 @@ class Found:
         return has_to_say(self.inputs, self.events, self.history)
 
     @property
-    def quotable(self) -> str | None:
+    def quotable(self) -> Wamid | None:
         """The last input that is still there."""
         left = [i.wamid for i in self.inputs if "revoked" not in i.metadata]
         return left[-1] if left else None
@@ -67,7 +68,7 @@ class Found:
 
 def found(context: TurnContext, rows: Sequence[Message], waiting: Sequence[Event]) -> Found:
     """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of."""
-    unread, events = first(unanswered(rows, context.answered_seq), waiting)
+    unread, events = first_inputs(unanswered(rows, context.answered_seq), waiting)
     silence = why_silent(context)
     if silence is not None:
         return Found(context, rows, unread, [], events, silence)
@@ -85,7 +86,9 @@ def unanswered(rows: Sequence[Message], answered_seq: int) -> list[Message]:
     return sorted(inputs, key=lambda r: (r.sent_at, r.id))
 
 
-def first(inputs: Sequence[Message], events: Sequence[Event]) -> tuple[list[Message], list[Event]]:
+def first_inputs(
+    inputs: Sequence[Message], events: Sequence[Event]
+) -> tuple[list[Message], list[Event]]:
     """The first INPUTS_MAX of both: what is beyond the last of them was not read by this turn."""
     places = sorted([*(i.input_seq or 0 for i in inputs), *(e.input_seq for e in events)])
     last = places[:INPUTS_MAX][-1] if places else 0

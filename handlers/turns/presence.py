@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from db.conversations import TurnContext
+from db.ids import Wamid
 from handlers.process import telemetry
 from handlers.sends.tokens import Tokens
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
@@ -29,7 +30,7 @@ class Presence:
         return len(self._showing)
 
     @asynccontextmanager
-    async def shown(self, context: TurnContext, wamid: str | None) -> AsyncIterator[None]:
+    async def shown(self, context: TurnContext, wamid: Wamid | None) -> AsyncIterator[None]:
         """While the block runs. A call that is under way at its end is let finish, because it also
         marks as read what was read."""
         thought = asyncio.Event()
@@ -47,7 +48,7 @@ class Presence:
             thought.set()
 
     async def _show(
-        self, phone_number_id: str, token: str, wamid: str, thought: asyncio.Event
+        self, phone_number_id: str, token: str, wamid: Wamid, thought: asyncio.Event
     ) -> None:
         while True:
             shown = await self._graph_api.show_typing(phone_number_id, token, wamid)

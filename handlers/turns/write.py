@@ -28,7 +28,7 @@ from handlers import actions
 from handlers.rules import opaque
 from handlers.rules.backoff import backoff
 from handlers.rules.window import is_open
-from handlers.sends.ending import end
+from handlers.sends.ending import end_message
 from handlers.sends.rules import OUTSIDE_WINDOW
 from handlers.turns.decide import (
     Apologise,
@@ -127,7 +127,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         is_open(read.found.since_inbound(turn.elapsed_s))
         or is_open(await since_inbound(conn, claim.user_id, claim.conversation_id))
     ):
-        await end(conn, claim.user_id, queued, OUTSIDE_WINDOW)
+        await end_message(conn, claim.user_id, queued, OUTSIDE_WINDOW)
 
 
 async def _note(conn: Conn, turn: Turn, read: Read, note: Apologise | Notice) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from db.ids import Wamid
+
 RefusalKind: TypeAlias = Literal[
     "transient",  # not taken; soon again
     "pair",  # too fast for this customer; others are not concerned
@@ -17,7 +19,7 @@ RefusalKind: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    wamid: str
+    wamid: Wamid
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from db.ids import Wamid
+
 
 @dataclass(frozen=True, slots=True)
 class Customer:
@@ -23,12 +25,12 @@ class Customer:
 class Inbound:
     """A customer wrote something that wants an answer."""
 
-    wamid: str
+    wamid: Wamid
     sent_at: datetime
     who: Customer
     kind: str  # Meta's type
     text: str
-    replies_to: str | None = None  # the wamid that the customer quoted
+    replies_to: Wamid | None = None  # what the customer quoted
     opaque: bool = False
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -38,7 +40,7 @@ class Past:
     """Was said without us: on the phone app (echo), before us (history), or is gone (revoke)."""
 
     source: Literal["echo", "history", "revoke"]
-    wamid: str
+    wamid: Wamid
     sent_at: datetime
     who: Customer
     direction: Literal["inbound", "outbound"]
@@ -54,10 +56,10 @@ class Change:
 
     what: Literal["reaction", "edit", "revoke"]
     by: Literal["customer", "business"]
-    wamid: str  # of the change
+    wamid: Wamid  # of the change
     at: datetime
     who: Customer
-    target: str
+    target: Wamid
     emoji: str | None = None  # of a reaction; None: taken back
     new: Inbound | None = None  # the message as it reads after an edit
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from db.conversations import Claim, fence, put_back, read_turn
-from db.ids import MessageId, WorkerId
+from db.ids import MessageId, Wamid, WorkerId
 from db.pool import Conn, Pool, tenant
 from db.sends import (
     end_send,
@@ -303,7 +303,7 @@ async def state(owner: Owner, message_id: MessageId) -> tuple[Any, ...]:
 
 async def accept(pool: Pool, user: Tenant, message: MessageId) -> str | None:
     async with tenant(pool, user.user_id) as conn:
-        return await mark_accepted(conn, user.user_id, message, "w.answer")
+        return await mark_accepted(conn, user.user_id, message, Wamid("w.answer"))
 
 
 async def settle_unknown(conn: Conn, user: Tenant, message: MessageId) -> bool:
@@ -365,7 +365,7 @@ async def test_a_sweep_leaves_a_send_whose_answer_is_being_recorded(
 ) -> None:
     user, message = await outgoing(pool, owner)
     async with tenant(pool, user.user_id) as conn:
-        await mark_accepted(conn, user.user_id, message, "w.answer")
+        await mark_accepted(conn, user.user_id, message, Wamid("w.answer"))
         assert await sweep(pool) == set()
     assert await sweep(pool) == set()
     assert await state(owner, message) == ("accepted", 1, 0, "w.answer")
@@ -422,7 +422,7 @@ async def test_a_status_that_waits_for_the_answer_goes_on_from_there(
             return await merge(conn, user, "w.answer", "sent", message)
 
     async with tenant(pool, user.user_id) as conn:
-        await mark_accepted(conn, user.user_id, message, "w.answer")
+        await mark_accepted(conn, user.user_id, message, Wamid("w.answer"))
         late = await waiting(owner, sent())
     assert [m.status for m in await late] == ["sent"]
 

@@ -20,7 +20,7 @@ from db.conversations import (
     put_back,
     read_turn,
 )
-from db.ids import ContactId, ConversationId, MessageId, UserId, WorkerId
+from db.ids import ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
 from db.messages import NewMessage, Recorded, read_messages, record_inbound
 from db.pool import Conn, Pool, create_pool, tenant
 from db.sends import (
@@ -255,7 +255,7 @@ def new(
         chatbot_id=user.chatbot_id,
         contact_id=contact_id,
         conversation_id=conversation_id,
-        wamid=wamid,
+        wamid=Wamid(wamid),
         message_type="text",
         content_text=f"text of {wamid}",
         sent_at=at,
@@ -873,7 +873,7 @@ async def test_meta_s_late_answer(pool: Pool, owner: Owner, was: str, becomes: s
     user = await make_tenant(owner)
     message = await make_message(owner, user, *await make_conversation(owner, user), status=was)
     async with tenant(pool, user.user_id) as conn:
-        assert await mark_accepted(conn, user.user_id, message, "w.answer") == becomes
+        assert await mark_accepted(conn, user.user_id, message, Wamid("w.answer")) == becomes
     assert await sendable(pool, ME, 1) == []
     assert await owner.fetchval("SELECT message_id FROM messages") == "w.answer"
 
@@ -901,7 +901,7 @@ async def merge(
     attempt: int | None = None,
 ) -> list[Merged]:
     report = StatusReport(
-        wamid=wamid,
+        wamid=Wamid(wamid),
         our_id=our_id,
         attempt=attempt,
         status=status,
@@ -1016,7 +1016,9 @@ async def test_statuses_of_one_message_in_one_batch_count_by_the_furthest(
     await owner.execute("UPDATE messages SET send_attempts = 2")
     async with tenant(pool, user.user_id) as conn:
         reports = [
-            StatusReport(wamid=wamid, our_id=our_id, attempt=attempt, status=status, report=report)
+            StatusReport(
+                wamid=Wamid(wamid), our_id=our_id, attempt=attempt, status=status, report=report
+            )
             for wamid, our_id, attempt, status, report in (
                 ("w.2", message, 2, "sent", {"statuses": {"sent": "a"}}),
                 ("w.1", message, 1, "read", {"statuses": {"read": "b"}}),
@@ -1061,7 +1063,7 @@ async def test_the_failure_of_an_earlier_attempt_does_not_hide_that_of_the_last(
     async with tenant(pool, user.user_id) as conn:
         await merge(conn, user, "w.first", "failed", message, 1)
         await mark_sending(conn, user.user_id, message, PAIR.every)
-        assert await mark_accepted(conn, user.user_id, message, "w.second") == "accepted"
+        assert await mark_accepted(conn, user.user_id, message, Wamid("w.second")) == "accepted"
         (merged,) = await merge(conn, user, "w.second", "failed", message, 2)
     assert (merged.status, merged.failed_now) == ("failed", True)
     assert merged.give_back_day == date(2026, 11, 22)

@@ -15,7 +15,7 @@ import asyncpg
 
 from db import conversations, sends, status_fence, workers
 from db.conversations import Claim, Debounce
-from db.ids import ConversationId, MessageId, WorkerId
+from db.ids import ConversationId, MessageId, Wamid, WorkerId
 from db.pool import Conn, connect_owner, create_pool
 from db.sends import Pace, SendClaim
 from handlers.agent.answerer import NoAnswer
@@ -122,7 +122,7 @@ REFUSALS = {
 
 
 def accepted(wamid: str) -> Outcome:
-    return Accepted(wamid)
+    return Accepted(Wamid(wamid))
 
 
 def no_answer() -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from db.ids import ContactId, ConversationId
+from db.ids import ContactId, ConversationId, Wamid
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
 from db.pool import tenant as tenant_of
 from db.sends import mark_accepted
@@ -174,7 +174,7 @@ async def test_statuses_that_come_before_their_message_is_known_find_it_later(
     assert await state(owner, message) == "sending"
     assert len(await orphans(owner)) == 2
     async with tenant_of(pool, tenant.user_id) as conn:
-        await mark_accepted(conn, tenant.user_id, message, "wamid.OURS5")
+        await mark_accepted(conn, tenant.user_id, message, Wamid("wamid.OURS5"))
     await asyncio.gather(*(match_orphans(pool) for _ in range(4)))
     assert await state(owner, message) == "read"
     assert set((await metadata(owner, message))["statuses"]) == {"sent", "read"}

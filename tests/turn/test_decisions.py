@@ -7,7 +7,7 @@ import pytest
 
 from db.conversation_events import DECIDED, HANDED_BACK, Event
 from db.conversations import TurnContext
-from db.ids import ChatbotId, ContactId, EventId, MessageId
+from db.ids import ChatbotId, ContactId, EventId, MessageId, Wamid
 from db.messages import Message
 from db.usage import Reservation
 from handlers.actions import Request
@@ -75,7 +75,7 @@ def written(seq: int, *, age: timedelta = timedelta(), **metadata: Any) -> Messa
         sent_at=NOW - age,
         created_at=NOW,
         input_seq=seq,
-        wamid=f"wamid.{seq}",
+        wamid=Wamid(f"wamid.{seq}"),
         metadata=metadata,
     )
 

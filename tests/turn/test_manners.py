@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from db.conversations import Claim, claim_conversations, read_turn
-from db.ids import WorkerId
+from db.ids import Wamid, WorkerId
 from db.pool import Conn, Pool, tenant
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
@@ -114,7 +114,7 @@ async def test_typing_is_shown_again_while_the_turn_thinks_and_delays_nothing(
         await meta.say(context.phone_number_id, "+12025550178", "hello", wamids=["w.1"])
         tokens = Tokens(Vault(("a-key-of-sixteen-characters",)), "shared")
         presence = Presence(GraphApi(http, meta.url, "v25.0"), tokens, refresh_s=0.2)
-        async with presence.shown(context, "w.1"):
+        async with presence.shown(context, Wamid("w.1")):
             await asyncio.sleep(0.5)
         shown = len(await meta.log("typing"))
         assert shown in (2, 3)
@@ -122,7 +122,7 @@ async def test_typing_is_shown_again_while_the_turn_thinks_and_delays_nothing(
             replace(context, attempts=1),
             replace(context, phone_number_id=None),
         ):
-            async with presence.shown(odd, "w.1"):
+            async with presence.shown(odd, Wamid("w.1")):
                 await asyncio.sleep(0.1)
         await asyncio.sleep(0.3)
         assert len(await meta.log("typing")) == shown
@@ -133,7 +133,7 @@ async def test_typing_is_shown_again_while_the_turn_thinks_and_delays_nothing(
         presence = Presence(GraphApi(http, f"http://127.0.0.1:{port}", "v25.0"), tokens)
         began = time.monotonic()
         for _ in range(AT_ONCE + 10):
-            async with presence.shown(context, "w.1"):
+            async with presence.shown(context, Wamid("w.1")):
                 pass
         assert time.monotonic() - began < 1
         assert presence.at_work == AT_ONCE

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from db.ids import Wamid
 from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.inbound import parse_message, parse_other
@@ -74,7 +75,7 @@ def odd_status(item: Any) -> Status | NotUnderstood:
 
 def test_a_text() -> None:
     assert message(payloads.TEXT) == Inbound(
-        wamid="wamid.ADA1",
+        wamid=Wamid("wamid.ADA1"),
         sent_at=datetime.fromtimestamp(payloads.SENT_AT + 1, UTC),
         who=Customer(f"+{ADA}", ADA, ADA_BSUID, "Ada Brook"),
         kind="text",
@@ -140,7 +141,7 @@ def test_a_batch_of_two_businesses_keeps_its_order() -> None:
 def test_every_kind_of_status(kind: str) -> None:
     parsed = odd_status(status(kind, biz_opaque_callback_data=callback_data(77, 2)))
     assert parsed == Status(
-        wamid="wamid.OURS1",
+        wamid=Wamid("wamid.OURS1"),
         status=kind,
         at=datetime.fromtimestamp(payloads.SENT_AT + 1, UTC),
         our_id=77,

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from db.ids import MessageId, WorkerId
+from db.ids import MessageId, Wamid, WorkerId
 from db.pool import Conn, Pool
 from db.sends import Pace, SendClaim, claim_sends
 from db.status_fence import move_fence
@@ -81,7 +81,7 @@ async def test_it_says_nothing_of_the_send_that_followed(
     assert await state(owner, message) == ("sending", 2, SECOND, None)
     await owner.execute("UPDATE messages SET send_after = NULL")
     assert await claimed(pool, THIRD) == []
-    second_call.set_result(Accepted("w.second"))
+    second_call.set_result(Accepted(Wamid("w.second")))
     await second
     assert await state(owner, message) == ("accepted", 2, None, "w.second")
 
@@ -99,7 +99,7 @@ async def test_that_meta_took_it_counts_whichever_send_it_was(pool: Pool, owner:
     await owner.execute("UPDATE messages SET unknown_at = unknown_at - interval '1 h'")
     await move_fence(owner, await owner.fetchval("SELECT now()"))
     await sender.settle_unknown(claim, WAIT)
-    call.set_result(Accepted("w.first"))
+    call.set_result(Accepted(Wamid("w.first")))
     await first
     assert await state(owner, message) == ("accepted", 1, None, "w.first")
     assert await claimed(pool, SECOND) == []

@@ -16,6 +16,7 @@ from tenacity import (
     wait_exponential,
 )
 
+from db.ids import Wamid
 from handlers.whatsapp.cloud_api.errors import class_of
 from handlers.whatsapp.cloud_api.wire import error_report
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
@@ -29,7 +30,7 @@ MAX_ANSWER_BYTES = 256 * 1024
 
 
 def text_message(
-    *, to: str | None, bsuid: str | None, text: str, in_reply_to: str | None, callback_data: str
+    *, to: str | None, bsuid: str | None, text: str, in_reply_to: Wamid | None, callback_data: str
 ) -> dict[str, Any]:
     """The body of a text. A BSUID goes into `recipient`: in `to` Meta accepts and drops it."""
     recipient = {"to": to} if to is not None else {"recipient": bsuid}
@@ -77,7 +78,7 @@ class GraphApi:
             last: Outcome = given_up.last_attempt.result()
             return last
 
-    async def show_typing(self, phone_number_id: str, token: str, wamid: str) -> bool:
+    async def show_typing(self, phone_number_id: str, token: str, wamid: Wamid) -> bool:
         """Marks a customer's message, and all before it, as read and shows that an answer is being
         written: for 25 s, or until it comes. Tried once; whether it worked."""
         try:
@@ -136,7 +137,7 @@ def _outcome(status: int, raw: bytes) -> Outcome:
         first = messages[0] if isinstance(messages, list) and messages else None
         wamid = first.get("id") if isinstance(first, dict) else None
         if isinstance(wamid, str) and wamid:
-            return Accepted(wamid)
+            return Accepted(Wamid(wamid))
     if 300 <= status < 500:
         return Refused("refused", _local_error(f"http_{status}"))
     return Unknown(f"http_{status}")

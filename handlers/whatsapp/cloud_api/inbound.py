@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
+from db.ids import Wamid
 from handlers.rules.numbers import digits, normalised
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part, referral_of
@@ -19,6 +20,7 @@ from handlers.whatsapp.cloud_api.wire import (
     get,
     moment,
     string,
+    wamid_of,
 )
 from handlers.whatsapp.values import (
     Change,
@@ -59,7 +61,7 @@ def parse_message(update: Update) -> Inbound | Past | Change | Moved | Happening
     raw = update.raw
     if not isinstance(raw, dict):
         return NotUnderstood("message_not_an_object")
-    wamid, at = string(raw.get("id")), moment(raw.get("timestamp"))
+    wamid, at = wamid_of(raw.get("id")), moment(raw.get("timestamp"))
     if wamid is None:
         return NotUnderstood("message_without_id")
     if at is None:
@@ -75,8 +77,8 @@ def parse_message(update: Update) -> Inbound | Past | Change | Moved | Happening
     if not who.is_named:
         return NotUnderstood("message_without_sender")
     if kind in CHANGES:
-        return _change(kind, "customer", storable(wamid), at, who, raw)
-    return _inbound(storable(wamid), at, who, kind, raw)
+        return _change(kind, "customer", wamid, at, who, raw)
+    return _inbound(wamid, at, who, kind, raw)
 
 
 def parse_other(update: Update) -> list[Parsed | NotUnderstood]:
@@ -95,19 +97,18 @@ def parse_other(update: Update) -> list[Parsed | NotUnderstood]:
 
 
 def _inbound(
-    wamid: str, at: datetime, who: Customer, kind: str, raw: Json
+    wamid: Wamid, at: datetime, who: Customer, kind: str, raw: Json
 ) -> Inbound | NotUnderstood:
     content = content_of(kind, raw)
     if content is None:
         return NotUnderstood(f"message_type:{kind[:40]}")
-    quoted = string(get(get(raw, "context"), "id"))
     return Inbound(
         wamid=wamid,
         sent_at=at,
         who=who,
         kind=storable(kind)[:MAX_KIND_CHARS],
         text=content.text,
-        replies_to=storable(quoted) if quoted else None,
+        replies_to=wamid_of(get(get(raw, "context"), "id")),
         opaque=content.opaque,
         details=content.details | referral_of(raw),
     )
@@ -116,16 +117,15 @@ def _inbound(
 def _change(
     kind: str,
     by: Literal["customer", "business"],
-    wamid: str,
+    wamid: Wamid,
     at: datetime,
     who: Customer,
     raw: Json,
 ) -> Change | NotUnderstood:
     inner = get(raw, kind)
-    target = string(get(inner, "message_id" if kind == "reaction" else "original_message_id"))
+    target = wamid_of(get(inner, "message_id" if kind == "reaction" else "original_message_id"))
     if target is None:
         return NotUnderstood(f"{kind}_without_target")
-    target = storable(target)
     match kind:
         case "reaction":
             emoji = string(get(inner, "emoji"))
@@ -144,7 +144,7 @@ def _change(
 
 def _echo(update: Update) -> Past | Change | NotUnderstood:
     raw = get(update.raw, "echo")
-    wamid, at = string(get(raw, "id")), moment(get(raw, "timestamp"))
+    wamid, at = wamid_of(get(raw, "id")), moment(get(raw, "timestamp"))
     if wamid is None:
         return NotUnderstood("message_without_id")
     if at is None:
@@ -154,7 +154,7 @@ def _echo(update: Update) -> Past | Change | NotUnderstood:
         return NotUnderstood("message_without_recipient")
     kind = string(get(raw, "type")) or "none"
     if kind in CHANGES:
-        return _change(kind, "business", storable(wamid), at, who, raw)
+        return _change(kind, "business", wamid, at, who, raw)
     return _said("echo", raw, who, "outbound", "sent")
 
 
@@ -200,12 +200,12 @@ def _said(
     direction: Literal["inbound", "outbound"],
     status: str,
 ) -> Past | NotUnderstood:
-    wamid, at = string(get(raw, "id")), moment(get(raw, "timestamp"))
+    wamid, at = wamid_of(get(raw, "id")), moment(get(raw, "timestamp"))
     if wamid is None:
         return NotUnderstood("message_without_id")
     if at is None:
         return NotUnderstood("message_without_timestamp")
-    read = _inbound(storable(wamid), at, who, string(get(raw, "type")) or "none", raw)
+    read = _inbound(wamid, at, who, string(get(raw, "type")) or "none", raw)
     if isinstance(read, NotUnderstood):
         return read
     return Past(source, read.wamid, at, who, direction, status, read.kind, read.text, read.details)

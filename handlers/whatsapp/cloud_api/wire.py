@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from db.ids import Wamid
 from handlers.rules.numbers import digits
 from handlers.rules.texts import storable
 
@@ -73,7 +74,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    wamid: str
+    wamid: Wamid
     status: str
     at: datetime
     our_id: int | None  # messages.id, when the status carries what we sent along,
@@ -109,7 +110,7 @@ def parse_status(update: Update) -> Status | NotUnderstood:
     raw = update.raw
     if not isinstance(raw, dict):
         return NotUnderstood("status_not_an_object")
-    wamid = string(raw.get("id"))
+    wamid = wamid_of(raw.get("id"))
     if wamid is None:
         return NotUnderstood("status_without_id")
     status = raw.get("status")
@@ -121,7 +122,7 @@ def parse_status(update: Update) -> Status | NotUnderstood:
     errors = raw.get("errors")
     ours = OUR_ID.fullmatch(string(raw.get("biz_opaque_callback_data")) or "")
     return Status(
-        wamid=storable(wamid),
+        wamid=wamid,
         status=status,
         at=at,
         our_id=int(ours[1]) if ours else None,
@@ -205,6 +206,12 @@ def _whole(part: Json) -> Update:
 
 def get(value: Json, key: str) -> Json:
     return value.get(key) if isinstance(value, dict) else None
+
+
+def wamid_of(value: Json) -> Wamid | None:
+    """As a column takes it."""
+    text = string(value)
+    return Wamid(storable(text)) if text else None
 
 
 def string(value: Json) -> str | None:
