@@ -87,71 +87,69 @@ class Side:
 async def run(quick: bool) -> list[Result]:
     rounds, posts = (2, 400) if quick else (ROUNDS, 4_000)
     async with AsyncExitStack() as ending:
-        database = await ending.enter_async_context(postgres())
-        broker = await ending.enter_async_context(rabbitmq())
-        await migrate(database.url, database.url, lambda _: None)
-        await declare_topology(broker.url)
-        await _register_number(database.url)
-        purge = partial(_purge, broker.url)
-        module = [sys.executable, "-m"]
-        environment = {
-            "DATABASE_URL": database.url,
-            "AMQP_URL": broker.url,
-            "WHATSAPP_APP_SECRET": SECRET,
-            "WHATSAPP_VERIFY_TOKEN": "bench",
-            "HOST": "127.0.0.1",
-            "SECRET": SECRET,
-        }
-        sides = {
-            name: await ending.enter_async_context(_side(name, arguments, environment, purge))
-            for name, arguments in {
-                "floor": [*module, "bench.floors.ingress"],
-                "product": [COMMAND, "ingress"],
-                "pywa": [*module, "bench.floors.pywa_server"],
-            }.items()
-        }
-
-        single = Result(
-            "ingress",
-            f"Webhooks of one message, {CONNECTIONS} at a time",
-        )
-        await in_turns(
-            single,
-            {name: partial(side.flat_out, posts, 1) for name, side in sides.items()},
-            rounds,
-        )
-        ratio = single.compare("webhooks_per_s")
-        single.compare("cpu_ms")
-        beside_pywa = single.compare("webhooks_per_s", "product", "pywa")
-        single.goal("webhooks/s, product / floor", ratio, 0.8)
-        single.goal("webhooks/s, product / pywa", beside_pywa, 1.0)
-
-        half = Result(
-            "ingress_half_load",
-            "Webhooks of one message at half of the product's most",
-        )
+        sides = await _sides(ending)
+        single = await _single(sides, rounds, posts)
         per_s = single.sides["product"]["webhooks_per_s"].median / 2
-        await in_turns(
-            half,
-            {name: partial(side.half_load, posts, per_s) for name, side in sides.items()},
-            rounds,
-        )
-        half.compare("ack_p50_ms")
-        half.compare("ack_p99_ms")
-        half.goal("ack p99, ms", half.sides["product"]["ack_p99_ms"].median, 50, at_least=False)
-
-        batches = Result(
-            "ingress_batches",
-            f"Webhooks of {BATCH} messages of as many customers",
-        )
+        half = await _half(sides, rounds, posts, per_s)
         del sides["pywa"]  # of several messages it takes the first and drops the rest
-        await in_turns(
-            batches,
-            {name: partial(side.flat_out, posts // 10, BATCH) for name, side in sides.items()},
-            rounds,
-        )
-        batches.goal("items/s, product / floor", batches.compare("items_per_s"), 2.0)
+        batches = await _batches(sides, rounds, posts // 10)
     return [single, half, batches]
+
+
+async def _sides(ending: AsyncExitStack) -> dict[str, Side]:
+    database = await ending.enter_async_context(postgres())
+    broker = await ending.enter_async_context(rabbitmq())
+    await migrate(database.url, database.url, lambda _: None)
+    await declare_topology(broker.url)
+    await _register_number(database.url)
+    purge = partial(_purge, broker.url)
+    environment = {
+        "DATABASE_URL": database.url,
+        "AMQP_URL": broker.url,
+        "WHATSAPP_APP_SECRET": SECRET,
+        "WHATSAPP_VERIFY_TOKEN": "bench",
+        "HOST": "127.0.0.1",
+        "SECRET": SECRET,
+    }
+    commands = {
+        "floor": [sys.executable, "-m", "bench.floors.ingress"],
+        "product": [COMMAND, "ingress"],
+        "pywa": [sys.executable, "-m", "bench.floors.pywa_server"],
+    }
+    return {
+        name: await ending.enter_async_context(_side(name, arguments, environment, purge))
+        for name, arguments in commands.items()
+    }
+
+
+async def _single(sides: dict[str, Side], rounds: int, posts: int) -> Result:
+    single = Result("ingress", f"Webhooks of one message, {CONNECTIONS} at a time")
+    turns = {name: partial(side.flat_out, posts, 1) for name, side in sides.items()}
+    await in_turns(single, turns, rounds)
+    ratio = single.compare("webhooks_per_s")
+    single.compare("cpu_ms")
+    beside_pywa = single.compare("webhooks_per_s", "product", "pywa")
+    single.goal("webhooks/s, product / floor", ratio, 0.8)
+    single.goal("webhooks/s, product / pywa", beside_pywa, 1.0)
+    return single
+
+
+async def _half(sides: dict[str, Side], rounds: int, posts: int, per_s: float) -> Result:
+    half = Result("ingress_half_load", "Webhooks of one message at half of the product's most")
+    turns = {name: partial(side.half_load, posts, per_s) for name, side in sides.items()}
+    await in_turns(half, turns, rounds)
+    half.compare("ack_p50_ms")
+    half.compare("ack_p99_ms")
+    half.goal("ack p99, ms", half.sides["product"]["ack_p99_ms"].median, 50, at_least=False)
+    return half
+
+
+async def _batches(sides: dict[str, Side], rounds: int, posts: int) -> Result:
+    batches = Result("ingress_batches", f"Webhooks of {BATCH} messages of as many customers")
+    turns = {name: partial(side.flat_out, posts, BATCH) for name, side in sides.items()}
+    await in_turns(batches, turns, rounds)
+    batches.goal("items/s, product / floor", batches.compare("items_per_s"), 2.0)
+    return batches
 
 
 @asynccontextmanager

@@ -70,15 +70,9 @@ class Webhook:
             for lane, group in grouped(updates).items()
         ]
         published = time.monotonic()
-        reason = None
-        try:
-            await self._log.publish(entries)
-        except NotDurable as error:
-            reason = str(error)
-        status = 503 if reason else 200
+        reason = await self._publish(entries)
         confirm_s = time.monotonic() - published
         kinds = Counter(update.kind for update in updates)
-        telemetry.WEBHOOKS.labels(str(status)).inc()
         telemetry.PUBLISH_SECONDS.observe(confirm_s)
         if not reason:
             for kind, count in kinds.items():
@@ -86,7 +80,7 @@ class Webhook:
         log.info(
             "webhook.received",
             trace_id=trace_id,
-            status=status,
+            status=503 if reason else 200,
             reason=reason,
             bytes=len(body),
             updates=dict(kinds),
@@ -95,11 +89,24 @@ class Webhook:
             confirm_ms=round(confirm_s * 1000, 1),
             duration_ms=round((time.monotonic() - started) * 1000, 1),
         )
-        if reason:
-            return web.Response(
-                status=503, text=f"not durable now: {reason}", headers={"Retry-After": "1"}
-            )
-        return web.Response(text="durable")
+        return _answer(reason)
+
+    async def _publish(self, entries: list[Entry]) -> str | None:
+        """Why they are not durable; None: they are."""
+        try:
+            await self._log.publish(entries)
+        except NotDurable as error:
+            return str(error)
+        return None
+
+
+def _answer(reason: str | None) -> web.Response:
+    telemetry.WEBHOOKS.labels("503" if reason else "200").inc()
+    if reason:
+        return web.Response(
+            status=503, text=f"not durable now: {reason}", headers={"Retry-After": "1"}
+        )
+    return web.Response(text="durable")
 
 
 def taken_apart(body: bytes) -> list[Update]:

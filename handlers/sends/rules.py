@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
+from db.sends import Send
 from handlers.rules.backoff import backoff
-from handlers.rules.window import WINDOW
+from handlers.rules.window import WINDOW, is_open
 from handlers.whatsapp.port import RefusalKind
 
 # A pair (number and customer) may get one message in 6 s, and Meta lends up to 45 from the future.
@@ -82,28 +83,19 @@ def after_refusal(kind: RefusalKind, code: int | None, times: int, dice: float) 
             return End("failed", kind)
 
 
-def before_sending(
-    *,
-    silenced: bool,
-    tenant_active: bool,
-    chatbot_active: bool,
-    too_old: bool,
-    in_window: bool,
-    has_number: bool,
-    has_token: bool,
-) -> Pause | End | None:
+def before_sending(send: Send, *, has_token: bool) -> Pause | End | None:
     """Looked at again just before the call, because time has passed since the turn. None: send."""
-    if silenced:
+    if send.silenced:
         return End("cancelled", TAKEN_OVER)
-    if not tenant_active:
+    if not send.tenant_active:
         return End("cancelled", "tenant_inactive")
-    if not chatbot_active:
+    if not send.chatbot_active:
         return End("cancelled", "chatbot_inactive")
-    if too_old:
+    if send.too_old:
         return End("failed", "too_old")
-    if not in_window:
+    if send.template is None and not is_open(send.since_inbound):
         return OUTSIDE_WINDOW
-    if not has_number:
+    if send.phone_number_id is None:
         return Pause(*HOLDS["account"], "no_phone_number_id")
     if not has_token:
         return Pause(*HOLDS["account"], "no_access_token")

@@ -37,7 +37,6 @@ from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
 from handlers.rules.backoff import backoff
 from handlers.rules.numbers import normalised
-from handlers.rules.window import is_open
 from handlers.sends.ending import end_message
 from handlers.sends.rules import (
     MAX_AGE,
@@ -76,15 +75,7 @@ class Sender:
             if send is None:
                 return
             token = self.tokens.of(send.chatbot_id, send.access_token)
-            obstacle = before_sending(
-                silenced=send.silenced,
-                tenant_active=send.tenant_active,
-                chatbot_active=send.chatbot_active,
-                too_old=send.too_old,
-                in_window=send.template is not None or is_open(send.since_inbound),
-                has_number=send.phone_number_id is not None,
-                has_token=token is not None,
-            )
+            obstacle = before_sending(send, has_token=token is not None)
             match obstacle:
                 case None:
                     await mark_sending(conn, user_id, message_id, PAIR_EVERY)

@@ -1,10 +1,13 @@
 """What follows from a refusal, and from what is found just before a message would leave."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from db.ids import ChatbotId, ContactId, ConversationId
+from db.sends import Send
 from handlers.sends.rules import (
     MAX_TRANSIENT,
     PAIR_BURST,
@@ -107,33 +110,53 @@ def test_what_is_refused_for_good_ends(kind: Any, reason: str) -> None:
     assert after_refusal(kind, 131047, 0, dice=0) == End("failed", reason)
 
 
-FINE = {
-    "silenced": False,
-    "tenant_active": True,
-    "chatbot_active": True,
-    "too_old": False,
-    "in_window": True,
-    "has_number": True,
-    "has_token": True,
-}
+FINE = Send(
+    conversation_id=ConversationId(1),
+    contact_id=ContactId(1),
+    content_text="Yes",
+    in_reply_to=None,
+    send_attempts=0,
+    usage_day=None,
+    refused={},
+    trace_id=None,
+    too_old=False,
+    waited=None,
+    since_inbound=timedelta(hours=1),
+    template=None,
+    trying=False,
+    phone_number="+12025550178",
+    wa_id=None,
+    bsuid=None,
+    chatbot_id=ChatbotId(1),
+    phone_number_id="1",
+    access_token=None,
+    chatbot_active=True,
+    tenant_active=True,
+    silenced=False,
+)
+LATE = {"since_inbound": timedelta(hours=25)}
 
 
 @pytest.mark.parametrize(
-    ("found", "becomes"),
+    ("found", "has_token", "becomes"),
     [
-        ({}, None),
-        ({"silenced": True}, ("cancelled", "taken_over")),
-        ({"tenant_active": False}, ("cancelled", "tenant_inactive")),
-        ({"chatbot_active": False}, ("cancelled", "chatbot_inactive")),
-        ({"too_old": True}, ("failed", "too_old")),
-        ({"too_old": True, "has_token": False}, ("failed", "too_old")),
-        ({"in_window": False, "has_token": False}, ("cancelled", "window_closed")),
-        ({"has_number": False}, "no_phone_number_id"),
-        ({"has_token": False}, "no_access_token"),
+        ({}, True, None),
+        ({"silenced": True}, True, ("cancelled", "taken_over")),
+        ({"tenant_active": False}, True, ("cancelled", "tenant_inactive")),
+        ({"chatbot_active": False}, True, ("cancelled", "chatbot_inactive")),
+        ({"too_old": True}, True, ("failed", "too_old")),
+        ({"too_old": True}, False, ("failed", "too_old")),
+        (LATE, False, ("cancelled", "window_closed")),
+        ({"since_inbound": None}, True, ("cancelled", "window_closed")),
+        (LATE | {"template": {"name": "n", "language": "en"}}, True, None),
+        ({"phone_number_id": None}, True, "no_phone_number_id"),
+        ({}, False, "no_access_token"),
     ],
 )
-def test_what_is_looked_at_before_a_message_leaves(found: dict[str, bool], becomes: Any) -> None:
-    obstacle = before_sending(**(FINE | found))
+def test_what_is_looked_at_before_a_message_leaves(
+    found: dict[str, Any], has_token: bool, becomes: Any
+) -> None:
+    obstacle = before_sending(replace(FINE, **found), has_token=has_token)
     if isinstance(obstacle, End):
         assert (obstacle.status, obstacle.reason) == becomes
     else:
