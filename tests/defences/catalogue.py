@@ -268,14 +268,14 @@ DEFENCES = (
         "it is granted, and not counted against the limit",
         (
             Change(
-                LIMIT_CHOICE,
+                CLAIMS,
                 "           messages_reserved = messages_reserved + p_reserved,\n"
                 "           daily_overage",
                 "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
                 "           daily_overage",
             ),
             Change(
-                LIMIT_CHOICE,
+                CLAIMS,
                 "           messages_reserved = messages_reserved + p_reserved,\n"
                 "           overage",
                 "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
