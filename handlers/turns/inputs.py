@@ -20,6 +20,7 @@ from db.usage import (
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
 from handlers.agent.memory import Slot
+from handlers.plans import Plan
 
 STALE = "stale"  # messages.metadata.reason of what came too late to be answered
 EVENT_AGE = timedelta(hours=24)
@@ -37,6 +38,10 @@ class Read:
     slot: Slot
     reserved: Reservation | None  # what came of asking for a unit; None: none was asked for
     silence: str | None  # why no answer will be given
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.context.plan)
 
     @property
     def read_seq(self) -> int:

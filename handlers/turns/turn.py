@@ -58,6 +58,7 @@ from handlers.agent.memory import Slot
 from handlers.agent.offline import OFFLINE
 from handlers.agent.prompt import Beyond, Briefing, OpenAction
 from handlers.agent.tools import Toolbox
+from handlers.plans import ACTION_EXPIRY_HOURS, Feature, Plan
 from handlers.process import telemetry
 from handlers.rules import opaque
 from handlers.rules.backoff import backoff
@@ -342,7 +343,8 @@ async def _write(
             conn, claim, read, silence or apology, by_human, told=reply is not None
         )
         if reply is not None:
-            await actions.create(conn, user_id, conversation_id, reply.requests)
+            expiry_hours = read.plan.get(ACTION_EXPIRY_HOURS)
+            await actions.create(conn, user_id, conversation_id, reply.requests, expiry_hours)
         # Also without a unit of its own: a turn that died may have left one behind.
         spent = 1 if reply is not None else 0
         if not await settle_messages(conn, user_id, conversation_id, spent):
@@ -410,7 +412,7 @@ def _briefing(context: TurnContext, knowledge: Knowledge) -> Briefing:
         general_instructions=context.general_instructions,
         knowledge=knowledge.rows if fits else (),
         beyond=None if fits else Beyond(len(knowledge.rows), samples),
-        actions=context.actions_center,
+        actions=Plan(context.plan).allows(Feature.ACTIONS_CENTER),
         open_actions=tuple(OpenAction(*one) for one in context.open_actions),
         conversation_instructions=tuple(context.instructions),
         customer_name=context.contact_name,
@@ -429,4 +431,5 @@ def _toolbox(
             )
 
     wrote = tuple(row.content_text for row in read.inputs if row.content_text)
-    return Toolbox(knowledge, reserve if read.context.actions_center else None, wrote)
+    asks = read.plan.allows(Feature.ACTIONS_CENTER)
+    return Toolbox(knowledge, reserve if asks else None, wrote)
