@@ -9,7 +9,7 @@ CHAOS := tests/chaos/test_chaos.py
 SET_UP := $(PYTHON) -I local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker broker-if-possible browser demo dev test chaos defences check format bench lock clean
+.PHONY: help setup broker broker-if-possible browser demo dev test chaos defences check format schema bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ check: setup ## format, lint, types and import rules, in seconds
 format: setup ## format the code and repair what the linter can
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
+
+schema: setup ## write db/schema.sql anew, after a migration
+	@exec $(RUN) -m local.schema
 
 bench: broker ## product beside a bare floor, some named in ARGS="ingress turn"; half an hour
 	@$(SET_UP) --bench

@@ -4,16 +4,17 @@ from typing import Any
 
 from cli.operating import Refused, as_owner
 from db.api_keys import (
-    api_key_limit,
     api_key_owner,
+    count_usable_keys,
     create_api_key,
     list_api_keys,
     revoke_api_key,
 )
 from db.ids import ApiKeyId, UserId
 from db.pool import tenant_transaction
-from db.tenants import lock_user
+from db.tenants import lock_user, read_plan
 from handlers.api_keys import PERMISSIONS, SHOWN_CHARS, hash_of, new_key
+from handlers.plans import Limit, Plan
 from handlers.process.configuration import Environment
 
 MAX_NAME_CHARS = 100
@@ -32,10 +33,10 @@ async def apikey_create(
     async with as_owner(env) as conn, tenant_transaction(conn, owner):
         if not await lock_user(conn, owner):
             raise Refused(f"there is no tenant {user_id}: see `swiftreplies tenant create`")
-        limit = await api_key_limit(conn, owner)
-        if limit.max_api_keys is not None and limit.api_keys >= limit.max_api_keys:
+        limit = Plan(await read_plan(conn, owner)).limit(Limit.MAX_API_KEYS)
+        if limit is not None and await count_usable_keys(conn, owner) >= limit:
             raise Refused(
-                f"the plan of tenant {user_id} allows {limit.max_api_keys} API keys"
+                f"the plan of tenant {user_id} allows {limit} API keys"
                 " (limits.max_api_keys), and it has them: see `swiftreplies apikey revoke`"
             )
         key_id = await create_api_key(

@@ -14,30 +14,35 @@ import asyncpg
 from cli.dead_items import DeadId, replay
 from cli.operating import Refused, as_owner, check, database_problem, log_problem
 from db import migrate as migrations
-from db.chatbots import chatbot_owner, create_chatbot, import_knowledge, store_access_token
+from db.chatbots import (
+    chatbot_owner,
+    count_chatbots,
+    create_chatbot,
+    import_knowledge,
+    store_access_token,
+)
 from db.ids import ChatbotId, UserId
 from db.parked import parked_of_number
 from db.pool import UNAVAILABLE, Conn, tenant_transaction
 from db.tenants import (
-    chatbot_limit,
     create_subscription,
     create_user,
     lock_user,
     next_user_id,
+    read_plan,
 )
 from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import OldTopology
+from handlers.plans import SUBSCRIPTION_NAME, Limit, Plan, validate
 from handlers.process.configuration import Environment
 from handlers.process.secrets import MIN_KEY_CHARS, Vault, access_token_of
 from handlers.rules.numbers import normalised
-from handlers.rules.reply import MAX_CHARS, fitted
 
 NO_LOGIN = "!"  # no password hash looks like this
 IMPORT_BATCH = 500
 MAX_QUESTION_CHARS = 2_000
 MAX_ANSWER_CHARS = 8_000
 MAX_CATEGORY_CHARS = 100
-MAX_EXPIRY_HOURS = 8_760  # a year
 
 
 async def migrate(env: Environment, say: Callable[[str], None]) -> None:
@@ -81,7 +86,7 @@ async def tenant_create(
                 await create_subscription(
                     conn,
                     user_id,
-                    str(config.get("subscription_name", "standard"))[:255],
+                    Plan(config).get(SUBSCRIPTION_NAME),
                     config,
                     daily_messages,
                     monthly_messages,
@@ -113,10 +118,10 @@ async def chatbot_create(
             async with tenant_transaction(conn, owner):
                 if not await lock_user(conn, owner):
                     raise Refused(f"there is no tenant {user_id}: see `swiftreplies tenant create`")
-                limit = await chatbot_limit(conn, owner)
-                if limit.max_chatbots is not None and limit.chatbots >= limit.max_chatbots:
+                limit = Plan(await read_plan(conn, owner)).limit(Limit.MAX_CHATBOTS)
+                if limit is not None and await count_chatbots(conn, owner) >= limit:
                     raise Refused(
-                        f"the plan of tenant {user_id} allows {limit.max_chatbots} chatbots"
+                        f"the plan of tenant {user_id} allows {limit} chatbots"
                         " (limits.max_chatbots), and it has them"
                     )
                 chatbot_id = await create_chatbot(
@@ -288,39 +293,11 @@ def _plan(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        plan = json.loads(file.read_text())
+        plan: dict[str, Any] = json.loads(file.read_text())
     except OSError as error:
         raise Refused(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise Refused(f"{file} is not JSON: {error}") from error
-    if not isinstance(plan, dict):
-        raise Refused(f"{file} is not a JSON object")
-    limits = plan.get("limits", {})
-    if not isinstance(limits, dict):
-        raise Refused(f"{file}: limits is not a JSON object")
-    problems = [
-        f"limits.{name} is not a whole number from 0"
-        for name, value in limits.items()
-        if name.startswith(("max_", "message_history")) and not _is_count(value)
-    ]
-    if limits.get("on_message_limit", "refuse") not in ("refuse", "overage"):
-        problems.append("limits.on_message_limit is neither refuse nor overage")
-    if "message_limit_notice" in limits and not _is_message(limits["message_limit_notice"]):
-        problems.append(f"limits.message_limit_notice is not a text of 1 to {MAX_CHARS} characters")
-    hours = limits.get("action_expiry_hours", 24)
-    if not _is_count(hours) or not 1 <= hours <= MAX_EXPIRY_HOURS:
-        problems.append(
-            f"limits.action_expiry_hours is not a whole number from 1 to {MAX_EXPIRY_HOURS}"
-        )
-    if problems:
+    if problems := validate(plan):
         raise Refused(f"{file}: " + "; ".join(problems))
     return plan
-
-
-def _is_message(value: Any) -> bool:
-    """As WhatsApp takes it whole."""
-    return isinstance(value, str) and bool(value.strip()) and fitted(value) == value
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31

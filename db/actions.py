@@ -48,7 +48,6 @@ async def create_action(
     usage_day: date,
     expiry_hours: int,
 ) -> Action:
-    """`expiry_hours` for plans that say nothing."""
     row = await conn.fetchrow(
         _SQL["create_action"],
         user_id,

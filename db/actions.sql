@@ -1,15 +1,10 @@
 -- name: create_action
--- As the tenant's plan and its earlier decisions have it: an approved action that says
--- auto_approve_similar approves this one too.
+-- As the tenant's earlier decisions have it: an approved action that says auto_approve_similar
+-- approves this one too.
 INSERT INTO actions (user_id, chatbot_id, contact_id, request_type, request_details, context_data,
                      usage_day, expires_at, status, auto_approved_by, resolved_at, resolved_by)
 SELECT $1, v.chatbot_id, v.contact_id, $3, $4, $5, $6,
-       now() + make_interval(hours => coalesce(
-           (SELECT CASE WHEN jsonb_typeof(s.subscription_config #> '{limits,action_expiry_hours}')
-                             = 'number'
-                        THEN (s.subscription_config #>> '{limits,action_expiry_hours}')::numeric
-                             ::int END
-              FROM user_subscriptions s WHERE s.user_id = $1 AND s.is_active), $7)),
+       now() + make_interval(hours => $7),
        CASE WHEN like_it.id IS NULL THEN 'pending' ELSE 'approved' END, like_it.id,
        CASE WHEN like_it.id IS NOT NULL THEN now() END,
        CASE WHEN like_it.id IS NOT NULL THEN $1 END

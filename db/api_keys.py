@@ -13,12 +13,6 @@ _SQL = load(__file__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKeyLimit:
-    max_api_keys: int | None
-    api_keys: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     id: ApiKeyId
     key_name: str
@@ -41,14 +35,11 @@ class Access:
     usable: bool  # key and tenant are active, the key has not expired
     permissions: dict[str, Any]
     usage_day: date  # the tenant's
-    api_access: bool  # of the plan, like the next
-    live_chat_takeover: bool
+    plan: dict[str, Any]  # as it is stored
 
 
-async def api_key_limit(conn: Conn, user_id: UserId) -> ApiKeyLimit:
-    row = await conn.fetchrow(_SQL["api_key_limit"], user_id)
-    assert row is not None, "aggregates always make a row"
-    return ApiKeyLimit(**row)
+async def count_usable_keys(conn: Conn, user_id: UserId) -> int:
+    return int(await conn.fetchval(_SQL["count_usable_keys"], user_id))
 
 
 async def create_api_key(

@@ -1,10 +1,6 @@
--- name: api_key_limit
--- limits.max_api_keys of the plan in force (NULL: none), and how many keys still open the door.
-SELECT (SELECT (s.subscription_config #>> '{limits,max_api_keys}')::int
-          FROM user_subscriptions s WHERE s.user_id = $1 AND s.is_active) AS max_api_keys,
-       (SELECT count(*) FROM api_keys k
-         WHERE k.user_id = $1 AND coalesce(k.is_active, true)
-           AND (k.expires_at IS NULL OR k.expires_at > now()))::int AS api_keys;
+-- name: count_usable_keys
+SELECT count(*) AS usable FROM api_keys
+ WHERE user_id = $1 AND coalesce(is_active, true) AND (expires_at IS NULL OR expires_at > now());
 
 -- name: create_api_key
 INSERT INTO api_keys (user_id, key_name, api_key_hash, key_prefix, permissions)
@@ -28,15 +24,12 @@ SELECT api_key_owner($1) AS user_id;
 
 -- name: read_access
 -- What the key opens at this moment, first in every transaction of a request: a key that is revoked
--- is refused with the next one. A feature that the plan does not name is allowed.
+-- is refused with the next one.
 SELECT (coalesce(k.is_active, true) AND (k.expires_at IS NULL OR k.expires_at > now())
         AND coalesce(u.is_active, true)) AS usable,
        k.permissions,
        (now() AT TIME ZONE u.timezone)::date AS usage_day,
-       coalesce(s.subscription_config #>> '{features,premium_features,api_access}' <> 'false', true)
-           AS api_access,
-       coalesce(s.subscription_config #>> '{features,advanced_features,live_chat_takeover}'
-                <> 'false', true) AS live_chat_takeover
+       coalesce(s.subscription_config, '{}') AS plan
   FROM api_keys k
   JOIN users u ON u.id = $1
   LEFT JOIN user_subscriptions s ON s.user_id = $1 AND s.is_active

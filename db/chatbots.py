@@ -51,6 +51,10 @@ async def create_chatbot(
     )
 
 
+async def count_chatbots(conn: Conn, user_id: UserId) -> int:
+    return int(await conn.fetchval(_SQL["count_chatbots"], user_id))
+
+
 async def store_access_token(
     conn: Conn, user_id: UserId, chatbot_id: ChatbotId, encrypted: str
 ) -> None:

@@ -2,6 +2,9 @@
 INSERT INTO chatbots (user_id, name, whatsapp_phone_number, phone_number_id, general_instructions)
 VALUES ($1, $2, $3, $4, $5) RETURNING id;
 
+-- name: count_chatbots
+SELECT count(*) AS chatbots FROM chatbots WHERE user_id = $1;
+
 -- name: store_access_token
 -- After the insert, because the id is part of what the encryption authenticates.
 UPDATE chatbots SET access_token = $3, updated_at = now() WHERE user_id = $1 AND id = $2;

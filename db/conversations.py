@@ -66,7 +66,7 @@ class TurnContext:
     timezone: str
     instructions: list[str]
     kb_version: int
-    actions_center: bool  # a feature of the plan
+    plan: dict[str, Any]  # as it is stored
     open_actions: list[list[Any]]  # [id, request_type, request_details], the latest ten
 
 

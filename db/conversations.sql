@@ -54,9 +54,8 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
                  AND i.is_active AND (i.expires_at IS NULL OR i.expires_at > now())
                ORDER BY i.id) AS instructions,
        b.kb_version,
-       coalesce((SELECT s.subscription_config #>> '{features,advanced_features,actions_center}'
-                   FROM user_subscriptions s WHERE s.user_id = $1 AND s.is_active)
-                IS DISTINCT FROM 'false', true) AS actions_center,
+       coalesce((SELECT s.subscription_config FROM user_subscriptions s
+                  WHERE s.user_id = $1 AND s.is_active), '{}') AS plan,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(a.id, a.request_type, a.request_details)
                                   ORDER BY a.id), '[]')
           FROM (SELECT o.id, o.request_type, o.request_details FROM actions o

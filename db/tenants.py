@@ -1,6 +1,5 @@
 """Users (the tenants) and their plans."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from db.ids import UserId
@@ -8,12 +7,6 @@ from db.pool import Conn
 from db.sql import load
 
 _SQL = load(__file__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatbotLimit:
-    max_chatbots: int | None
-    chatbots: int
 
 
 async def next_user_id(conn: Conn) -> UserId:
@@ -45,7 +38,7 @@ async def lock_user(conn: Conn, user_id: UserId) -> bool | None:
     return locked
 
 
-async def chatbot_limit(conn: Conn, user_id: UserId) -> ChatbotLimit:
-    row = await conn.fetchrow(_SQL["chatbot_limit"], user_id)
-    assert row is not None, "aggregates always make a row"
-    return ChatbotLimit(**row)
+async def read_plan(conn: Conn, user_id: UserId) -> dict[str, Any]:
+    """As it is stored; without a plan in force {}."""
+    plan: dict[str, Any] = await conn.fetchval(_SQL["read_plan"], user_id)
+    return plan

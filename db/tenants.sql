@@ -15,8 +15,6 @@ SELECT u.id, $2, $3, $4, $5, (now() AT TIME ZONE u.timezone)::date FROM users u 
 -- would count as of before its wait.
 SELECT true FROM users WHERE id = $1 FOR NO KEY UPDATE;
 
--- name: chatbot_limit
--- limits.max_chatbots of the plan in force (NULL: none) and how many the tenant has.
-SELECT (SELECT (s.subscription_config #>> '{limits,max_chatbots}')::int
-          FROM user_subscriptions s WHERE s.user_id = $1 AND s.is_active) AS max_chatbots,
-       (SELECT count(*) FROM chatbots c WHERE c.user_id = $1)::int AS chatbots;
+-- name: read_plan
+SELECT coalesce((SELECT s.subscription_config FROM user_subscriptions s
+                  WHERE s.user_id = $1 AND s.is_active), '{}') AS plan;

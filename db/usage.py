@@ -1,4 +1,4 @@
-"""What a tenant has used of its plan (migrations/0004_metering.sql, 0011_actions.sql)."""
+"""What a tenant has used of its plan (migrations/0004_metering.sql and those after it)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

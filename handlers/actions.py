@@ -34,7 +34,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Verdict: TypeAlias = Literal["approved", "denied", "expired"]
 
-EXPIRY_HOURS = 24  # unless limits.action_expiry_hours of the plan says otherwise
 MAX_RESPONSE_CHARS = 2_000  # of a decision, which goes into the prompt
 SWEEP_BATCH = 100
 
@@ -55,7 +54,11 @@ class Outcome:
 
 
 async def create(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId, requests: tuple[Request, ...]
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    requests: tuple[Request, ...],
+    expiry_hours: int,
 ) -> list[Action]:
     """In the turn's last transaction, within what its hold has."""
     if not requests:
@@ -73,7 +76,7 @@ async def create(
             one.details,
             one.context,
             usage_day,
-            EXPIRY_HOURS,
+            expiry_hours,
         )
         await _tell(conn, action, ActionCreated)
         if action.status != "pending":

@@ -11,6 +11,7 @@ from db.ids import Wamid
 from db.messages import Message
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
+from handlers.plans import Plan
 from handlers.rules.opaque import why_unanswered
 from handlers.rules.window import is_stale
 
@@ -27,6 +28,10 @@ class Found:
     stale: Sequence[Message]  # unanswered too, and too old to be answered: history
     events: Sequence[Event]
     silence: str | None  # why no answer will be given, as far as the record says
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.context.plan)
 
     @property
     def read_seq(self) -> int:

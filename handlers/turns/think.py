@@ -5,9 +5,6 @@ import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 
-from db.conversations import (
-    TurnContext,
-)
 from db.pool import tenant
 from db.usage import reserve_actions
 from handlers.agent.answerer import NoAnswer
@@ -15,6 +12,7 @@ from handlers.agent.graph import Reply, Task
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import Beyond, Briefing, OpenAction
 from handlers.agent.tools import Toolbox
+from handlers.plans import Feature
 from handlers.turns.decide import (
     NoThought,
     Read,
@@ -60,7 +58,7 @@ async def _think(turn: Turn, read: Read) -> Reply:
         history=read.found.history,
         inputs=read.found.inputs,
         events=read.found.events,
-        briefing=_briefing(context, knowledge),
+        briefing=_briefing(read.found, knowledge),
         tools=_toolbox(turn, read.found, knowledge),
     )
     return await turn.agent.run(task)
@@ -72,7 +70,8 @@ def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:
     return turn.presence.shown(found.context, found.inputs[-1].wamid)
 
 
-def _briefing(context: TurnContext, knowledge: Knowledge) -> Briefing:
+def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
+    context = found.context
     fits = knowledge.fits_prompt
     samples = tuple(row.question[:200] for row in knowledge.rows[:KB_SAMPLES])
     return Briefing(
@@ -80,7 +79,7 @@ def _briefing(context: TurnContext, knowledge: Knowledge) -> Briefing:
         general_instructions=context.general_instructions,
         knowledge=knowledge.rows if fits else (),
         beyond=None if fits else Beyond(len(knowledge.rows), samples),
-        actions=context.actions_center,
+        actions=found.plan.allows(Feature.ACTIONS_CENTER),
         open_actions=tuple(OpenAction(*one) for one in context.open_actions),
         conversation_instructions=tuple(context.instructions),
         customer_name=context.contact_name,
@@ -99,4 +98,5 @@ def _toolbox(turn: Turn, found: Found, knowledge: Knowledge) -> Toolbox:
             )
 
     wrote = tuple(row.content_text for row in found.inputs if row.content_text)
-    return Toolbox(knowledge, reserve if found.context.actions_center else None, wrote)
+    asks = found.plan.allows(Feature.ACTIONS_CENTER)
+    return Toolbox(knowledge, reserve if asks else None, wrote)

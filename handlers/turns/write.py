@@ -25,6 +25,7 @@ from db.messages import NewText, queue_text, settle_inputs
 from db.pool import UNAVAILABLE, Conn, tenant
 from db.usage import release_messages, settle_messages
 from handlers import actions
+from handlers.plans import ACTION_EXPIRY_HOURS
 from handlers.rules import opaque
 from handlers.rules.backoff import backoff
 from handlers.rules.window import is_open
@@ -121,7 +122,8 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         if context.rebuild_thread:
             await trust_thread(conn, claim.user_id, claim.conversation_id)
     await _settle(conn, turn, read, say)
-    await actions.create(conn, claim.user_id, claim.conversation_id, say.requests)
+    expiry_hours = read.found.plan.get(ACTION_EXPIRY_HOURS)
+    await actions.create(conn, claim.user_id, claim.conversation_id, say.requests, expiry_hours)
     await _spend(conn, claim, 1)
     if not (
         is_open(read.found.since_inbound(turn.elapsed_s))

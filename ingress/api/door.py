@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 from db.api_keys import Access, KeyOwner, read_access
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
 from handlers.api_keys import may
+from handlers.plans import Feature, Plan
 from handlers.process import telemetry
 from ingress.api.description import openapi
 from ingress.api.endpoints import ENDPOINTS
@@ -27,7 +28,7 @@ from ingress.api.fields import an_id, read_body, read_query
 from ingress.api.keys import Keys, not_authenticated
 from ingress.api.meter import Meter
 from ingress.api.places import Places
-from ingress.api.problems import CONTENT_TYPE, Problem, invalid, unavailable
+from ingress.api.problems import CONTENT_TYPE, Problem, invalid, not_in_plan, unavailable
 from ingress.api.table import Answer, Call, Endpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -87,12 +88,8 @@ class Door:
 
 
 def _permit(access: Access, endpoint: Endpoint) -> None:
-    if not access.api_access:
-        raise Problem(
-            "not_in_plan",
-            "The plan has features.premium_features.api_access = false: ask the operator for"
-            " another plan.",
-        )
+    if not Plan(access.plan).allows(Feature.API_ACCESS):
+        raise not_in_plan(Feature.API_ACCESS)
     if not may(access.permissions, endpoint.permission):
         raise Problem(
             "permission_missing",

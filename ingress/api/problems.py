@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from handlers.plans import Feature, Permission
+
 # type -> (status, title). The type is urn:swiftreplies:problem:<name>; docs/api.md says more.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "The request is not valid"),
@@ -61,6 +63,12 @@ def invalid(errors: Sequence[dict[str, str]]) -> Problem:
         "invalid_request",
         "Mend what `errors` names, and send the request again.",
         errors=list(errors),
+    )
+
+
+def not_in_plan(key: Feature | Permission) -> Problem:
+    return Problem(
+        "not_in_plan", f"The plan does not allow {key}: ask the operator for another plan."
     )
 
 

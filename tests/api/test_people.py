@@ -125,8 +125,9 @@ async def test_a_person_takes_over_what_the_product_gave_up(
     assert (await client.post(f"{path}/handback")).json["status"] == "bot"
 
 
-async def test_the_plan_may_leave_takeovers_out(owner: Conn, connect: Connect) -> None:
-    config = '{"features": {"advanced_features": {"live_chat_takeover": false}}}'
+@pytest.mark.parametrize("value", ["false", "0", "null", '"no"', '""', "[]"])
+async def test_the_plan_may_leave_takeovers_out(owner: Conn, connect: Connect, value: str) -> None:
+    config = f'{{"features": {{"advanced_features": {{"live_chat_takeover": {value}}}}}}}'
     without = await make_tenant(owner, config=config)
     conversation, _ = await make_open_conversation(owner, without)
     client = await connect(without)

@@ -71,6 +71,12 @@ async def test_creators_at_once_make_as_many_as_the_plan_has(command: Command, o
     assert "max_api_keys" in await command.refused(*arguments)
 
 
+async def test_a_limit_that_is_no_number_allows_no_key(command: Command, owner: Conn) -> None:
+    user = str((await make_tenant(owner, config='{"limits": {"max_api_keys": "3"}}')).user_id)
+    said = await command.refused("apikey", "create", "--user", user, "--name", "n")
+    assert f"the plan of tenant {user} allows 0 API keys" in said
+
+
 async def test_what_is_wrong_is_said(command: Command, owner: Conn) -> None:
     assert "no tenant 99" in await command.refused(
         "apikey", "create", "--user", "99", "--name", "n"

@@ -76,7 +76,7 @@ async def test_a_plan_chooses_what_happens_at_its_limit(
 ) -> None:
     plan = tmp_path / "plan.json"
     limits = {"on_message_limit": "refuse", "message_limit_notice": "Until tomorrow! \U0001f319"}
-    plan.write_text(json.dumps({"limits": limits, "features": {"basic": {"on": True}}}))
+    plan.write_text(json.dumps({"limits": limits, "features": {"core_features": {}}}))
     user = await new_tenant(command, "--config", str(plan), "--daily-messages", "0")
     _, conversation = await make_conversation(
         owner, Tenant(UserId(user), ChatbotId(await new_chatbot(command, user)), NUMBER, "")
@@ -118,15 +118,27 @@ async def test_an_address_is_taken_once(command: Command, owner: Conn) -> None:
     [
         (None, "cannot read {file}: No such file or directory"),
         ("{", "{file} is not JSON: "),
-        ("[]", "{file} is not a JSON object"),
+        ("[]", "{file}: the plan is not a JSON object"),
         ('{"limits": []}', "{file}: limits is not a JSON object"),
         ('{"limits": null}', "{file}: limits is not a JSON object"),
         (
-            '{"limits": {"max_chatbots": -1, "max_x": 1.5, "max_y": true, "note": "x"}}',
+            '{"limits": {"max_chatbots": -1, "max_contacts": 1.5, "max_webhooks": true}}',
             "{file}: "
             + "; ".join(
-                f"limits.max_{name} is not a whole number from 0" for name in ("chatbots", "x", "y")
+                f"limits.max_{name} is not a whole number from 0"
+                for name in ("chatbots", "contacts", "webhooks")
             ),
+        ),
+        *(
+            (
+                f'{{"features": {{"premium_features": {{"api_access": {value}}}}}}}',
+                "{file}: features.premium_features.api_access is neither true nor false",
+            )
+            for value in ("0", "null", '"no"', '""', "[]")
+        ),
+        (
+            '{"features": {"premium_features": {"api_acess": false}}}',
+            "{file}: features.premium_features.api_acess is no key of a plan: is it ",
         ),
         *(
             (
@@ -148,14 +160,17 @@ async def test_an_address_is_taken_once(command: Command, owner: Conn) -> None:
             id="a notice that is too long",
         ),
         (
-            '{"limits": {"on_message_limit": "no", "message_limit_notice": "", "max_x": -1}}',
+            '{"limits": {"max_webhooks": -1, "on_message_limit": 0, "message_limit_notice": ""}}',
             (
-                "{file}: limits.max_x is not a whole number from 0; limits.on_message_limit is"
-                " neither refuse nor overage; limits.message_limit_notice is not a text of 1 to"
+                "{file}: limits.max_webhooks is not a whole number from 0; limits.on_message_limit"
+                " is neither refuse nor overage; limits.message_limit_notice is not a text of 1 to"
             ),
         ),
         ("\x80", "{file} is not JSON: "),
-        ('{"name": "\\u0000"}', "the database does not take this value: "),
+        (
+            '{"custom_settings": {"custom_fields": {"name": "\\u0000"}}}',
+            "the database does not take this value: ",
+        ),
     ],
 )
 async def test_a_plan_is_read_with_care(
@@ -286,6 +301,19 @@ async def test_the_plan_limits_chatbots_also_at_once(
     refusal = f"swiftreplies: the plan of tenant {user} allows 2 chatbots (limits.max_chatbots)"
     assert all(r.err.startswith(refusal) for r in results if r.code)
     assert await owner.fetchval("SELECT count(*) FROM chatbots") == 2
+
+
+async def test_a_limit_that_is_no_number_allows_no_chatbot(command: Command, owner: Conn) -> None:
+    user = str(await new_tenant(command))
+    for value in ("null", '"3"', "2.5", "[]"):
+        await owner.execute(
+            "UPDATE user_subscriptions SET subscription_config = $1::text::jsonb",
+            f'{{"limits": {{"max_chatbots": {value}}}}}',
+        )
+        said = await command.refused(
+            *("chatbot", "create", "--user", user, "--name", "n", "--number", NUMBER)
+        )
+        assert f"the plan of tenant {user} allows 0 chatbots" in said
 
 
 async def test_who_waited_counts_what_came_meanwhile(

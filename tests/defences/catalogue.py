@@ -23,6 +23,7 @@ class Defence:
 ISOLATION = "db/migrations/0003_isolation.sql"
 CLAIMS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
+PLANS = "db/migrations/0016_plans.sql"
 RABBITMQ = "handlers/ingest_log/rabbitmq"
 CONFIRMS = f"{RABBITMQ}/confirms.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
@@ -268,14 +269,14 @@ DEFENCES = (
         "it is granted, and not counted against the limit",
         (
             Change(
-                LIMIT_CHOICE,
+                CLAIMS,
                 "           messages_reserved = messages_reserved + p_reserved,\n"
                 "           daily_overage",
                 "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
                 "           daily_overage",
             ),
             Change(
-                LIMIT_CHOICE,
+                CLAIMS,
                 "           messages_reserved = messages_reserved + p_reserved,\n"
                 "           overage",
                 "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
@@ -292,7 +293,7 @@ DEFENCES = (
         "the second lock_usage() of reserve_messages()",
         (
             Change(
-                LIMIT_CHOICE,
+                PLANS,
                 "    PERFORM lock_usage(p_user, ARRAY[v_day]);\n    SELECT d.daily",
                 "    PERFORM lock_usage(p_user, ARRAY[v_day]) WHERE NOT EXISTS (SELECT FROM"
                 " usage_tracking t WHERE t.user_id = p_user AND t.tracking_date = v_day);\n"

@@ -1,6 +1,7 @@
 """The tool itself: it takes out what it says, runs the copy, and does not call blindness health."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,24 @@ def test_it_is_where_it_was(defence: Defence, tmp_path: Path) -> None:
     for test in defence.tests:
         file, _, name = test.partition("::")
         assert not name or name in names_of_tests(ROOT / file), test
+
+
+def functions_of(migration: Path) -> dict[str, str]:
+    found = re.finditer(
+        r"CREATE (?:OR REPLACE )?FUNCTION (\w+)\(.*?\$\$;", migration.read_text(), re.DOTALL
+    )
+    return {match[1]: match[0] for match in found}
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda d: d.name)
+def test_what_it_takes_out_of_a_function_is_in_force(defence: Defence) -> None:
+    """A migration that replaces a function leaves the old text where it was."""
+    migrations = sorted((ROOT / "db/migrations").glob("*.sql"))
+    for change in defence.changes:
+        for name, text in functions_of(ROOT / change.file).items():
+            if "migrations" in change.file and change.old in text:
+                last = [file for file in migrations if name in functions_of(file)][-1]
+                assert ROOT / change.file == last, name
 
 
 @pytest.mark.parametrize("text", ["nothing of it", "old and old"])

@@ -199,6 +199,27 @@ async def test_no_more_than_the_plan_allows_in_a_day(pool: Pool, owner: Conn, ag
     assert (await told(owner)).count("limit.reached") == 1
 
 
+@pytest.mark.parametrize("limit", [0, None, "3", 2.5, []])
+async def test_a_limit_that_is_no_number_allows_nothing(
+    pool: Pool, owner: Conn, agent: Agent, limit: object
+) -> None:
+    user = await shop(owner, limits={"max_actions_per_day": limit})
+    await write(owner, user, await make_conversation(owner, user), "money back?")
+    await turns(pool, agent)
+    assert await said(owner) == [f"{RULE}\n\n{OFFLINE_NOT_ASKED}"]
+    assert await counters(owner) == (0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("hours", [0, -5, 1.5, 10**12, "2", None])
+async def test_a_time_that_is_none_leaves_the_usual_one(
+    pool: Pool, owner: Conn, agent: Agent, hours: object
+) -> None:
+    user = await shop(owner, limits={"action_expiry_hours": hours})
+    await write(owner, user, await make_conversation(owner, user), "money back?")
+    await turns(pool, agent)
+    assert await owner.fetchval("SELECT expires_at = created_at + interval '24 h' FROM actions")
+
+
 async def test_a_turn_without_its_lease_leaves_no_action(
     pool: Pool, owner: Conn, agent: Agent
 ) -> None:
@@ -270,8 +291,11 @@ async def test_similar_ones_are_approved_by_the_earlier_decision(
     assert [status for _, status in await actions(owner)] == ["approved", "approved", "pending"]
 
 
-async def test_without_the_feature_there_is_no_tool(pool: Pool, owner: Conn, agent: Agent) -> None:
-    user = await shop(owner, features={"advanced_features": {"actions_center": False}})
+@pytest.mark.parametrize("value", [False, 0, None, "no", "", []])
+async def test_without_the_feature_there_is_no_tool(
+    pool: Pool, owner: Conn, agent: Agent, value: object
+) -> None:
+    user = await shop(owner, features={"advanced_features": {"actions_center": value}})
     await write(owner, user, await make_conversation(owner, user), "money back?")
     await turns(pool, agent)
     assert await said(owner) == [RULE]

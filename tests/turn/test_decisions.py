@@ -59,7 +59,7 @@ def context(**changed: Any) -> TurnContext:
         "timezone": "UTC",
         "instructions": [],
         "kb_version": 1,
-        "actions_center": True,
+        "plan": {},
         "open_actions": [],
     }
     return TurnContext(**values | changed)

@@ -15,7 +15,8 @@ from db.tenant_api import (
     read_usage,
 )
 from handlers import takeover
-from ingress.api.problems import Problem
+from handlers.plans import Feature, Plan
+from ingress.api.problems import Problem, not_in_plan
 from ingress.api.table import Answer, Call, page_of, there
 
 CONVERSATION_STATUSES = ("bot", "taken_over", "paused")
@@ -94,12 +95,8 @@ async def _answer_conversation(conn: Conn, call: Call) -> Answer:
 
 
 def _with_takeover(call: Call) -> None:
-    if not call.access.live_chat_takeover:
-        raise Problem(
-            "not_in_plan",
-            "The plan has features.advanced_features.live_chat_takeover = false: ask the operator"
-            " for another plan.",
-        )
+    if not Plan(call.access.plan).allows(Feature.LIVE_CHAT_TAKEOVER):
+        raise not_in_plan(Feature.LIVE_CHAT_TAKEOVER)
 
 
 def _not_done(reason: str) -> Problem:
