@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from db.api_keys import Access, KeyOwner, read_access
+from db.idempotency import Once
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
 from handlers.api_keys import may
 from handlers.process import telemetry
@@ -119,6 +120,8 @@ def _read(
         errors.append({"field": "Idempotency-Key", "detail": detail})
     if errors or isinstance(query, list) or isinstance(body, list):
         raise invalid(errors)
+    # Of what was understood, not of the bytes: spaces make no other request.
+    understood = json.dumps([endpoint.path, path_id, body], default=str, sort_keys=True)
     return Call(
         user_id=owner.user_id,
         key_id=owner.id,
@@ -126,11 +129,9 @@ def _read(
         id=path_id,
         query=query,
         body=body,
-        idempotency_key=idempotency_key,
-        # Of what was understood, not of the bytes: spaces make no other request.
-        request_hash=hashlib.sha256(
-            json.dumps([endpoint.path, path_id, body], default=str, sort_keys=True).encode()
-        ).digest(),
+        once=Once(idempotency_key, hashlib.sha256(understood.encode()).digest())
+        if idempotency_key is not None
+        else None,
         now=now,
     )
 

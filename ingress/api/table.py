@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from db.api_keys import Access
+from db.idempotency import Once
 from db.ids import ApiKeyId, UserId
 from db.pool import Conn
 from ingress.api.fields import Field
@@ -26,8 +27,7 @@ class Call:
     id: int  # of the path; 0 where it has none
     query: dict[str, Any]
     body: dict[str, Any]
-    idempotency_key: str | None
-    request_hash: bytes
+    once: Once | None
     now: datetime
 
 

@@ -54,7 +54,7 @@ async def _take_over(conn: Conn, call: Call) -> Answer:
     _with_takeover(call)
     reason = call.body["reason"] or "api"
     try:
-        await takeover.taken_over(
+        await takeover.take_over_conversation(
             conn, call.user_id, ConversationId(call.id), call.body["until"], reason
         )
     except takeover.NotDone as why:
@@ -64,7 +64,7 @@ async def _take_over(conn: Conn, call: Call) -> Answer:
 
 async def _hand_back(conn: Conn, call: Call) -> Answer:
     try:
-        await takeover.handed_back(conn, call.user_id, ConversationId(call.id))
+        await takeover.hand_back_conversation(conn, call.user_id, ConversationId(call.id))
     except takeover.NotDone as why:
         raise _not_done(why.reason) from why
     return await _answer_conversation(conn, call)
@@ -73,14 +73,13 @@ async def _hand_back(conn: Conn, call: Call) -> Answer:
 async def _say(conn: Conn, call: Call) -> Answer:
     _with_takeover(call)
     try:
-        message_id, new = await takeover.said(
+        message_id, new = await takeover.queue_message_of_person(
             conn,
             call.user_id,
             ConversationId(call.id),
             call.body["content_text"],
             {"kind": "human", "api_key_id": call.key_id},
-            call.idempotency_key,
-            call.request_hash,
+            call.once,
         )
     except takeover.NotDone as why:
         if why.reason in ("daily_message_limit", "monthly_message_limit"):
