@@ -9,6 +9,14 @@ from db.sql import load
 _SQL = load(__file__)
 
 
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The client's key, and what tells its request from another one with the same key."""
+
+    key: str
+    request_hash: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     request_hash: bytes

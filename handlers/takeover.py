@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from db.conversation_events import HANDED_BACK, add_event
-from db.idempotency import find_request, remember_request
+from db.idempotency import Once, find_request, remember_request
 from db.ids import ConversationId, MessageId, UserId
 from db.messages import NewText, queue_text
 from db.pool import Conn
@@ -32,7 +32,7 @@ class NotDone(Exception):
         self.reason = reason
 
 
-async def taken_over(
+async def take_over_conversation(
     conn: Conn,
     user_id: UserId,
     conversation_id: ConversationId,
@@ -48,7 +48,9 @@ async def taken_over(
         await count_takeover(conn, user_id)
 
 
-async def handed_back(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+async def hand_back_conversation(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> None:
     """An input of the conversation: where the customer had the last word, the bot takes it up."""
     if await lock_conversation(conn, user_id, conversation_id) is None:
         raise NotDone("not_found")
@@ -56,23 +58,22 @@ async def handed_back(conn: Conn, user_id: UserId, conversation_id: Conversation
         await add_event(conn, user_id, conversation_id, HANDED_BACK, {})
 
 
-async def said(
+async def queue_message_of_person(
     conn: Conn,
     user_id: UserId,
     conversation_id: ConversationId,
     text: str,
     metadata: dict[str, Any],
-    idempotency_key: str | None,
-    request_hash: bytes,
+    once: Once | None,
 ) -> tuple[MessageId, bool]:
     """The message, and whether it is new. Writing takes the conversation over: from the commit on
     the bot says nothing, and what it had queued does not leave."""
     conversation = await lock_conversation(conn, user_id, conversation_id)
     if conversation is None:
         raise NotDone("not_found")
-    if idempotency_key is not None:
-        before = await find_request(conn, user_id, idempotency_key)
-        if before is not None and before.request_hash != request_hash:
+    if once is not None:
+        before = await find_request(conn, user_id, once.key)
+        if before is not None and before.request_hash != once.request_hash:
             raise NotDone("another_request")
         if before is not None:
             return before.message_id, False
@@ -96,8 +97,8 @@ async def said(
         is_from_human=True,
     )
     message_id = await queue_text(conn, user_id, conversation_id, message)
-    if idempotency_key is not None:
-        await remember_request(conn, user_id, idempotency_key, request_hash, message_id)
+    if once is not None:
+        await remember_request(conn, user_id, once.key, once.request_hash, message_id)
     if not await settle_messages(conn, user_id, conversation_id, 1):
         raise RuntimeError("the unit that was reserved here is gone")
     if not conversation.with_human:

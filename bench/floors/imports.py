@@ -12,6 +12,7 @@ INGRESS = (
     "aiohttp.web",
     "asyncpg",
     "prometheus_client",
+    "pydantic.main",
     "structlog",
     "uvloop",
 )

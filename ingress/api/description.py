@@ -1,16 +1,16 @@
-"""GET /v1/openapi.json, made of the table of endpoints and the rows they answer with. Pure."""
+"""GET /v1/openapi.json, made of the table of endpoints, their models and the rows they answer
+with. Pure."""
 
-import dataclasses
-import datetime as dt
-import decimal
-import types
-import typing
-from collections.abc import Mapping
+import re
 from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
 
 from ingress.api.endpoints import ENDPOINTS
 from ingress.api.problems import CONTENT_TYPE, PROBLEMS
-from ingress.api.table import Endpoint
+from ingress.api.table import IDEMPOTENCY_CHARS, AnyEndpoint
 
 ANY = (
     "invalid_request",
@@ -23,36 +23,30 @@ ANY = (
 )
 WITH_ID = ("not_found",)
 WITH_BODY = ("request_timeout", "too_large", "unsupported_media_type")
-_PLAIN: Mapping[Any, dict[str, Any]] = {
-    int: {"type": "integer"},
-    str: {"type": "string"},
-    bool: {"type": "boolean"},
-    float: {"type": "number"},
-    decimal.Decimal: {"type": "number"},
-    dt.datetime: {"type": "string", "format": "date-time"},
-    dt.date: {"type": "string", "format": "date"},
-}
+REF = "#/components/schemas/{model}"
+
+Schema = dict[str, Any]
 
 
-def openapi() -> dict[str, Any]:
-    schemas: dict[str, Any] = {"Problem": _PROBLEM}
-    paths: dict[str, Any] = {}
+def openapi() -> Schema:
+    paths: Schema = {}
+    schemas, components = _schemas()
     for endpoint in ENDPOINTS:
-        operation = _operation(endpoint, schemas)
-        paths.setdefault(f"/v1{endpoint.path}", {})[endpoint.method.lower()] = operation
+        path = paths.setdefault(f"/v1{endpoint.path}", {})
+        path[endpoint.method.lower()] = _operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "SwiftReplies tenant API", "version": "1"},
         "security": [{"api_key": []}],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": {"Problem": _PROBLEM, **components},
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-_PROBLEM: dict[str, Any] = {
+_PROBLEM: Schema = {
     "type": "object",
     "description": "RFC 9457. Some have further members: errors, limit, ends_at, action.",
     "required": ["type", "title", "status", "detail", "instance"],
@@ -77,109 +71,130 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
-    row = _schema(endpoint.answers, schemas)
-    if endpoint.page:
-        row = {
-            "type": "object",
-            "required": ["data", "next"],
-            "additionalProperties": False,
-            "properties": {
-                "data": {"type": "array", "items": row},
-                "next": {
-                    "type": ["string", "null"],
-                    "description": "`after` of the next page; null: there is none",
-                },
-            },
-        }
-    good = {"content": {"application/json": {"schema": row}}}
-    answers: dict[str, Any] = {"200": {"description": "done", **good}}
-    if endpoint.creates:
-        answers = {
-            "201": {"description": "made", **good},
-            "200": {"description": "made before with this Idempotency-Key", **good},
-        }
-    operation: dict[str, Any] = {
+def _operation(endpoint: AnyEndpoint, schemas: dict[Any, Schema]) -> Schema:
+    answer = {"content": {"application/json": {"schema": schemas[endpoint.answers]}}}
+    operation: Schema = {
         "summary": endpoint.summary,
         "description": f"Needs the permission `{endpoint.permission}`.",
-        "operationId": endpoint.work.__name__.lstrip("_"),
+        "operationId": endpoint.name,
         "parameters": _parameters(endpoint),
-        "responses": answers | _problem_answers(endpoint),
+        "responses": {
+            str(status): {"description": meaning, **answer}
+            for status, meaning in endpoint.statuses.items()
+        }
+        | _problem_answers(endpoint),
     }
-    if endpoint.body:
+    fields = endpoint.body.model_fields.values()
+    if fields:
         operation["requestBody"] = {
-            "required": any(field.required for field in endpoint.body),
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "required": [field.name for field in endpoint.body if field.required],
-                        "properties": {field.name: field.schema() for field in endpoint.body},
-                    }
-                }
-            },
+            "required": any(field.is_required() for field in fields),
+            "content": {"application/json": {"schema": schemas[endpoint.body]}},
         }
     return operation
 
 
-def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    parameters: list[dict[str, Any]] = []
-    if endpoint.has_id:
-        kind = {"type": "integer", "minimum": 0}
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": kind})
-    parameters += [
-        {"name": field.name, "in": "query", "schema": field.schema()} for field in endpoint.query
-    ]
-    if endpoint.creates:
+def _parameters(endpoint: AnyEndpoint) -> list[Schema]:
+    schema = endpoint.parameters.model_json_schema(ref_template=REF, schema_generator=Described)
+    kinds: Schema = schema["properties"]
+    parameters: list[Schema] = []
+    for name in sorted(kinds, key=lambda name: name not in endpoint.path_names):
+        in_path = name in endpoint.path_names
+        parameters.append(
+            {
+                "name": name,
+                "in": "path" if in_path else "query",
+                "required": in_path or name in schema.get("required", ()),
+                "schema": _without_null(kinds[name]),
+            }
+        )
+    if endpoint.once:
         parameters.append(
             {
                 "name": "Idempotency-Key",
                 "in": "header",
                 "description": "a value of your own: repeating the request with it makes nothing",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_CHARS},
             }
         )
     return parameters
 
 
-def _problem_answers(endpoint: Endpoint) -> dict[str, Any]:
-    names = [*ANY, *endpoint.problems]
-    names += WITH_ID if endpoint.has_id else ()
-    names += WITH_BODY if endpoint.method == "POST" else ()
+def _without_null(kind: Schema) -> Schema:
+    """What may be missing from a query is None in our hands, and no value that it can have."""
+    if isinstance(kind.get("type"), list):
+        kinds = [one for one in kind["type"] if one != "null"]
+        kind = {**kind, "type": kinds if len(kinds) > 1 else kinds[0]}
+    if "enum" in kind:
+        kind = {**kind, "enum": [one for one in kind["enum"] if one is not None]}
+    return kind
+
+
+def _problem_answers(endpoint: AnyEndpoint) -> Schema:
     by_status: dict[str, set[str]] = {}
-    for name in names:
+    for name in problems_of(endpoint):
         by_status.setdefault(str(PROBLEMS[name][0]), set()).add(name)
-    problem = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    problem = {CONTENT_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
     return {
         status: {"description": ", ".join(sorted(found)), "content": problem}
         for status, found in sorted(by_status.items())
     }
 
 
-def _schema(hint: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    """Of a type as the rows' fields have them."""
-    hint = getattr(hint, "__supertype__", hint)  # a NewType
-    if hint in _PLAIN:
-        return dict(_PLAIN[hint])
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        (inner,) = [a for a in arguments if a is not types.NoneType]
-        schema = _schema(inner, schemas)
-        return {**schema, "type": [schema["type"], "null"]}
-    if origin is list:
-        return {"type": "array", "items": _schema(arguments[0], schemas)}
-    if origin is dict:
-        return {"type": "object"}
-    if not (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
-        raise TypeError(f"no schema for {hint}")
-    name = hint.__name__
-    if name not in schemas:
-        fields = typing.get_type_hints(hint)
-        schemas[name] = {
-            "type": "object",
-            "required": list(fields),
-            "additionalProperties": False,
-            "properties": {n: _schema(h, schemas) for n, h in fields.items()},
-        }
-    return {"$ref": f"#/components/schemas/{name}"}
+def problems_of(endpoint: AnyEndpoint) -> tuple[str, ...]:
+    with_id = WITH_ID if endpoint.path_names else ()
+    with_body = WITH_BODY if endpoint.has_body else ()
+    return (*ANY, *endpoint.problems, *with_id, *with_body)
+
+
+# ---- schemas -------------------------------------------------------------------------------------
+
+
+def _schemas() -> tuple[dict[Any, Schema], Schema]:
+    """Of every body and row, and the components that they refer to. All at once, so that each name
+    is one schema's."""
+    kinds: dict[Any, JsonSchemaMode] = {}
+    for endpoint in ENDPOINTS:
+        kinds[endpoint.answers] = "serialization"
+        if endpoint.body.model_fields:
+            kinds[endpoint.body] = "validation"
+    found, rest = TypeAdapter.json_schemas(
+        [(kind, mode, TypeAdapter(kind)) for kind, mode in kinds.items()],
+        ref_template=REF,
+        schema_generator=Described,
+    )
+    return {kind: found[kind, mode] for kind, mode in kinds.items()}, rest.get("$defs", {})
+
+
+class Described(GenerateJsonSchema):
+    """Pydantic's, with less to read: no titles, no docstrings (they are for us), null as one more
+    type, no default that is null, and rows that have their fields and no others."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - of each
+        return False
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        return _bare(super().model_schema(schema))
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        return _bare(super().dataclass_schema(schema)) | {"additionalProperties": False}
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        inner = self.generate_inner(schema["schema"])
+        if "type" not in inner:
+            return super().nullable_schema(schema)
+        kinds = inner["type"] if isinstance(inner["type"], list) else [inner["type"]]
+        choices = {"enum": [*inner["enum"], None]} if "enum" in inner else {}
+        return {**inner, "type": [*kinds, "null"], **choices}
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        described = super().default_schema(schema)
+        return {k: v for k, v in described.items() if k != "default" or v is not None}
+
+    def normalize_name(self, name: str) -> str:
+        """Page[Action] is ActionPage."""
+        generic = re.fullmatch(r"(\w+)\[(?:\w+\.)*(\w+)\]", name)
+        return super().normalize_name(f"{generic[2]}{generic[1]}" if generic else name)
+
+
+def _bare(schema: JsonSchemaValue) -> JsonSchemaValue:
+    return {k: v for k, v in schema.items() if k not in ("title", "description")}

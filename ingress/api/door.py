@@ -5,31 +5,33 @@ on what is held at once, so that no API client can keep a webhook waiting.
 """
 
 import asyncio
-import dataclasses
+import functools
 import hashlib
 import json
 import time
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from pydantic_core import to_json
 
-from db.api_keys import Access, KeyOwner, read_access
+from db.api_keys import KeyOwner
+from db.idempotency import Once
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
-from handlers.api_keys import may
-from handlers.plans import Feature, Plan
 from handlers.process import telemetry
 from ingress.api.description import openapi
 from ingress.api.endpoints import ENDPOINTS
-from ingress.api.fields import an_id, read_body, read_query
-from ingress.api.keys import Keys, not_authenticated
+from ingress.api.fields import Body, Parameters
+from ingress.api.keys import Keys
 from ingress.api.meter import Meter
+from ingress.api.mistakes import Mistake
 from ingress.api.places import Places
-from ingress.api.problems import CONTENT_TYPE, Problem, invalid, not_in_plan, unavailable
-from ingress.api.table import Answer, Call, Endpoint
+from ingress.api.principal import Principal, permit, principal_of_key
+from ingress.api.problems import CONTENT_TYPE, Problem, invalid, unavailable
+from ingress.api.reading import read_json, read_parameters
+from ingress.api.table import IDEMPOTENCY_CHARS, Answer, AnyEndpoint, B, Call, Endpoint, P
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -37,7 +39,6 @@ PREFIX = "/v1"
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 TRIES_ON_CONFLICT = 3
-MAX_IDEMPOTENCY_CHARS = 255
 OWNER = web.RequestKey("owner", KeyOwner)
 COUNTED = web.RequestKey("counted", bool)
 
@@ -49,18 +50,20 @@ class Door:
         self._keys = Keys(pool)
         self._places = Places()
 
-    async def call(self, request: web.Request, endpoint: Endpoint) -> web.Response:
+    async def call(self, request: web.Request, endpoint: AnyEndpoint) -> web.Response:
         owner = await self._keys.owner(request.headers.get("Authorization", ""))
         request[OWNER] = owner
         async with self._places.of(owner.user_id) as connections:
-            raw = await _body(request)
+            raw = await _body(request) if endpoint.has_body else b""
             async with connections:
                 answer = await self._answered(request, endpoint, owner, raw)
-        return _json(answer.body, answer.status)
+        return web.Response(
+            body=to_json(answer.body), status=answer.status, content_type="application/json"
+        )
 
     async def _answered(
-        self, request: web.Request, endpoint: Endpoint, owner: KeyOwner, raw: bytes
-    ) -> Answer:
+        self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes
+    ) -> Answer[Any]:
         for tries_left in reversed(range(TRIES_ON_CONFLICT)):
             try:
                 async with tenant(self._pool, owner.user_id) as conn:
@@ -71,75 +74,55 @@ class Door:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _in_transaction(
-        self, conn: Conn, request: web.Request, endpoint: Endpoint, owner: KeyOwner, raw: bytes
-    ) -> Answer:
-        access = await read_access(conn, owner.user_id, owner.id)
-        if access is None or not access.usable:
-            raise not_authenticated(
-                "The API key is revoked or has expired, or the account is not active."
-            )
+        self, conn: Conn, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes
+    ) -> Answer[Any]:
+        principal = await principal_of_key(conn, owner)
         if COUNTED not in request:  # a transaction that is done again is one call
             request[COUNTED] = True
-            self._meter.note(owner.user_id, owner.id, access.usage_day)
-        _permit(access, endpoint)
+            self._meter.note(owner.user_id, owner.id, principal.usage_day)
+        permit(principal, endpoint.permission)
         # Only now: what is wrong with a request is nobody's business who may not make it.
-        call = _read(request, endpoint, owner, access, raw)
-        return await endpoint.work(conn, call)
+        return await endpoint.work(conn, read_call(request, endpoint, principal, raw))
 
 
-def _permit(access: Access, endpoint: Endpoint) -> None:
-    if not Plan(access.plan).allows(Feature.API_ACCESS):
-        raise not_in_plan(Feature.API_ACCESS)
-    if not may(access.permissions, endpoint.permission):
-        raise Problem(
-            "permission_missing",
-            f"This needs a key with the permission {endpoint.permission}.",
-            permission=endpoint.permission,
-        )
-
-
-def _read(
-    request: web.Request, endpoint: Endpoint, owner: KeyOwner, access: Access, raw: bytes
-) -> Call:
+def read_call(
+    request: web.Request, endpoint: Endpoint[P, B, Any], principal: Principal, raw: bytes
+) -> Call[P, B]:
     """Raises with everything that is wrong with the request."""
     now = datetime.now(UTC)
-    path_id = an_id(request.match_info["id"]) if endpoint.has_id else 0
-    if path_id is None:
-        raise Problem("not_found", "There is nothing with this id, or it is not yours.")
-    names = {name: request.query.getall(name) for name in request.query}
-    query = read_query(names, endpoint.query)
-    body = read_body(raw, endpoint.body, now) if endpoint.method == "POST" else {}
-    idempotency_key = request.headers.get("Idempotency-Key") if endpoint.creates else None
-    errors = [e for part in (query, body) if isinstance(part, list) for e in part]
-    if idempotency_key is not None and not _is_token(idempotency_key):
-        detail = f"not 1 to {MAX_IDEMPOTENCY_CHARS} printable ASCII characters"
-        errors.append({"field": "Idempotency-Key", "detail": detail})
-    if errors or isinstance(query, list) or isinstance(body, list):
-        raise invalid(errors)
-    return Call(
-        user_id=owner.user_id,
-        key_id=owner.id,
-        access=access,
-        id=path_id,
-        query=query,
-        body=body,
-        idempotency_key=idempotency_key,
-        # Of what was understood, not of the bytes: spaces make no other request.
-        request_hash=hashlib.sha256(
-            json.dumps([endpoint.path, path_id, body], default=str, sort_keys=True).encode()
-        ).digest(),
-        now=now,
-    )
+    query = {name: request.query.getall(name) for name in request.query}
+    parameters = read_parameters(endpoint.parameters, request.match_info, query, now)
+    body = read_json(endpoint.body, raw, now)
+    key = _idempotency_key(request) if endpoint.once else None
+    if isinstance(parameters, list) or isinstance(body, list) or isinstance(key, list):
+        parts = (parameters, body, key)
+        raise invalid([one for part in parts if isinstance(part, list) for one in part])
+    once = None if key is None else Once(key, _fingerprint(endpoint, parameters, body))
+    return Call(principal=principal, parameters=parameters, body=body, once=once, now=now)
 
 
-def _is_token(text: str) -> bool:
-    return text.isascii() and text.isprintable() and 0 < len(text) <= MAX_IDEMPOTENCY_CHARS
+def _idempotency_key(request: web.Request) -> str | list[Mistake] | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None or (key.isascii() and key.isprintable() and 0 < len(key) <= IDEMPOTENCY_CHARS):
+        return key
+    detail = f"not 1 to {IDEMPOTENCY_CHARS} printable ASCII characters"
+    return [Mistake("Idempotency-Key", detail)]
+
+
+def _fingerprint(endpoint: AnyEndpoint, parameters: Parameters, body: Body) -> bytes:
+    """Of what was given and understood: spaces make no other request, nor does a field that a
+    later release adds."""
+    given = [
+        endpoint.method,
+        endpoint.path,
+        parameters.model_dump(mode="json", exclude_unset=True),
+        body.model_dump(mode="json", exclude_unset=True),
+    ]
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).digest()
 
 
 async def _body(request: web.Request) -> bytes:
     """Bounded by itself: the process's bound is that of webhooks, sixty times as much."""
-    if request.method != "POST":
-        return b""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
     body = bytearray()
@@ -189,7 +172,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         problem = Problem("internal_error", "It is in our log. Repeating it may help.")
     if problem is not None:
         response = web.Response(
-            body=_encoded(problem.body(request.path)),
+            body=to_json(problem.body(request.path)),
             status=problem.status,
             headers={**problem.headers, "Content-Type": CONTENT_TYPE},
         )
@@ -212,33 +195,18 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     return response
 
 
-def _json(body: Any, status: int = 200) -> web.Response:
-    return web.Response(body=_encoded(body), status=status, content_type="application/json")
-
-
-def _encoded(body: Any) -> bytes:
-    return json.dumps(body, default=_spelt).encode()
-
-
-def _spelt(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, date):  # datetimes too
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
-
-
 def application(pool: Pool, meter: Meter) -> web.Application:
     """To be put under PREFIX."""
     door = Door(pool, meter)
-    described = json.dumps(openapi()).encode()
+
+    @functools.cache  # when first asked for: a process starts sooner
+    def described() -> bytes:
+        return to_json(openapi())
 
     async def describe(_: web.Request) -> web.Response:
-        return web.Response(body=described, content_type="application/json")
+        return web.Response(body=described(), content_type="application/json")
 
-    def route(endpoint: Endpoint) -> web.RouteDef:
+    def route(endpoint: AnyEndpoint) -> web.RouteDef:
         async def handle(request: web.Request) -> web.Response:
             return await door.call(request, endpoint)
 

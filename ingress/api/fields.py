@@ -1,178 +1,163 @@
-"""What a request may contain: the same words check it and describe it. Pure."""
+"""What requests are made of: the two kinds of models, and the kinds of fields that are more than a
+type of Python. Pure.
 
-import json
+Each field says what it is (`description`), for the description of the API and for whoever left it
+out. What pydantic finds wrong is told in the words of `mistakes`.
+"""
+
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, assert_never
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
 
-from handlers.rules.reply import fitted
-from handlers.rules.texts import storable
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
-Kind = Literal["text", "flag", "time", "count", "choice", "cursor"]
-Error = dict[str, str]
+from handlers.rules.reply import MAX_CHARS, fitted
 
+PAGE, PAGE_MAX = 50, 200
 FURTHEST = timedelta(days=3_660)  # that a time in the future may be
 MAX_ID_DIGITS = 18  # a bigint has one more
+FLOAT_DIGITS = 15  # that a binary float keeps, whatever they are
+MOMENT = "not a date and time with its zone, like 2030-01-31T17:00:00Z"
+
+Id = TypeVar("Id", bound=int)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    name: str
-    kind: Kind
-    what: str
-    required: bool = False
-    most: int = 0  # characters of a text, or the highest number
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    message: bool = False  # a text that has to fit into one WhatsApp message
+class Body(BaseModel):
+    """A JSON object. Of a PATCH, `model_fields_set` has what was given."""
 
-    def schema(self) -> dict[str, Any]:
-        kind: dict[str, Any]
-        match self.kind:
-            case "text":
-                least = 1 if self.required else 0
-                kind = {
-                    "type": "string" if self.required else ["string", "null"],
-                    "minLength": least,
-                    "maxLength": self.most,
-                }
-            case "flag":
-                kind = {"type": "boolean"}
-            case "time":
-                kind = {"type": ["string", "null"], "format": "date-time"}
-            case "count":
-                kind = {"type": "integer", "minimum": 1, "maximum": self.most}
-            case "choice":
-                kind = {"type": "string", "enum": list(self.choices)}
-            case "cursor":
-                kind = {"type": "string", "pattern": f"^[0-9]{{1,{MAX_ID_DIGITS}}}$"}
-            case _:
-                assert_never(self.kind)
-        default = {} if self.default is None else {"default": self.default}
-        return kind | default | {"description": self.what}
+    # Built when first needed: a process starts sooner, and nobody calls all of the API.
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True
+    )
 
 
-def read_body(raw: bytes, fields: Sequence[Field], now: datetime) -> dict[str, Any] | list[Error]:
-    """The values, with defaults; or everything that is wrong. No body is an empty object."""
-    if not raw.strip():
-        value: Any = {}
-    else:
-        try:
-            value = json.loads(raw)
-        except (ValueError, RecursionError):
-            return [_error("", "not JSON in UTF-8")]
-    if not isinstance(value, dict):
-        return [_error("", "not a JSON object")]
-    if unknown := sorted(value.keys() - {field.name for field in fields}):
-        errors = [_error(storable(name)[:100], "no such field") for name in unknown[:20]]
-    else:
-        errors = []
-    values: dict[str, Any] = {}
-    for field in fields:
-        given = value.get(field.name)
-        if given is None:
-            if field.required:
-                errors.append(_error(field.name, f"missing: {field.what}"))
-            values[field.name] = field.default
-            continue
-        good, problem = _value(field, given, now)
-        if problem:
-            errors.append(_error(field.name, problem))
-        values[field.name] = good
-    return errors or values
+class NoBody(Body):
+    """Nothing, or an empty object."""
 
 
-def read_query(
-    query: Mapping[str, Sequence[str]], fields: Sequence[Field]
-) -> dict[str, Any] | list[Error]:
-    errors = [
-        _error(storable(name)[:100], "no such parameter")
-        for name in query
-        if name not in {field.name for field in fields}
-    ]
-    values: dict[str, Any] = {}
-    for field in fields:
-        given = query.get(field.name, ())
-        values[field.name] = field.default
-        if len(given) > 1:
-            errors.append(_error(field.name, "given more than once"))
-        elif given:
-            good, problem = _parameter(field, given[0])
-            if problem:
-                errors.append(_error(field.name, problem))
-            values[field.name] = good
-    return errors or values
+class Parameters(BaseModel):
+    """Of path and query, as texts; those that the path names are in the path."""
+
+    model_config = ConfigDict(
+        strict=False, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True
+    )
 
 
-def _value(field: Field, given: Any, now: datetime) -> tuple[Any, str | None]:
-    match field.kind:
-        case "text":
-            return _text(field, given)
-        case "flag":
-            return (given, None) if isinstance(given, bool) else (None, "not true or false")
-        case "time":
-            return _time(given, now)
-        case "count" | "choice" | "cursor":
-            raise AssertionError("only parameters are of this kind")
+class NoParameters(Parameters):
+    """Neither in the path nor in the query."""
 
 
-def _text(field: Field, given: Any) -> tuple[str | None, str | None]:
-    if not isinstance(given, str):
-        return None, "not a text"
-    if field.required and not given.strip():
-        return None, "empty"
-    if storable(given) != given:
-        return None, "has a character that cannot be stored: NUL, or half of a surrogate pair"
-    if field.message and fitted(given) != given:
-        return None, f"longer than the {field.most} UTF-16 units of a WhatsApp message"
-    if len(given) > field.most:
-        return None, f"has {len(given)} characters, {field.most} at most"
-    return given, None
+def wrong(detail: str) -> PydanticCustomError:
+    """To be raised by a validator; `detail` is what the client reads."""
+    return PydanticCustomError("wrong", "{detail}", {"detail": detail})
 
 
-def _time(given: Any, now: datetime) -> tuple[datetime | None, str | None]:
-    expected = "not a date and time with its zone, like 2030-01-31T17:00:00Z"
+# ---- whole numbers -------------------------------------------------------------------------------
+
+
+def _spelt_in_digits(given: Any, info: ValidationInfo) -> Any:
+    """Of a parameter; else ' 7', '+7' and '1_0' would be numbers too. In JSON a text is none."""
+    if info.mode == "json" or not isinstance(given, str):
+        return given
+    if not re.fullmatch(rf"[0-9]{{1,{MAX_ID_DIGITS}}}", given):
+        raise PydanticKnownError("int_parsing")
+    return int(given)
+
+
+def _after(given: str) -> int:
+    if not re.fullmatch(rf"[0-9]{{1,{MAX_ID_DIGITS}}}", given):
+        raise wrong("not the `next` of another page")
+    return int(given)
+
+
+DIGITS = BeforeValidator(_spelt_in_digits)
+RowId = Annotated[Id, Field(ge=0, le=10**MAX_ID_DIGITS - 1), DIGITS]
+Cursor = Annotated[
+    int,
+    BeforeValidator(_after),
+    WithJsonSchema({"type": "string", "pattern": f"^[0-9]{{1,{MAX_ID_DIGITS}}}$"}),
+]
+
+
+class Paged(Parameters):
+    """Of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX, description="how many a page holds"), DIGITS] = (
+        PAGE
+    )
+    after: Annotated[Cursor | None, Field(description="`next` of the page before")] = None
+
+
+# ---- texts, amounts, times -----------------------------------------------------------------------
+
+
+def _sendable(given: str) -> str:
+    if not given.strip():
+        raise wrong("empty")
+    if fitted(given) != given:
+        raise wrong(f"longer than the {MAX_CHARS} UTF-16 units of a WhatsApp message")
+    return given
+
+
+# The description counts characters, as JSON Schema does: no text that it refuses could be sent.
+MessageText = Annotated[
+    str,
+    AfterValidator(_sendable),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHARS}),
+]
+
+
+def _exact(given: Any) -> Decimal:
+    if isinstance(given, bool) or not isinstance(given, str | int | float | Decimal):
+        raise PydanticKnownError("decimal_type")
+    if isinstance(given, str) and not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", given):
+        raise PydanticKnownError("decimal_parsing")
+    amount = Decimal(str(given))
+    if isinstance(given, float) and len(amount.as_tuple().digits) > FLOAT_DIGITS:
+        raise wrong("has more digits than a JSON number keeps: send it as a text")
+    return amount
+
+
+# A text, since not every program keeps the digits of a JSON number; that is taken too.
+Money = Annotated[
+    Decimal,
+    Field(max_digits=18, decimal_places=2),
+    BeforeValidator(_exact),
+    WithJsonSchema({"type": ["string", "number"], "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"}),
+]
+
+
+def _moment(given: Any) -> datetime:
     if not isinstance(given, str) or "T" not in given:
-        return None, expected
+        raise wrong(MOMENT)
     try:
         moment = datetime.fromisoformat(given)
-        if moment.tzinfo is None:
-            return None, expected
-        moment = moment.astimezone(UTC)
+        aware = moment.astimezone(UTC) if moment.tzinfo else None
     except (ValueError, OverflowError):
-        return None, expected
+        aware = None
+    if aware is None:
+        raise wrong(MOMENT)
+    return aware
+
+
+def _ahead(moment: datetime, info: ValidationInfo) -> datetime:
+    now: datetime = (info.context or {})["now"]  # read_json() and read_parameters() give it
     if moment <= now:
-        return None, "in the past"
+        raise wrong("in the past")
     if moment > now + FURTHEST:
-        return None, "more than ten years away"
-    return moment, None
+        raise wrong("more than ten years away")
+    return moment
 
 
-def _parameter(field: Field, given: str) -> tuple[Any, str | None]:
-    match field.kind:
-        case "count":
-            if re.fullmatch(r"[0-9]{1,6}", given) and 1 <= int(given) <= field.most:
-                return int(given), None
-            return None, f"not a whole number from 1 to {field.most}"
-        case "choice":
-            if given in field.choices:
-                return given, None
-            return None, f"none of {', '.join(field.choices)}"
-        case "cursor":
-            if (number := an_id(given)) is not None:
-                return number, None
-            return None, "not the `next` of another page"
-        case "text" | "flag" | "time":
-            raise AssertionError("only fields of bodies are of this kind")
-
-
-def an_id(text: str) -> int | None:
-    if text.isascii() and text.isdigit() and len(text) <= MAX_ID_DIGITS:
-        return int(text)
-    return None
-
-
-def _error(field: str, detail: str) -> Error:
-    return {"field": field, "detail": detail}
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+MomentAhead = Annotated[Moment, AfterValidator(_ahead)]

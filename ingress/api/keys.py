@@ -5,7 +5,7 @@ import asyncio
 from db.api_keys import KeyOwner, find_api_key
 from db.pool import Pool
 from handlers.api_keys import hash_of
-from ingress.api.problems import Problem, unavailable
+from ingress.api.problems import not_authenticated, unavailable
 
 LOOKUPS = 2  # at once, of keys that were not seen before: anybody may send those
 LOOKUPS_WAITING = 32
@@ -43,7 +43,3 @@ class Keys:
             self._known.clear()
         self._known[hashed] = owner
         return owner
-
-
-def not_authenticated(detail: str) -> Problem:
-    return Problem("not_authenticated", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from handlers.plans import Feature, Permission
+from ingress.api.mistakes import Mistake
 
 # type -> (status, title). The type is urn:swiftreplies:problem:<name>; docs/api.md says more.
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -57,12 +58,12 @@ class Problem(Exception):
         }
 
 
-def invalid(errors: Sequence[dict[str, str]]) -> Problem:
-    """`errors`: every one that was found, as {"field": where, "detail": what is wrong}."""
+def invalid(mistakes: Sequence[Mistake]) -> Problem:
+    """With every one that was found."""
     return Problem(
         "invalid_request",
         "Mend what `errors` names, and send the request again.",
-        errors=list(errors),
+        errors=list(mistakes),
     )
 
 
@@ -70,6 +71,14 @@ def not_in_plan(key: Feature | Permission) -> Problem:
     return Problem(
         "not_in_plan", f"The plan does not allow {key}: ask the operator for another plan."
     )
+
+
+def not_found() -> Problem:
+    return Problem("not_found", "There is nothing with this id, or it is not yours.")
+
+
+def not_authenticated(detail: str) -> Problem:
+    return Problem("not_authenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def unavailable(detail: str, after_s: int = 2) -> Problem:

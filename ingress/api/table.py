@@ -1,79 +1,113 @@
-"""What an endpoint is, and what it gets and answers."""
+"""What an endpoint is, and what its handler gets and answers.
 
-from collections.abc import Awaitable, Callable
+An endpoint takes a JSON object that is read whole, works in one transaction and answers a row. What
+is more than that has its place here. A header that calls of several nouns have is a field of
+Endpoint, which the door reads, and a field of Call: so is `once`. What an answer says beside its
+row is a field of Answer, and `statuses` lists what it may be. What streams in or out has neither
+one body nor one transaction: that is another kind of endpoint, beside this one in the table.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from db.api_keys import Access
-from db.ids import ApiKeyId, UserId
+from pydantic import Field
+
+from db.idempotency import Once
+from db.ids import UserId
 from db.pool import Conn
-from ingress.api.fields import Field
-from ingress.api.problems import Problem
+from ingress.api.fields import Body, Parameters
+from ingress.api.principal import Principal
+from ingress.api.problems import not_found
 
-PAGE, PAGE_MAX = 50, 200
-LIMIT = Field("limit", "count", "how many a page holds", most=PAGE_MAX, default=PAGE)
-AFTER = Field("after", "cursor", "`next` of the page before")
+P = TypeVar("P", bound=Parameters)
+B = TypeVar("B", bound=Body)
+R = TypeVar("R")  # the row that is answered
+
+IDEMPOTENCY_CHARS = 255
+
+Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+DONE: Mapping[int, str] = MappingProxyType({200: "done"})
+MADE: Mapping[int, str] = MappingProxyType(
+    {201: "made", 200: "made before with this Idempotency-Key"}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Generic[P, B]):
     """One request, found valid."""
 
-    user_id: UserId
-    key_id: ApiKeyId
-    access: Access
-    id: int  # of the path; 0 where it has none
-    query: dict[str, Any]
-    body: dict[str, Any]
-    idempotency_key: str | None
-    request_hash: bytes
+    principal: Principal
+    parameters: P
+    body: B
+    once: Once | None
     now: datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Of a list; `next` is the last id where there may be more."""
-
-    data: list[Any]
-    next: str | None
+    @property
+    def user_id(self) -> UserId:
+        return self.principal.user_id
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    body: Any
+class Answer(Generic[R]):
+    body: R
     status: int = 200
 
 
-Work = Callable[[Conn, Call], Awaitable[Answer]]
-
-
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    method: Literal["GET", "POST"]
-    path: str  # below /v1
+class Page(Generic[R]):
+    """Of a list."""
+
+    data: list[R]
+    next: Annotated[str | None, Field(description="`after` of the next page; null: there is none")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint(Generic[P, B, R]):
+    name: str  # operationId: what a generated client calls it, so it stays
+    method: Method
+    path: str  # below /v1; {names} are fields of `parameters`
     permission: str
     summary: str
-    work: Work
-    answers: type  # the row, or with page=True the rows of a page
-    page: bool = False
-    query: tuple[Field, ...] = ()
-    body: tuple[Field, ...] = ()
-    creates: bool = False  # answers 201, and knows the Idempotency-Key
-    problems: tuple[str, ...] = field(default=())  # beside those that any may have
+    parameters: type[P]
+    body: type[B]  # read where the method has one
+    answers: type[R]
+    work: Callable[[Conn, Call[P, B]], Awaitable[Answer[R]]]
+    statuses: Mapping[int, str] = field(default_factory=lambda: DONE)
+    once: bool = False  # knows the Idempotency-Key
+    problems: tuple[str, ...] = ()  # beside those that any may have
 
     @property
-    def has_id(self) -> bool:
-        return "{id}" in self.path
+    def path_names(self) -> list[str]:
+        return re.findall(r"{(\w+)}", self.path)
+
+    @property
+    def has_body(self) -> bool:
+        return self.method in ("POST", "PUT", "PATCH")
 
 
-def there(row: Any) -> Any:
+AnyEndpoint: TypeAlias = Endpoint[Any, Any, Any]
+
+
+class Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+def there(row: R | None) -> R:
     if row is None:
-        raise Problem("not_found", "There is nothing with this id, or it is not yours.")
+        raise not_found()
     return row
 
 
-def page_of(rows: list[Any], limit: int) -> Answer:
+def page_of(rows: Sequence[N], limit: int) -> Answer[Page[N]]:
     """One more than asked for was read, to know whether there is a next page."""
     more = len(rows) > limit
-    return Answer(Page(rows[:limit], str(rows[limit - 1].id) if more else None))
+    return Answer(Page(list(rows[:limit]), str(rows[limit - 1].id) if more else None))

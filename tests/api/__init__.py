@@ -1,5 +1,6 @@
 """The tenant API over HTTP, with a real database behind it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from db.api_keys import create_api_key
 from db.ids import ApiKeyId, ConversationId, MessageId
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
+from ingress.api.description import problems_of
+from ingress.api.endpoints import ENDPOINTS
+from ingress.api.table import AnyEndpoint
 from tests.factories import Tenant, make_conversation, make_message
 
 
@@ -52,7 +56,22 @@ class Client:
             method, f"{self.url}/v1{path}", headers=given, **request
         ) as response:
             body = await response.json(content_type=None)
-            return Answer(response.status, body, dict(response.headers))
+            answer = Answer(response.status, body, dict(response.headers))
+        if answer.headers["Content-Type"].startswith("application/problem+json"):
+            assert_listed(method, path, answer.problem)
+        return answer
+
+
+def assert_listed(method: str, path: str, problem: str) -> None:
+    """Whatever a test provokes: the description says that it may come there."""
+    for endpoint in ENDPOINTS:
+        pattern = re.sub(r"{\w+}", "[^/]+", endpoint.path)
+        if endpoint.method == method and re.fullmatch(pattern, path.partition("?")[0]):
+            assert problem in problems_of(endpoint), f"{endpoint.name} does not list {problem}"
+
+
+def spelt(endpoint: AnyEndpoint, row_id: int) -> str:
+    return re.sub(r"{\w+}", str(row_id), endpoint.path)
 
 
 async def make_key(

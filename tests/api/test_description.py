@@ -1,19 +1,25 @@
 """/v1/openapi.json says what there is, and the answers are as it says."""
 
+import json
 import re
 import shlex
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal
 
 import pytest
+from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from db.pool import Conn, Pool
-from ingress.api.description import openapi
+from handlers.api_keys import PERMISSIONS
+from ingress.api.description import Described, openapi
 from ingress.api.door import application
 from ingress.api.endpoints import ENDPOINTS
 from ingress.api.meter import Meter
 from ingress.api.problems import PROBLEMS
-from tests.api import Answer, Client, make_action, make_open_conversation
+from tests.api import Answer, Client, make_action, make_open_conversation, spelt
 from tests.cli import ROOT
 from tests.factories import Tenant
 
@@ -96,25 +102,88 @@ async def test_the_answers_are_as_described(owner: Conn, client: Client, ours: T
     action, _ = await make_action(owner, ours, user_response="yes")
     other, _ = await make_action(owner, ours)
     conversation, _ = await make_open_conversation(owner, ours)
-    ids = {"/actions/{id}/deny": other}
+    ids = {"/actions/{action_id}/deny": other}
     seen = set()
     for endpoint in sorted(ENDPOINTS, key=lambda e: e.method, reverse=True):
         row = ids.get(endpoint.path, action if "actions" in endpoint.path else conversation)
-        path = endpoint.path.replace("{id}", str(row))
+        path = spelt(endpoint, row)
         bodies: list[dict[str, Any]] = [{}, {"nonsense": 1}]
-        if endpoint.creates:
+        if endpoint.once:
             bodies.append({"content_text": "hi"})
         for body in bodies if endpoint.method == "POST" else [{}]:
             request = {"json": body} if endpoint.method == "POST" else {}
             answer = await client.send(endpoint.method, path, **request)
             check(described, endpoint.method, endpoint.path, answer)
             seen.add(answer.status)
-        if endpoint.has_id:
-            answer = await client.send(endpoint.method, endpoint.path.replace("{id}", "7777777"))
+        if endpoint.path_names:
+            answer = await client.send(endpoint.method, spelt(endpoint, 7777777))
             check(described, endpoint.method, endpoint.path, answer)
     answer = await client.post(f"/actions/{action}/deny")
-    check(described, "POST", "/actions/{id}/deny", answer)
+    check(described, "POST", "/actions/{action_id}/deny", answer)
     assert seen | {answer.status} == {200, 201, 400, 409}
+
+
+def test_each_endpoint_is_told_apart() -> None:
+    names = [endpoint.name for endpoint in ENDPOINTS]
+    assert len(set(names)) == len(names)
+    for endpoint in ENDPOINTS:
+        assert endpoint.permission in PERMISSIONS
+        assert set(endpoint.problems) <= PROBLEMS.keys()
+        for name in endpoint.path_names:
+            assert name in endpoint.parameters.model_fields
+            assert name.endswith("_id"), "an id says whose it is, there may be several"
+            assert endpoint.parameters.model_fields[name].is_required()
+
+
+def test_names_of_components_can_be_read() -> None:
+    schemas = openapi()["components"]["schemas"]
+    assert {"Action", "ActionPage", "Decision", "NewMessage", "Takeover"} <= schemas.keys()
+    for name in schemas:  # with modules in them where two classes share a name
+        assert re.fullmatch("([A-Z][a-z]+)+", name), name
+
+
+def test_what_a_body_holds_is_bounded() -> None:
+    schemas = openapi()["components"]["schemas"]
+    bodies = {endpoint.body.__name__ for endpoint in ENDPOINTS} & schemas.keys()
+    for body in bodies:
+        for name, field in schemas[body]["properties"].items():
+            if "string" in field["type"]:
+                assert field.keys() & {"maxLength", "enum", "format"}, f"{body}.{name}"
+            assert "array" not in field["type"] or "maxItems" in field, f"{body}.{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a product is made of; no reader of the API needs to know."""
+
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    price: Decimal | None
+    day: date
+    state: Literal["new", "sold"] | None
+    part: Part | None
+
+
+def test_rows_are_described_as_they_are_encoded() -> None:
+    described = TypeAdapter(Product).json_schema(mode="serialization", schema_generator=Described)
+    part = described.pop("$defs")["Part"]
+    assert part.keys() == {"type", "properties", "required", "additionalProperties"}
+    assert part["properties"]["amount"]["type"] == "string"
+    kinds = described["properties"]
+    assert kinds["price"]["type"] == ["string", "null"]
+    assert kinds["day"] == {"type": "string", "format": "date"}
+    assert kinds["state"] == {"type": ["string", "null"], "enum": ["new", "sold", None]}
+    assert kinds["part"] == {"anyOf": [{"$ref": "#/$defs/Part"}, {"type": "null"}]}
+    row = Product(Decimal("38.50"), date(2030, 1, 31), None, Part(Decimal("0.10")))
+    assert json.loads(to_json(row)) == {
+        "price": "38.50",
+        "day": "2030-01-31",
+        "state": None,
+        "part": {"amount": "0.10"},
+    }
 
 
 @pytest.mark.parametrize(

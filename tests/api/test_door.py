@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import typing
 from typing import Any
 
 import pytest
@@ -10,19 +11,14 @@ from db.pool import Conn, Pool
 from ingress.api.door import MAX_BODY_BYTES
 from ingress.api.endpoints import ENDPOINTS
 from ingress.api.places import TENANT_CALLS
-from ingress.api.table import Endpoint
-from tests.api import Answer, Client, make_action, make_key, make_open_conversation
+from ingress.api.table import AnyEndpoint, Page
+from tests.api import Answer, Client, make_action, make_key, make_open_conversation, spelt
 from tests.api.conftest import Connect
 from tests.conftest import Database
 from tests.e2e.conftest import until
 from tests.factories import Tenant, make_tenant
 from tests.ingress import DEAD_BROKER, DEAD_DATABASE, Door, door
 from tests.plans import ODD
-
-
-def spelt(endpoint: Endpoint, row_id: int) -> str:
-    return endpoint.path.replace("{id}", str(row_id))
-
 
 # ---- keys ----------------------------------------------------------------------------------------
 
@@ -73,7 +69,7 @@ async def test_a_key_that_ends_is_refused_with_the_next_request(
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
 async def test_each_endpoint_wants_its_permission(
-    connect: Connect, ours: Tenant, endpoint: Endpoint
+    connect: Connect, ours: Tenant, endpoint: AnyEndpoint
 ) -> None:
     others = {e.permission for e in ENDPOINTS} - {endpoint.permission}
     answer = await (await connect(ours, *others)).send(endpoint.method, spelt(endpoint, 1))
@@ -126,16 +122,16 @@ async def test_another_tenants_rows_are_not_there(
     before = await owner.fetch("SELECT * FROM conversations ORDER BY id")
     stranger = await connect(theirs)
     for endpoint in ENDPOINTS:
-        if endpoint.has_id:
+        if endpoint.path_names:
             row_id = action if endpoint.path.startswith("/actions") else conversation
-            body = {"json": {"content_text": "hi"}} if endpoint.creates else {}
+            body = {"json": {"content_text": "hi"}} if endpoint.once else {}
             answers = []
             for asked in (row_id, 999_999_999_999):
                 answer = await stranger.send(endpoint.method, spelt(endpoint, asked), **body)
                 answers.append((answer.status, answer.problem, answer.json["detail"]))
             # What is another's looks like what is not there at all.
             assert answers[0] == answers[1] == (404, "not_found", answers[0][2])
-        elif endpoint.page:
+        elif typing.get_origin(endpoint.answers) is Page:
             listed = (await stranger.get(endpoint.path)).json["data"]
             assert [row["id"] for row in listed] == (
                 [theirs.chatbot_id] if endpoint.path == "/chatbots" else []
@@ -204,7 +200,13 @@ async def test_bad_parameters_are_told_too(client: Client) -> None:
         assert (await client.get("/actions", limit=limit)).status == 400
 
 
-@pytest.mark.parametrize("path", ["/conversations/x", "/conversations/-1", "/actions/1%2F2", "/no"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/conversations/x", "/conversations/-1", "/actions/1%2F2", "/no"),
+        *("/conversations/%00", "/conversations/%ED%A0%80", "/%FF"),
+    ],
+)
 async def test_what_is_no_address_is_not_found(client: Client, path: str) -> None:
     assert (await client.get(path)).problem == "not_found"
 

@@ -206,6 +206,22 @@ async def test_a_repeated_key_makes_one_message(owner: Conn, client: Client, our
     assert (await client.post(path, {"content_text": "x"}, Idempotency_Key="\xe9")).status == 400
 
 
+async def test_a_request_is_the_same_however_it_is_spelt(
+    owner: Conn, client: Client, ours: Tenant
+) -> None:
+    conversation, _ = await make_open_conversation(owner, ours)
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "k-1"}
+    answers = [
+        await client.send("POST", f"/conversations/{row_id}/messages", data=body, headers=headers)
+        for row_id, body in (
+            (str(conversation), b'{"content_text": "caf\xc3\xa9"}'),
+            (f"0{conversation}", b'{ "content_text":\n"caf\\u00e9" }'),
+        )
+    ]
+    assert [answer.status for answer in answers] == [201, 200]
+    assert answers[0].json["id"] == answers[1].json["id"]
+
+
 async def test_a_key_that_two_conversations_share_at_once_is_one_request(
     owner: Conn, client: Client, ours: Tenant
 ) -> None:

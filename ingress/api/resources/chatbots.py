@@ -1,13 +1,27 @@
 """/v1/chatbots"""
 
 from db.pool import Conn
-from db.tenant_api import (
-    list_chatbots,
+from db.tenant_api import Chatbot, list_chatbots
+from ingress.api.fields import NoBody, Paged
+from ingress.api.table import Answer, Call, Endpoint, Page, page_of
+
+
+async def _list(conn: Conn, call: Call[Paged, NoBody]) -> Answer[Page[Chatbot]]:
+    asked = call.parameters
+    rows = await list_chatbots(conn, call.user_id, asked.after, asked.limit + 1)
+    return page_of(rows, asked.limit)
+
+
+ENDPOINTS = (
+    Endpoint(
+        name="list_chatbots",
+        method="GET",
+        path="/chatbots",
+        permission="chatbots:read",
+        summary="Chatbots, newest first, without their access tokens",
+        parameters=Paged,
+        body=NoBody,
+        answers=Page[Chatbot],
+        work=_list,
+    ),
 )
-from ingress.api.table import Answer, Call, page_of
-
-
-async def _chatbots(conn: Conn, call: Call) -> Answer:
-    q = call.query
-    rows = await list_chatbots(conn, call.user_id, q["after"], q["limit"] + 1)
-    return page_of(rows, q["limit"])

@@ -1,27 +1,48 @@
-"""/v1/conversations, with their messages and the people in them"""
+"""/v1/conversations, and the people in them"""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from db.ids import ConversationId
 from db.pool import Conn
 from db.tenant_api import (
     Conversation,
     Message,
-    Usage,
     list_conversations,
     list_messages,
     read_conversation,
-    read_message,
-    read_usage,
 )
 from handlers import takeover
-from handlers.plans import Feature, Plan
-from ingress.api.problems import Problem, not_in_plan
-from ingress.api.table import Answer, Call, page_of, there
+from handlers.plans import Feature
+from ingress.api.fields import Body, MomentAhead, NoBody, Paged, Parameters, RowId
+from ingress.api.principal import Principal
+from ingress.api.problems import Problem, not_authenticated, not_in_plan
+from ingress.api.table import Answer, Call, Endpoint, Page, page_of, there
 
-CONVERSATION_STATUSES = ("bot", "taken_over", "paused")
 LAST_MESSAGES = 20
 REASON_CHARS = 200
+
+
+class ConversationsAsked(Paged):
+    status: Annotated[
+        Literal["bot", "taken_over", "paused"] | None, Field(description="only these")
+    ] = None
+
+
+class OfConversation(Parameters):
+    conversation_id: RowId[ConversationId]
+
+
+class Takeover(Body):
+    reason: Annotated[str | None, Field(max_length=REASON_CHARS, description="for your people")] = (
+        None
+    )
+    until: Annotated[
+        MomentAhead | None,
+        Field(description="when the bot may answer again; missing: when handed back"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,76 +51,46 @@ class ConversationWithMessages:
     messages: list[Message]  # the last ones, oldest first
 
 
-async def _conversations(conn: Conn, call: Call) -> Answer:
-    q = call.query
-    rows = await list_conversations(conn, call.user_id, q["after"], q["status"], q["limit"] + 1)
-    return page_of(rows, q["limit"])
+async def _list(conn: Conn, call: Call[ConversationsAsked, NoBody]) -> Answer[Page[Conversation]]:
+    asked = call.parameters
+    rows = await list_conversations(conn, call.user_id, asked.after, asked.status, asked.limit + 1)
+    return page_of(rows, asked.limit)
 
 
-async def _conversation(conn: Conn, call: Call) -> Answer:
-    conversation_id = ConversationId(call.id)
+async def _read(conn: Conn, call: Call[OfConversation, NoBody]) -> Answer[ConversationWithMessages]:
+    conversation_id = call.parameters.conversation_id
     found = there(await read_conversation(conn, call.user_id, conversation_id))
     last = await list_messages(conn, call.user_id, None, conversation_id, LAST_MESSAGES)
     return Answer(ConversationWithMessages(found, last[::-1]))
 
 
-async def _messages(conn: Conn, call: Call) -> Answer:
-    conversation_id = ConversationId(call.id)
-    there(await read_conversation(conn, call.user_id, conversation_id))
-    q = call.query
-    rows = await list_messages(conn, call.user_id, q["after"], conversation_id, q["limit"] + 1)
-    return page_of(rows, q["limit"])
-
-
-async def _take_over(conn: Conn, call: Call) -> Answer:
-    _with_takeover(call)
-    reason = call.body["reason"] or "api"
+async def _take_over(conn: Conn, call: Call[OfConversation, Takeover]) -> Answer[Conversation]:
+    needs_takeover(call.principal)
+    conversation_id = call.parameters.conversation_id
     try:
-        await takeover.taken_over(
-            conn, call.user_id, ConversationId(call.id), call.body["until"], reason
+        await takeover.take_over_conversation(
+            conn, call.user_id, conversation_id, call.body.until, call.body.reason or "api"
         )
     except takeover.NotDone as why:
-        raise _not_done(why.reason) from why
-    return await _answer_conversation(conn, call)
+        raise not_done(why.reason) from why
+    return Answer(there(await read_conversation(conn, call.user_id, conversation_id)))
 
 
-async def _hand_back(conn: Conn, call: Call) -> Answer:
+async def _hand_back(conn: Conn, call: Call[OfConversation, NoBody]) -> Answer[Conversation]:
+    conversation_id = call.parameters.conversation_id
     try:
-        await takeover.handed_back(conn, call.user_id, ConversationId(call.id))
+        await takeover.hand_back_conversation(conn, call.user_id, conversation_id)
     except takeover.NotDone as why:
-        raise _not_done(why.reason) from why
-    return await _answer_conversation(conn, call)
+        raise not_done(why.reason) from why
+    return Answer(there(await read_conversation(conn, call.user_id, conversation_id)))
 
 
-async def _say(conn: Conn, call: Call) -> Answer:
-    _with_takeover(call)
-    try:
-        message_id, new = await takeover.said(
-            conn,
-            call.user_id,
-            ConversationId(call.id),
-            call.body["content_text"],
-            {"kind": "human", "api_key_id": call.key_id},
-            call.idempotency_key,
-            call.request_hash,
-        )
-    except takeover.NotDone as why:
-        if why.reason in ("daily_message_limit", "monthly_message_limit"):
-            raise await _at_limit(conn, call, why.reason) from why
-        raise _not_done(why.reason) from why
-    return Answer(there(await read_message(conn, call.user_id, message_id)), 201 if new else 200)
-
-
-async def _answer_conversation(conn: Conn, call: Call) -> Answer:
-    return Answer(there(await read_conversation(conn, call.user_id, ConversationId(call.id))))
-
-
-def _with_takeover(call: Call) -> None:
-    if not Plan(call.access.plan).allows(Feature.LIVE_CHAT_TAKEOVER):
+def needs_takeover(principal: Principal) -> None:
+    if not principal.plan.allows(Feature.LIVE_CHAT_TAKEOVER):
         raise not_in_plan(Feature.LIVE_CHAT_TAKEOVER)
 
 
-def _not_done(reason: str) -> Problem:
+def not_done(reason: str) -> Problem:
     match reason:
         case "not_found":
             return Problem("not_found", "There is no conversation with this id, or not of yours.")
@@ -121,22 +112,53 @@ def _not_done(reason: str) -> Problem:
         case "no_active_subscription":
             return Problem("not_in_plan", "There is no plan in force, so nothing can be sent.")
         case _:  # tenant_inactive: between the check of the key and the reservation
-            return Problem(
-                "not_authenticated",
-                "The account is not active.",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            return not_authenticated("The account is not active.")
 
 
-async def _at_limit(conn: Conn, call: Call, reason: str) -> Problem:
-    usage: Usage = there(await read_usage(conn, call.user_id))
-    ends_at = usage.day_ends_at if reason == "daily_message_limit" else usage.month_ends_at
-    after_s = max(1, round((ends_at - call.now).total_seconds()))
-    return Problem(
-        "message_limit",
-        f"The plan's {reason} is reached; it starts anew at {ends_at.isoformat()}. Nothing was"
-        " sent, and the conversation is as it was.",
-        headers={"Retry-After": str(after_s)},
-        limit=reason,
-        ends_at=ends_at.isoformat(),
-    )
+ENDPOINTS = (
+    Endpoint(
+        name="list_conversations",
+        method="GET",
+        path="/conversations",
+        permission="conversations:read",
+        summary="Conversations, newest first",
+        parameters=ConversationsAsked,
+        body=NoBody,
+        answers=Page[Conversation],
+        work=_list,
+    ),
+    Endpoint(
+        name="read_conversation",
+        method="GET",
+        path="/conversations/{conversation_id}",
+        permission="conversations:read",
+        summary=f"One conversation with its last {LAST_MESSAGES} messages, oldest first",
+        parameters=OfConversation,
+        body=NoBody,
+        answers=ConversationWithMessages,
+        work=_read,
+    ),
+    Endpoint(
+        name="take_over_conversation",
+        method="POST",
+        path="/conversations/{conversation_id}/takeover",
+        permission="conversations:write",
+        summary="Silences the bot, so that a person answers; again: changes reason and end",
+        parameters=OfConversation,
+        body=Takeover,
+        answers=Conversation,
+        work=_take_over,
+        problems=("not_in_plan",),
+    ),
+    Endpoint(
+        name="hand_back_conversation",
+        method="POST",
+        path="/conversations/{conversation_id}/handback",
+        permission="conversations:write",
+        summary="Lets the bot answer again; safe to repeat",
+        parameters=OfConversation,
+        body=NoBody,
+        answers=Conversation,
+        work=_hand_back,
+    ),
+)

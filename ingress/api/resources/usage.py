@@ -1,19 +1,17 @@
 """/v1/usage"""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from db.pool import Conn
-from db.tenant_api import (
-    Usage,
-    read_usage,
-)
-from ingress.api.table import Answer, Call, there
+from db.tenant_api import read_usage
+from ingress.api.fields import NoBody, NoParameters
+from ingress.api.table import Answer, Call, Endpoint, there
 
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    tracking_date: str
+    tracking_date: date
     ends_at: datetime
     daily_message_limit: int | None
     daily_messages_sent: int
@@ -43,10 +41,10 @@ class UsageReport:
     month: Month
 
 
-async def _usage(conn: Conn, call: Call) -> Answer:
-    u: Usage = there(await read_usage(conn, call.user_id))
+async def _read(conn: Conn, call: Call[NoParameters, NoBody]) -> Answer[UsageReport]:
+    u = there(await read_usage(conn, call.user_id))
     today = Today(
-        tracking_date=u.tracking_date.isoformat(),
+        tracking_date=u.tracking_date,
         ends_at=u.day_ends_at,
         daily_message_limit=u.daily_message_limit,
         daily_messages_sent=u.daily_messages_sent,
@@ -66,3 +64,18 @@ async def _usage(conn: Conn, call: Call) -> Answer:
         overage_messages=u.overage_messages,
     )
     return Answer(UsageReport(u.timezone, u.subscription_name, today, month))
+
+
+ENDPOINTS = (
+    Endpoint(
+        name="read_usage",
+        method="GET",
+        path="/usage",
+        permission="usage:read",
+        summary="Today and this month by the tenant's own clock, with the limits",
+        parameters=NoParameters,
+        body=NoBody,
+        answers=UsageReport,
+        work=_read,
+    ),
+)
