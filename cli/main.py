@@ -11,13 +11,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from worker.roles import ROLES
+
 # Before anything loads LangGraph: its checkpoints may only hold plain values, and LangSmith must
 # never get customers' text because somebody's shell exports a key.
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 os.environ["LANGSMITH_TRACING"] = "false"
 os.environ["LANGCHAIN_TRACING_V2"] = "false"
-
-WORKER_ROLES = ("ingest", "turns", "sends", "scheduler")
 
 EPILOG = """\
 Configuration comes from the environment. Every process lists all that is missing or malformed when
@@ -73,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--only",
         type=_roles,
-        default=WORKER_ROLES,
+        default=tuple(ROLES),
         metavar="ROLE,...",
-        help=f"some of: {', '.join(WORKER_ROLES)} (default: all)",
+        help=f"some of: {', '.join(ROLES)} (default: all)",
     )
     worker.set_defaults(run=_worker)
 
@@ -179,11 +179,10 @@ def _creating(group: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _roles(text: str) -> tuple[str, ...]:
     roles = tuple(r.strip() for r in text.split(",") if r.strip())
-    unknown = [r for r in roles if r not in WORKER_ROLES]
+    unknown = [r for r in roles if r not in ROLES]
     if unknown or not roles:
         raise argparse.ArgumentTypeError(
-            f"no such role: {', '.join(unknown) or '(none given)'};"
-            f" there are {', '.join(WORKER_ROLES)}"
+            f"no such role: {', '.join(unknown) or '(none given)'}; there are {', '.join(ROLES)}"
         )
     return roles
 
