@@ -89,11 +89,12 @@ async def _policies(url: str) -> Check:
     parts = urlsplit(url)
     vhost = unquote(parts.path[1:]) or "/"
     address = f"http://{parts.hostname}:{MANAGEMENT_PORT}/api/policies/{quote(vhost, safe='')}"
-    auth = aiohttp.BasicAuth(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
+    login, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
     try:
+        headers = {"Authorization": aiohttp.encode_basic_auth(login, password)}
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http,
-            http.get(address, auth=auth) as response,
+            http.get(address, headers=headers) as response,
         ):
             policies = await response.json() if response.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
