@@ -22,9 +22,9 @@ from local.page.chats import Chats
 from local.page.lies import LIES, Lies
 from local.page.record import Record
 from simulator.client import ControlRefused, Simulator
+from simulator.customers import customer_key
 from simulator.kinds import Kind, content
 from simulator.meta import new_wamid
-from simulator.script import customer_key
 
 POLL_S = 0.15  # of the simulator's journal
 LOOK_S = 0.3  # between two looks at the record, for each open page
