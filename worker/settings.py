@@ -34,13 +34,7 @@ def read(values: Mapping[str, str]) -> Settings:
     """Raises BadConfiguration with every problem."""
     env = Environment(values)
     log_level, log_format = env.logging()
-    key = env.optional("OPENAI_API_KEY")
-    model = env.optional("OPENAI_MODEL") or "gpt-4.1-mini"
-    if key is None and model != OFFLINE_MODEL:
-        env.problems.append(
-            "OPENAI_API_KEY is missing: the key of the model server; or set OPENAI_MODEL=offline"
-            " for the built-in answerer, which copies knowledge-base answers"
-        )
+    key, model = _model(env)
     settings = Settings(
         database_url=env.database_url(),
         log_url=env.log_url(),
@@ -83,6 +77,17 @@ def read(values: Mapping[str, str]) -> Settings:
         env.problems.append("DEBOUNCE_MAX_MS is less than DEBOUNCE_MS: a burst would end before it")
     env.check()
     return settings
+
+
+def _model(env: Environment) -> tuple[str | None, str]:
+    key = env.optional("OPENAI_API_KEY")
+    model = env.optional("OPENAI_MODEL") or "gpt-4.1-mini"
+    if key is None and model != OFFLINE_MODEL:
+        env.problems.append(
+            "OPENAI_API_KEY is missing: the key of the model server; or set OPENAI_MODEL=offline"
+            " for the built-in answerer, which copies knowledge-base answers"
+        )
+    return key, model
 
 
 def secrets_keys(env: Environment) -> tuple[str, ...]:
