@@ -1,11 +1,15 @@
 """`swiftreplies action`: what the bots asked a person, and the person's decision."""
 
+import argparse
+import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from cli.operating import Refused, as_owner
+from cli.command import Refused, count, show, verb, verbs
+from cli.operating import as_owner
 from db.actions import Action, list_actions, owner_of_action, owners_of_actions
 from db.ids import ActionId, UserId
 from db.pool import tenant_transaction
@@ -13,6 +17,43 @@ from handlers.actions import MAX_RESPONSE_CHARS, Verdict, decide
 from handlers.process.configuration import Environment
 
 PAGE = 500
+
+
+def declare(noun: argparse.ArgumentParser) -> None:
+    actions = verbs(noun)
+    listing = verb(actions, "list", "the actions, oldest first")
+    listing.add_argument("--user", type=int, metavar="ID", help="one tenant's")
+    listing.add_argument("--status", choices=("pending", "approved", "denied", "expired"))
+    listing.set_defaults(run=_list)
+    for name, verdict in (("approve", "approved"), ("deny", "denied")):
+        decision = verb(actions, name, f"the action is {verdict}; the customer is told")
+        decision.add_argument("id", type=count, metavar="ID")
+        decision.add_argument("--response", metavar="T", help="what the customer is told besides")
+        if name == "approve":
+            decision.add_argument(
+                "--similar",
+                action="store_true",
+                help="and every later one of this type of the same chatbot, by itself",
+            )
+        decision.set_defaults(run=_decide, verdict=verdict)
+
+
+def _list(args: argparse.Namespace) -> None:
+    found = asyncio.run(action_list(Environment(os.environ), user_id=args.user, status=args.status))
+    show(args, found, described(found["actions"]) or "there are none")
+
+
+def _decide(args: argparse.Namespace) -> None:
+    decided = asyncio.run(
+        action_decide(
+            Environment(os.environ),
+            args.id,
+            args.verdict,
+            args.response,
+            similar=getattr(args, "similar", False),
+        )
+    )
+    show(args, decided, f"action {decided['id']} {decided['status']}")
 
 
 async def action_list(

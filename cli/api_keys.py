@@ -1,8 +1,12 @@
-"""Keys of the tenant API: made, listed, revoked."""
+"""`swiftreplies apikey`: keys of the tenant API, made, listed, revoked."""
 
+import argparse
+import asyncio
+import os
 from typing import Any
 
-from cli.operating import Refused, as_owner
+from cli.command import Refused, show, verb, verbs
+from cli.operating import as_owner
 from db.api_keys import (
     api_key_owner,
     count_usable_keys,
@@ -18,6 +22,48 @@ from handlers.plans import Limit, Plan
 from handlers.process.configuration import Environment
 
 MAX_NAME_CHARS = 100
+
+
+def declare(noun: argparse.ArgumentParser) -> None:
+    keys = verbs(noun)
+    create = verb(keys, "create", "a key; it is shown once, and stored as a hash only")
+    create.add_argument("--user", type=int, required=True, metavar="ID", help="the tenant")
+    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument(
+        "--permissions",
+        metavar="a,b",
+        help="e.g. actions:read,actions:write (default: all; a wrong one prints the list)",
+    )
+    create.set_defaults(run=_create)
+    listing = verb(keys, "list", "the keys of a tenant, without the keys themselves")
+    listing.add_argument("--user", type=int, required=True, metavar="ID", help="the tenant")
+    listing.set_defaults(run=_list)
+    revoke = verb(keys, "revoke", "closes a key at once, for good; safe to repeat")
+    revoke.add_argument("id", type=int, metavar="ID")
+    revoke.set_defaults(run=_revoke)
+
+
+def _create(args: argparse.Namespace) -> None:
+    created = asyncio.run(
+        apikey_create(
+            Environment(os.environ),
+            user_id=args.user,
+            name=args.name,
+            permissions=args.permissions,
+        )
+    )
+    text = f"API key {created['api_key_id']} created. It is shown this once:\n{created['api_key']}"
+    show(args, created, text)
+
+
+def _list(args: argparse.Namespace) -> None:
+    found = asyncio.run(apikey_list(Environment(os.environ), user_id=args.user))
+    show(args, found, described(found["api_keys"]) or "there is no API key")
+
+
+def _revoke(args: argparse.Namespace) -> None:
+    revoked = asyncio.run(apikey_revoke(Environment(os.environ), key_id=args.id))
+    show(args, revoked, f"API key {args.id} is revoked")
 
 
 async def apikey_create(

@@ -7,12 +7,15 @@ message of ours came for ('status-17').
 
 import argparse
 import asyncio
+import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.operating import Refused, as_owner, check, log_problem
+from cli.command import Refused, show, verb, verbs
+from cli.operating import as_owner, check, log_problem
 from db.conversations import forget_threads
 from db.dead import (
     DeadSend,
@@ -56,6 +59,37 @@ def dead_id(text: str) -> DeadId:
     raise argparse.ArgumentTypeError(
         f"{text!r} is no id: `swiftreplies dead list` shows 17, send-17 or status-17"
     )
+
+
+def declare(noun: argparse.ArgumentParser) -> None:
+    dead = verbs(noun)
+    listing = verb(dead, "list", "every dead item with its reason, without its content")
+    listing.set_defaults(run=_list)
+    show = verb(dead, "show", "one dead item, whole")
+    show.add_argument("id", type=dead_id, metavar="ID")
+    show.set_defaults(run=_show)
+    again = verb(dead, "replay", "lets dead items be processed again; safe to repeat")
+    which = again.add_mutually_exclusive_group(required=True)
+    which.add_argument("ids", type=dead_id, nargs="*", metavar="ID", default=[])
+    which.add_argument("--all", action="store_true")
+    again.set_defaults(run=_replay)
+
+
+def _list(args: argparse.Namespace) -> None:
+    found = asyncio.run(dead_list(Environment(os.environ)))
+    show(args, found, described(found["items"]) or "nothing is dead")
+
+
+def _show(args: argparse.Namespace) -> None:
+    shown = asyncio.run(dead_show(Environment(os.environ), args.id))
+    show(args, shown, json.dumps(shown, indent=2))
+
+
+def _replay(args: argparse.Namespace) -> None:
+    done = asyncio.run(dead_replay(Environment(os.environ), None if args.all else args.ids))
+    missing = f"; not there: {', '.join(done['missing'])}" if done["missing"] else ""
+    refused = "".join(f"\n{one['id']}: {one['why']}" for one in done["refused"])
+    show(args, done, f"{done['replayed']} replayed{missing}{refused}")
 
 
 async def dead_list(env: Environment) -> dict[str, Any]:

@@ -1,17 +1,14 @@
-"""What operator commands share: the owner's connection, and how to refuse."""
+"""What operator commands share: the owner's connection, and what went wrong with a server."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 
+from cli.command import Refused
 from db.pool import UNAVAILABLE, Conn, connect_owner
 from handlers.ingest_log.factory import adapter
 from handlers.process.configuration import Environment
-
-
-class Refused(Exception):
-    """What was wrong and what to do."""
 
 
 @asynccontextmanager

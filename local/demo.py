@@ -16,7 +16,7 @@ import aiohttp
 import asyncpg
 
 from local.demo_bots import BAKERY, connect_simulator, create_bot
-from local.page.server import Bot
+from local.page.tenant import Bot
 from local.servers.daemon import ServerError
 from local.stack import Stack, StackError, running
 from simulator.client import Simulator

@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.page.server import Bot
+from local.page.tenant import Bot
 from local.stack import Stack
 from simulator.client import Simulator
 
 DATA = Path(__file__).parent / "demo_data"
-PERMISSIONS = "actions:read,actions:write,usage:read"
+PERMISSIONS = "actions:read,actions:write,conversations:read,usage:read"
 
 
 @dataclass(frozen=True, slots=True)

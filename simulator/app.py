@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-from simulator import control, endpoint, graph_api, model
+from simulator import control, endpoint, graph_account, graph_api, model
 from simulator.state import HTTP, STATE, State
 
 MAX_BODY_BYTES = 16 * 1024 * 1024  # a raw webhook of several MiB, wrapped in JSON
@@ -25,9 +25,9 @@ def create_app() -> web.Application:
         [
             web.post(f"{GRAPH_NUMBER}/messages", graph_api.send_message),
             # Before the number, whose address would fit it too.
-            web.get(r"/{version:v\d+\.\d+}/debug_token", graph_api.show_token),
-            web.get(r"/{version:v\d+\.\d+}/{account_id}/subscribed_apps", graph_api.show_apps),
-            web.get(GRAPH_NUMBER, graph_api.show_number),
+            web.get(r"/{version:v\d+\.\d+}/debug_token", graph_account.show_token),
+            web.get(r"/{version:v\d+\.\d+}/{account_id}/subscribed_apps", graph_account.show_apps),
+            web.get(GRAPH_NUMBER, graph_account.show_number),
             web.post("/v1/chat/completions", model.complete),
             web.get("/v1/models", model.list_models),
             web.post("/tenant/{name}", endpoint.receive),

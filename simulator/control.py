@@ -5,21 +5,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from simulator.customers import customer_key
 from simulator.fields import Malformed
 from simulator.journal import KINDS, Kind
 from simulator.meta import Courier, NoWebhookUrl
-from simulator.script import (
-    Doing,
-    Inbound,
-    RawPost,
-    Script,
-    customer_key,
-    merge_settings,
-    read_endpoint_answers,
-    read_faults,
-    read_rules,
-)
+from simulator.script import Script, read_endpoint_answers, read_faults, read_rules
+from simulator.settings import merge_settings
 from simulator.state import HTTP, STATE
+from simulator.webhooks import Doing, Inbound, RawPost
 
 
 @web.middleware

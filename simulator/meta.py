@@ -17,8 +17,10 @@ import aiohttp
 from simulator.journal import Line
 from simulator.kinds import content
 from simulator.lies import Fate
-from simulator.script import STATUSES, Doing, Fault, Inbound, Number, RawPost, Status
+from simulator.script import Fault
+from simulator.settings import STATUSES, Number, Status
 from simulator.state import Person, State
+from simulator.webhooks import Doing, Inbound, RawPost
 
 ACCOUNT_ID = "330021987654321"
 RETRY_FIRST_S = 0.2

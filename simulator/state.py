@@ -12,7 +12,9 @@ from aiohttp import web
 
 from simulator.journal import Conversations, Journal, remember
 from simulator.limits import Limits
-from simulator.script import EndpointAnswer, Fault, Inbound, Rule, Script, Settings
+from simulator.script import EndpointAnswer, Fault, Rule, Script
+from simulator.settings import Settings
+from simulator.webhooks import Inbound
 
 MAX_PEOPLE = 200_000
 

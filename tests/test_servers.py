@@ -137,14 +137,24 @@ async def test_a_killed_parent_leaves_nothing(number: signal.Signals) -> None:
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=hears_interrupts,
     )
-    assert parent.stdout is not None
-    pid, directory = (await parent.stdout.readline()).decode().split()
-    assert Path(f"/proc/{pid}").exists()
-    assert Path(directory).exists()
-    parent.send_signal(number)
-    await parent.wait()
+    try:
+        assert parent.stdout is not None
+        pid, directory = (await parent.stdout.readline()).decode().split()
+        assert Path(f"/proc/{pid}").exists()
+        assert Path(directory).exists()
+        parent.send_signal(number)
+        await parent.wait()
+    finally:
+        if parent.returncode is None:
+            parent.kill()
     assert await gone(Path(directory))
+
+
+def hears_interrupts() -> None:
+    """A shell lets what it starts in the background ignore SIGINT, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 async def test_a_taken_port_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:

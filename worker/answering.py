@@ -1,30 +1,40 @@
-"""Turns with the agent behind them. Importing this takes seconds: only the role `turns` does."""
+"""The role `turns`, with the agent behind it. Importing this takes seconds and 100 MB, because of
+LangGraph and the model's client: only who has the role does."""
+
+import asyncio
 
 import aiohttp
 
 from db.conversations import Claim
 from db.ids import WorkerId
-from db.pool import Pool
 from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
 from handlers.agent.model import Model
 from handlers.agent.offline import Offline
-from handlers.turns.presence import Presence
+from handlers.turns.presence import AT_ONCE, Presence
 from handlers.turns.run import run_turn
-from worker.claims import RunTurn
+from worker import claims
+from worker.process import Worker, graph_api
 from worker.settings import OFFLINE_MODEL, Settings
 
 
-def answering(
-    pool: Pool, settings: Settings, presence: Presence, session: aiohttp.ClientSession
-) -> RunTurn:
-    """`session` is for the model's server."""
-    agent = Agent(_answerer(settings, session))
+async def turns(worker: Worker) -> None:
+    # Typing indicators have connections of their own: no reply waits behind one.
+    async with graph_api(worker.settings, AT_ONCE) as showing, _model_session() as session:
+        presence = Presence(showing, worker.tokens)
+        # In a thread: the model's client takes 0.15 s to make, in which the loop would stand still.
+        agent = Agent(await asyncio.to_thread(_answerer, worker.settings, session))
 
-    async def run(worker_id: WorkerId, claim: Claim) -> None:
-        await run_turn(pool, agent, worker_id, claim, presence)
+        async def answer(worker_id: WorkerId, claim: Claim) -> None:
+            await run_turn(worker.pool, agent, worker_id, claim, presence)
 
-    return run
+        await claims.turns(worker, answer)
+
+
+def _model_session() -> aiohttp.ClientSession:
+    """A connection for each turn that waits; compressed answers are for the model's client."""
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
 
 
 def _answerer(settings: Settings, session: aiohttp.ClientSession) -> Answerer:

@@ -1,15 +1,13 @@
-"""The worker process, wired: roles, what they share, and the order in which it all ends."""
+"""The worker process, wired: its roles, what they share, and the order in which it all ends."""
 
 import asyncio
 import gc
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
 import structlog
 from aiohttp import web
 
@@ -20,19 +18,15 @@ from handlers.process import probes, telemetry
 from handlers.process.secrets import Vault
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
-from handlers.turns.presence import AT_ONCE, Presence
-from handlers.whatsapp.cloud_api.graph_api import GraphApi
-from worker import claims, clock
-from worker.claims import RunTurn
-from worker.holdings import Holdings
-from worker.ingest import ingest
+from worker import clock
 from worker.intake import Intake
 from worker.liveness import Liveness
+from worker.process import Worker, graph_api
+from worker.roles import ROLES, Run
 from worker.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-ROLES = ("ingest", "turns", "sends", "scheduler")
 POOL_SIZE = 16
 GRAPH_CONNECTIONS = 100
 WAIT_S = 1.0
@@ -61,83 +55,69 @@ class Readiness:
 
 
 async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) -> None:
+    roles = [ROLES[name] for name in only]
     name = f"worker@{socket.gethostname()}:{os.getpid()}"
     pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
     telemetry.watch(pool, "worker")
     liveness = Liveness(settings.database_url, name)
+    intake = Intake(adapter(settings.log_url).NAME)
+    tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)
     readiness = Readiness(
         liveness,
-        Intake(adapter(settings.log_url).NAME) if "ingest" in only else None,
-        {"turns"} if "turns" in only else set(),
+        intake if any("log" in role.needs for role in roles) else None,
+        {role.name for role in roles if "model" in role.needs},
     )
-    tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)
-    answering: asyncio.Task[RunTurn] | None = None
+    runs = [role.load() for role in roles if role.name not in readiness.loading]
+    # Seconds of importing, which neither what comes in nor the beat has to wait for.
+    loading = {
+        role.name: asyncio.create_task(asyncio.to_thread(role.load))
+        for role in roles
+        if role.name in readiness.loading
+    }
     try:
-        # Typing indicators have connections of their own: no reply waits behind one.
-        async with (
-            _graph_api(settings, GRAPH_CONNECTIONS) as graph_api,
-            _graph_api(settings, AT_ONCE) as showing,
-            _model_session() as model,
-        ):
-            sender = Sender(pool, graph_api, tokens)
-            # Seconds of importing, which neither what comes in nor the beat has to wait for.
-            if "turns" in only:
-                presence = Presence(showing, tokens)
-                answering = asyncio.create_task(
-                    asyncio.to_thread(_load_answering, pool, settings, presence, model)
-                )
+        async with graph_api(settings, GRAPH_CONNECTIONS) as meta:
+            sender = Sender(pool, meta, tokens)
+            worker = Worker(name, settings, pool, tokens, sender, liveness, intake, stop)
             probe = await _probes(settings, readiness)
             await _migrated(pool, stop)
             liveness.start()
             try:
-                await _run_roles(settings, only, stop, name, pool, readiness, sender, answering)
+                log.info("worker.started", roles=sorted(only), model=settings.openai_model)
+                await _run_roles(worker, runs, loading, readiness)
             finally:
                 liveness.stop()
                 if probe is not None:
                     await probe.cleanup()
     finally:
-        if answering is not None:
-            answering.cancel()
+        for task in loading.values():
+            task.cancel()
         pool.terminate()
         log.info("worker.stopped")
 
 
 async def _run_roles(
-    settings: Settings,
-    only: Collection[str],
-    stop: asyncio.Event,
-    name: str,
-    pool: Pool,
+    worker: Worker,
+    runs: Sequence[Run],
+    loading: Mapping[str, asyncio.Task[Run]],
     readiness: Readiness,
-    sender: Sender,
-    answering: asyncio.Task[RunTurn] | None,
 ) -> None:
-    liveness = readiness.liveness
-    holdings = Holdings()
-    replied = asyncio.Event()
     ended = asyncio.Event()
 
-    async def turns(answering: asyncio.Task[RunTurn]) -> None:
-        run_turn = await answering
+    async def when_loaded(role: str, loaded: asyncio.Task[Run]) -> None:
+        run = await loaded
         _freeze()
-        readiness.loading.discard("turns")
-        log.info("role.loaded", role="turns")
-        await claims.turns(pool, run_turn, liveness, holdings, replied, stop)
+        readiness.loading.discard(role)
+        log.info("role.loaded", role=role)
+        await run(worker)
 
     _freeze()
-    log.info("worker.started", roles=sorted(only), model=settings.openai_model)
     async with asyncio.TaskGroup() as group:
-        house = group.create_task(clock.keep_house(pool, liveness, holdings, ended))
+        house = group.create_task(clock.keep_house(worker, ended))
         async with asyncio.TaskGroup() as working:
-            if readiness.intake is not None:
-                intake = readiness.intake
-                working.create_task(ingest(pool, sender, settings, liveness, intake, name, stop))
-            if answering is not None:
-                working.create_task(turns(answering))
-            if "sends" in only:
-                working.create_task(claims.sends(pool, sender, liveness, holdings, replied, stop))
-            if "scheduler" in only:
-                working.create_task(clock.scheduler(pool, liveness, stop))
+            for run in runs:
+                working.create_task(run(worker))
+            for role, loaded in loading.items():
+                working.create_task(when_loaded(role, loaded))
         ended.set()
         await house
 
@@ -150,27 +130,6 @@ def _freeze() -> None:
     gc.freeze()
     young, middle, old = gc.get_threshold()
     gc.set_threshold(young, middle, old * 100)
-
-
-@asynccontextmanager
-async def _graph_api(settings: Settings, connections: int) -> AsyncIterator[GraphApi]:
-    connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
-        yield GraphApi(session, settings.graph_url, settings.graph_version)
-
-
-def _model_session() -> aiohttp.ClientSession:
-    """A connection for each turn that waits; compressed answers are for the model's client."""
-    connector = aiohttp.TCPConnector(limit=0)
-    return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
-
-
-def _load_answering(
-    pool: Pool, settings: Settings, presence: Presence, model: aiohttp.ClientSession
-) -> RunTurn:
-    from worker.answering import answering  # LangGraph and the model's client: seconds, 100 MB
-
-    return answering(pool, settings, presence, model)
 
 
 async def _migrated(pool: Pool, stop: asyncio.Event) -> None:

@@ -1,28 +1,28 @@
-"""What a worker does, role by role. Each runs until `stop`, then finishes what it holds."""
+"""Work that is claimed: turns and sends. Each runs until `stop`, then finishes what it holds."""
 
 import asyncio
 import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import structlog
 
 from db.conversations import Claim, claim_conversations
 from db.ids import WorkerId
-from db.pool import UNAVAILABLE, Pool
+from db.pool import UNAVAILABLE
 from db.sends import Pace, SendClaim, claim_sends
 from handlers.process import telemetry
 from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
-from handlers.sends.sending import Sender
 from worker.clock import pause
-from worker.holdings import Holdings
-from worker.liveness import Liveness
+from worker.process import Worker
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 RunTurn: TypeAlias = Callable[[WorkerId, Claim], Awaitable[None]]
+Work: TypeAlias = Coroutine[Any, Any, None]
 # A turn waits for the model and a send for Meta: they hold memory (a turn about 110 KB), no
 # database connection. One tenant gets half of a worker's at most, so that its slow model or
 # endpoint leaves room.
@@ -38,27 +38,33 @@ AWAY_S = 0.5  # between tries while the database is away
 DRAIN_S = 60.0  # for turns and sends in flight at SIGTERM; a turn takes 45 s at most
 
 
-async def turns(
-    pool: Pool,
-    run_turn: RunTurn,
-    liveness: Liveness,
-    holdings: Holdings,
-    replied: asyncio.Event,
-    stop: asyncio.Event,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """How one role takes work."""
+
+    role: str
+    slots: int
+    take: Callable[[int], Awaitable[list[Work]]]  # at most so much, claimed and not begun
+    poll_s: Callable[[], float]
+    wake: asyncio.Event | None = None  # there may be something: look before the poll is due
+
+
+async def turns(worker: Worker, run_turn: RunTurn) -> None:
+    holdings = worker.holdings
+
     async def one(worker_id: WorkerId, claim: Claim) -> None:
         try:
             await run_turn(worker_id, claim)
         finally:
             holdings.conversations -= Counter([claim.conversation_id])
             telemetry.TURNS_RUNNING.set(holdings.conversations.total())
-            replied.set()
+            worker.replied.set()
 
-    async def claim(free: int) -> list[Coroutine[Any, Any, None]]:
-        worker_id = liveness.worker_id
+    async def take(free: int) -> list[Work]:
+        worker_id = worker.liveness.worker_id
         if worker_id is None:
             return []
-        async with holdings.lock, pool.acquire() as conn:
+        async with holdings.lock, worker.pool.acquire() as conn:
             claims = await claim_conversations(conn, worker_id, free, TURN_SLOTS // 2)
             holdings.conversations.update(c.conversation_id for c in claims)
         telemetry.TURNS_RUNNING.set(holdings.conversations.total())
@@ -67,20 +73,15 @@ async def turns(
     def poll_s() -> float:
         return TURN_BUSY_POLL_S if holdings.conversations else TURN_POLL_S
 
-    await _work("turns", claim, TURN_SLOTS, poll_s, liveness, None, stop)
+    await _work(worker, Claims("turns", TURN_SLOTS, take, poll_s))
 
 
-async def sends(
-    pool: Pool,
-    sender: Sender,
-    liveness: Liveness,
-    holdings: Holdings,
-    replied: asyncio.Event,
-    stop: asyncio.Event,
-) -> None:
+async def sends(worker: Worker) -> None:
+    holdings = worker.holdings
+
     async def one(worker_id: WorkerId, claim: SendClaim) -> None:
         try:
-            await sender.send(worker_id, claim)
+            await worker.sender.send(worker_id, claim)
         except UNAVAILABLE as error:
             # The row says how far it came; sweep_unheld() takes it from there.
             log.warning("send.interrupted", message_id=claim.message_id, exc_info=error)
@@ -90,51 +91,45 @@ async def sends(
             holdings.messages -= Counter([claim.message_id])
             telemetry.SENDS_RUNNING.set(holdings.messages.total())
 
-    async def claim(free: int) -> list[Coroutine[Any, Any, None]]:
-        worker_id = liveness.worker_id
+    async def take(free: int) -> list[Work]:
+        worker_id = worker.liveness.worker_id
         if worker_id is None:
             return []
-        async with holdings.lock, pool.acquire() as conn:
+        async with holdings.lock, worker.pool.acquire() as conn:
             claims = await claim_sends(conn, worker_id, free, SEND_SLOTS // 2, PAIR, MAX_AGE)
             holdings.messages.update(c.message_id for c in claims)
         telemetry.SENDS_RUNNING.set(holdings.messages.total())
         return [one(worker_id, c) for c in claims]
 
-    await _work("sends", claim, SEND_SLOTS, lambda: SEND_POLL_S, liveness, replied, stop)
+    claims = Claims("sends", SEND_SLOTS, take, lambda: SEND_POLL_S, wake=worker.replied)
+    await _work(worker, claims)
 
 
-async def _work(
-    role: str,
-    claim: Callable[[int], Awaitable[list[Coroutine[Any, Any, None]]]],
-    slots: int,
-    poll_s: Callable[[], float],
-    liveness: Liveness,
-    wake: asyncio.Event | None,
-    stop: asyncio.Event,
-) -> None:
+async def _work(worker: Worker, claims: Claims) -> None:
     """Claims while there are free slots, and after `stop` waits for what runs."""
+    stop = worker.stop
     running: set[asyncio.Task[None]] = set()
     try:
         while not stop.is_set():
             claimed = 0
             asked = time.monotonic()
-            free = min(slots - len(running), CLAIM_MAX)
-            if free > 0 and liveness.is_alive:
+            free = min(claims.slots - len(running), CLAIM_MAX)
+            if free > 0 and worker.liveness.is_alive:
                 try:
-                    for work in await claim(free):
+                    for work in await claims.take(free):
                         claimed += 1
                         task = asyncio.create_task(work)
                         running.add(task)
                         task.add_done_callback(running.discard)
                 except Exception as error:
-                    log.warning("claim.failed", role=role, exc_info=error)
+                    log.warning("claim.failed", role=claims.role, exc_info=error)
                     await pause(stop, None, AWAY_S)
             took_s = time.monotonic() - asked
             if claimed < free or not free:
-                rest_s = max(poll_s(), min(CLAIM_REST * took_s, TURN_POLL_S))
-                await pause(stop, wake, rest_s * (0.75 + random.random() / 2))
+                rest_s = max(claims.poll_s(), min(CLAIM_REST * took_s, TURN_POLL_S))
+                await pause(stop, claims.wake, rest_s * (0.75 + random.random() / 2))
         if running:
-            log.info("role.draining", role=role, in_flight=len(running))
+            log.info("role.draining", role=claims.role, in_flight=len(running))
             await asyncio.wait(running, timeout=DRAIN_S)
     finally:
         for task in running:

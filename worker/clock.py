@@ -10,8 +10,8 @@ from db.workers import Freed, sweep_dead_workers, sweep_unheld
 from handlers.actions import expire_overdue, raise_passed_events
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
 from handlers.process import telemetry
-from worker.holdings import Holdings
-from worker.liveness import TERM, Liveness
+from worker.liveness import TERM
+from worker.process import Worker
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -23,43 +23,37 @@ EXPIRY_S = 5.0
 PASSED_S = 5.0
 
 
-async def scheduler(pool: Pool, liveness: Liveness, stop: asyncio.Event) -> None:
+async def scheduler(worker: Worker) -> None:
     """What time does by itself."""
+    liveness, stop = worker.liveness, worker.stop
 
     async def sweep_dead() -> None:
         if liveness.may_judge:
-            async with pool.acquire() as conn:
+            async with worker.pool.acquire() as conn:
                 _tell_freed(await sweep_dead_workers(conn, TERM))
 
-    async def match() -> None:
-        if liveness.is_alive:
-            await match_orphans(pool)
+    def while_alive(work: Callable[[Pool], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+        async def look() -> None:
+            if liveness.is_alive:
+                await work(worker.pool)
 
-    async def forget() -> None:
-        if liveness.is_alive:
-            await forget_old_orphans(pool)
-
-    async def expire() -> None:
-        if liveness.is_alive:
-            await expire_overdue(pool)
-
-    async def raise_passed() -> None:
-        if liveness.is_alive:
-            await raise_passed_events(pool)
+        return look
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(every(SWEEP_S, "sweep_dead", sweep_dead, stop))
-        group.create_task(every(EXPIRY_S, "expire_actions", expire, stop))
-        group.create_task(every(PASSED_S, "raise_passed_events", raise_passed, stop))
-        group.create_task(every(ORPHAN_S, "match_orphans", match, stop))
-        group.create_task(every(FORGET_S, "forget_orphans", forget, stop))
+        for seconds, what, work in (
+            (SWEEP_S, "sweep_dead", sweep_dead),
+            (EXPIRY_S, "expire_actions", while_alive(expire_overdue)),
+            (PASSED_S, "raise_passed_events", while_alive(raise_passed_events)),
+            (ORPHAN_S, "match_orphans", while_alive(match_orphans)),
+            (FORGET_S, "forget_orphans", while_alive(forget_old_orphans)),
+        ):
+            group.create_task(every(seconds, what, work, stop))
 
 
-async def keep_house(
-    pool: Pool, liveness: Liveness, holdings: Holdings, stop: asyncio.Event
-) -> None:
-    """In every worker, whatever its roles: shows that the loop runs, and lets go of what it claimed
-    and lost sight of."""
+async def keep_house(worker: Worker, ended: asyncio.Event) -> None:
+    """In every worker, whatever its roles and until they have ended: shows that the loop runs, and
+    lets go of what it claimed and lost sight of."""
+    liveness, holdings = worker.liveness, worker.holdings
 
     async def show_life() -> None:
         liveness.main_loop_runs()
@@ -67,7 +61,7 @@ async def keep_house(
     async def let_go() -> None:
         if liveness.worker_id is None or not liveness.is_alive:
             return
-        async with holdings.lock, pool.acquire() as conn:
+        async with holdings.lock, worker.pool.acquire() as conn:
             _tell_freed(
                 await sweep_unheld(
                     conn,
@@ -78,8 +72,8 @@ async def keep_house(
             )
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(every(HOUSE_S, "show_life", show_life, stop))
-        group.create_task(every(HOUSE_S, "let_go", let_go, stop))
+        group.create_task(every(HOUSE_S, "show_life", show_life, ended))
+        group.create_task(every(HOUSE_S, "let_go", let_go, ended))
 
 
 def _tell_freed(freed: Sequence[Freed]) -> None:

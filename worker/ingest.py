@@ -9,21 +9,19 @@ from functools import partial
 import structlog
 
 from db.conversations import Debounce
-from db.pool import UNAVAILABLE, Pool
+from db.pool import UNAVAILABLE
 from db.status_fence import fence_wanted, move_fence, overdue_sends
 from handlers.ingest.fence import mark, parted
 from handlers.ingest.others import take_others
 from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch, park_dead
 from handlers.ingest_log.factory import adapter
-from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler
+from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler, IngestLog, Lane
 from handlers.process import telemetry
 from handlers.rules.backoff import backoff
-from handlers.sends.sending import Sender
 from worker.clock import every
 from worker.intake import SUBSCRIPTIONS, Intake, has_listened
-from worker.liveness import Liveness
-from worker.settings import Settings
+from worker.process import Worker
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -33,22 +31,36 @@ BATCH_LOOK_S = 5.0
 BATCH_WAIT_MAX_S = 1.0  # between tries while the database is away
 
 
-async def ingest(
-    pool: Pool,
-    sender: Sender,
-    settings: Settings,
-    liveness: Liveness,
-    intake: Intake,
-    name: str,
-    stop: asyncio.Event,
-) -> None:
+async def ingest(worker: Worker) -> None:
     """Several subscriptions, so that statuses, three times as many, never delay messages."""
-    debounce = Debounce(settings.debounce, settings.debounce_max)
+    settings, intake, stop = worker.settings, worker.intake, worker.stop
     ingest_log = adapter(settings.log_url)
-    marks = ingest_log.Publisher(settings.log_url, f"marks {name}")
+    marks = ingest_log.Publisher(settings.log_url, f"marks {worker.name}")
+    look_s = min(UNKNOWN_POLL_S, max(0.1, settings.send_unknown.total_seconds() / 4))
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(marks.run())
+        async with asyncio.TaskGroup() as taking_in:
+            for what, lanes, handler in _subscriptions(worker):
+                taking_in.create_task(
+                    ingest_log.consume(
+                        settings.log_url,
+                        f"{what} {worker.name}",
+                        lanes,
+                        _patient(handler, intake, what, stop),
+                        stop,
+                        partial(_on_state, intake, what),
+                    )
+                )
+            settle_unknown = partial(_settle_unknown, worker, marks)
+            watch_batches = partial(_watch_batches, intake)
+            taking_in.create_task(every(look_s, "settle_unknown", settle_unknown, stop))
+            taking_in.create_task(every(BATCH_LOOK_S, "watch_batches", watch_batches, stop))
+        publishing.cancel()
 
-    async def messages(bodies: Sequence[bytes]) -> None:
-        await record_batch(pool, bodies, debounce)
+
+def _subscriptions(worker: Worker) -> Sequence[tuple[str, Sequence[Lane], Handler]]:
+    pool = worker.pool
+    debounce = Debounce(worker.settings.debounce, worker.settings.debounce_max)
 
     async def statuses(bodies: Sequence[bytes]) -> None:
         envelopes, merged_until = parted(bodies)
@@ -58,65 +70,44 @@ async def ingest(
             async with pool.acquire() as conn:
                 await move_fence(conn, merged_until)
 
-    async def others(bodies: Sequence[bytes]) -> None:
-        await take_others(pool, bodies)
-
-    async def dead(bodies: Sequence[bytes]) -> None:
-        await park_dead(pool, bodies)
-
-    def on_state(what: str, subscribed: bool) -> None:
-        telemetry.CONSUMING.labels(what).set(subscribed)
-        if subscribed:
-            intake.subscribed_since[what] = time.monotonic()
-        else:
-            intake.subscribed_since.pop(what, None)
-
-    async def settle_unknown() -> None:
-        wait = settings.send_unknown
-        listening_since = intake.subscribed_since.get("statuses")
-        now, steady_since = time.monotonic(), liveness.steady_since
-        if not has_listened(listening_since, steady_since, now, wait.total_seconds()):
-            return
-        async with pool.acquire() as conn:
-            overdue = await overdue_sends(conn, wait, UNKNOWN_BATCH)
-        for claim in overdue:
-            await sender.settle_unknown(claim, wait)
-        async with pool.acquire() as conn:
-            until = await fence_wanted(conn, wait)
-        if until is not None and marks.problem is None:
-            await marks.publish([Entry("status", mark(until))])
-
-    async def watch_batches() -> None:
-        now = time.monotonic()
-        for what in SUBSCRIPTIONS:
-            telemetry.BATCH_RUNNING_SECONDS.labels(what).set(intake.running_s(what, now))
-        for what in intake.hanging(now):
-            log.error("batch.hangs", role=what, seconds=round(intake.running_s(what, now)))
-
-    look_s = min(UNKNOWN_POLL_S, max(0.1, settings.send_unknown.total_seconds() / 4))
-    subscriptions: list[tuple[str, tuple[str, ...], Handler]] = [
-        ("messages", LANES, messages),
+    return (
+        ("messages", LANES, partial(record_batch, pool, debounce=debounce)),
         ("statuses", ("status",), statuses),
-        ("others", ("other",), others),
-        ("dead", DEAD_LANES, dead),
-    ]
-    async with asyncio.TaskGroup() as group:
-        publishing = group.create_task(marks.run())
-        async with asyncio.TaskGroup() as taking_in:
-            for what, lanes, handler in subscriptions:
-                taking_in.create_task(
-                    ingest_log.consume(
-                        settings.log_url,
-                        f"{what} {name}",
-                        lanes,
-                        _patient(handler, intake, what, stop),
-                        stop,
-                        partial(on_state, what),
-                    )
-                )
-            taking_in.create_task(every(look_s, "settle_unknown", settle_unknown, stop))
-            taking_in.create_task(every(BATCH_LOOK_S, "watch_batches", watch_batches, stop))
-        publishing.cancel()
+        ("others", ("other",), partial(take_others, pool)),
+        ("dead", DEAD_LANES, partial(park_dead, pool)),
+    )
+
+
+def _on_state(intake: Intake, what: str, subscribed: bool) -> None:
+    telemetry.CONSUMING.labels(what).set(subscribed)
+    if subscribed:
+        intake.subscribed_since[what] = time.monotonic()
+    else:
+        intake.subscribed_since.pop(what, None)
+
+
+async def _settle_unknown(worker: Worker, marks: IngestLog) -> None:
+    wait = worker.settings.send_unknown
+    listening_since = worker.intake.subscribed_since.get("statuses")
+    now, steady_since = time.monotonic(), worker.liveness.steady_since
+    if not has_listened(listening_since, steady_since, now, wait.total_seconds()):
+        return
+    async with worker.pool.acquire() as conn:
+        overdue = await overdue_sends(conn, wait, UNKNOWN_BATCH)
+    for claim in overdue:
+        await worker.sender.settle_unknown(claim, wait)
+    async with worker.pool.acquire() as conn:
+        until = await fence_wanted(conn, wait)
+    if until is not None and marks.problem is None:
+        await marks.publish([Entry("status", mark(until))])
+
+
+async def _watch_batches(intake: Intake) -> None:
+    now = time.monotonic()
+    for what in SUBSCRIPTIONS:
+        telemetry.BATCH_RUNNING_SECONDS.labels(what).set(intake.running_s(what, now))
+    for what in intake.hanging(now):
+        log.error("batch.hangs", role=what, seconds=round(intake.running_s(what, now)))
 
 
 def _patient(handler: Handler, intake: Intake, what: str, stop: asyncio.Event) -> Handler:

@@ -34,7 +34,7 @@ def read(values: Mapping[str, str]) -> Settings:
     """Raises BadConfiguration with every problem."""
     env = Environment(values)
     log_level, log_format = env.logging()
-    model, key = _model(env)
+    key, model = _model(env)
     settings = Settings(
         database_url=env.database_url(),
         log_url=env.log_url(),
@@ -79,7 +79,7 @@ def read(values: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _model(env: Environment) -> tuple[str, str | None]:
+def _model(env: Environment) -> tuple[str | None, str]:
     key = env.optional("OPENAI_API_KEY")
     model = env.optional("OPENAI_MODEL") or "gpt-4.1-mini"
     if key is None and model != OFFLINE_MODEL:
@@ -87,7 +87,7 @@ def _model(env: Environment) -> tuple[str, str | None]:
             "OPENAI_API_KEY is missing: the key of the model server; or set OPENAI_MODEL=offline"
             " for the built-in answerer, which copies knowledge-base answers"
         )
-    return model, key
+    return key, model
 
 
 def secrets_keys(env: Environment) -> tuple[str, ...]:

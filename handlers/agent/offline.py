@@ -18,7 +18,7 @@ from handlers.agent.prompt import LATE, Briefing, Row
 from handlers.agent.tools import PENDING, REQUEST, Toolbox
 
 OFFLINE = "offline"  # the value of OPENAI_MODEL
-# Tuned on the phrasings in tests/unit/test_offline.py: below the bar an answer is a guess, and
+# Tuned on the phrasings in tests/agent/test_offline.py: below the bar an answer is a guess, and
 # within the margin two rows answer different questions about equally well.
 OFFLINE_BAR = 0.22
 OFFLINE_MARGIN = 0.03

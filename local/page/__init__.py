@@ -1,5 +1,6 @@
 """A page like a phone: one writes as a customer, and sees beside it what the product did.
 
-`chats` reads what is on the phone from the simulator's journal, `record` what the product wrote
-down, `lies` what the outside world can do to it, `server` puts them on a page.
+`chats` reads what is on the phone from the simulator's journal, `tenant` asks the product's API,
+`record` reads what that does not tell, `lies` is what the outside world can do to it, `server` puts
+them on a page.
 """

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from simulator.customers import customer_key
 from simulator.journal import remember
-from simulator.script import customer_key
 
 Tick: TypeAlias = Literal["waiting", "sent", "delivered", "read", "failed"]
 

@@ -1,28 +1,30 @@
-"""What the product wrote down about one conversation. Reads only, as the tenant itself.
+"""What the product wrote down about one conversation, as turns.
 
-The tenant API tells most of it, but neither how long a turn took nor which rows it used: this page
-is for those who want to look behind.
+The tenant API tells the messages, but not how long a turn took, which knowledge it used, what else
+happened and whether it is being answered. That is read as the tenant itself, and by what
+docs/schema.md says of these tables.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 ROWS_MAX = 120
 
-CONVERSATION = """
-SELECT v.id, v.input_seq, v.answered_seq, v.lease_owner IS NOT NULL AS answering
-  FROM conversations v JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
- WHERE v.user_id = $1 AND v.chatbot_id = $2 AND (c.phone_number = $3 OR c.bsuid = $4)
- ORDER BY c.bsuid IS NOT DISTINCT FROM $4 DESC, v.id DESC LIMIT 1
+ANSWERING = """
+SELECT lease_owner IS NOT NULL FROM conversations WHERE user_id = $1 AND id = $2
 """
-MESSAGES = """
-SELECT id, message_id, direction, message_type, content_text, status, ai_processed, in_reply_to,
-       processing_duration::float8 AS duration, metadata, is_from_human,
-       extract(epoch FROM created_at)::float8 AS at
-  FROM messages WHERE user_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $3
+DURATIONS = """
+SELECT id, processing_duration::float8 AS seconds
+  FROM messages WHERE user_id = $1 AND conversation_id = $2 AND processing_duration IS NOT NULL
+ ORDER BY id DESC LIMIT $3
+"""
+EVENTS = """
+SELECT kind, data, settled_at AS at
+  FROM conversation_events WHERE user_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $3
 """
 KNOWLEDGE = """
 SELECT id, category, question, answer FROM bot_knowledge_base
@@ -30,33 +32,40 @@ SELECT id, category, question, answer FROM bot_knowledge_base
 """
 
 
-EVENTS = """
-SELECT kind, data, settled_at, extract(epoch FROM settled_at)::float8 AS at
-  FROM conversation_events WHERE user_id = $1 AND conversation_id = $2 ORDER BY id DESC LIMIT $3
-"""
-
-
 class Record:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def of(self, user_id: int, chatbot_id: int, number: str, bsuid: str) -> dict[str, Any]:
+    async def of(
+        self, user_id: int, conversation: int | None, told: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """`told`: the messages as the API has them, newest first."""
+        if conversation is None:
+            return {"conversation": None, "answering": False, "turns": []}
+        used = {row for m in told for row in (m["metadata"] or {}).get("kb_ids", ())}
         async with self._pool.acquire() as conn, conn.transaction(readonly=True):
             await conn.execute("SELECT set_config('app.user_id', $1, true)", str(user_id))
-            found = await conn.fetchrow(CONVERSATION, user_id, chatbot_id, number, bsuid)
-            if found is None:
-                return {"conversation": None, "answering": False, "turns": []}
-            rows = await conn.fetch(MESSAGES, user_id, found["id"], ROWS_MAX)
-            happened = await conn.fetch(EVENTS, user_id, found["id"], ROWS_MAX)
-            messages = [dict(r) | {"metadata": json.loads(r["metadata"] or "{}")} for r in rows]
-            events = [dict(r) | {"data": json.loads(r["data"])} for r in happened]
-            used = {row for m in messages for row in m["metadata"].get("kb_ids", ())}
+            answering = await conn.fetchval(ANSWERING, user_id, conversation)
+            took = await conn.fetch(DURATIONS, user_id, conversation, ROWS_MAX)
+            happened = await conn.fetch(EVENTS, user_id, conversation, ROWS_MAX)
             knowledge = await conn.fetch(KNOWLEDGE, user_id, sorted(used)) if used else []
+        durations = {r["id"]: r["seconds"] for r in took}
+        messages = [_message(m, durations.get(m["id"])) for m in reversed(told)]
+        events = [dict(r) | {"data": json.loads(r["data"])} for r in reversed(happened)]
         return {
-            "conversation": found["id"],
-            "answering": found["answering"],
-            "turns": turns(messages[::-1], events[::-1], {r["id"]: dict(r) for r in knowledge}),
+            "conversation": conversation,
+            "answering": bool(answering),
+            "turns": turns(messages, events, {r["id"]: dict(r) for r in knowledge}),
         }
+
+
+def _message(told: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
+    return {
+        **told,
+        "metadata": told["metadata"] or {},
+        "duration": seconds,
+        "at": datetime.fromisoformat(told["created_at"]),
+    }
 
 
 def turns(
@@ -66,21 +75,25 @@ def turns(
 ) -> list[dict[str, Any]]:
     """The record, oldest first, as turns, newest first. Pure.
 
-    A reply names the last message that it answers; what was settled with that one has the same
-    duration to the millisecond. An event is settled in the transaction that queues the reply."""
+    A reply names the last message that it answers; what came before that one, and was settled with
+    it, has the same duration. An event was settled at the moment at which its reply was born."""
     waiting = {m["id"]: m for m in messages if m["direction"] == "inbound"}
     found = []
     for reply in messages:
         if reply["direction"] != "outbound":
             continue
         last = next((m for m in waiting.values() if m["message_id"] == reply["in_reply_to"]), None)
-        inputs = [m for m in waiting.values() if last and m["duration"] == last["duration"]]
+        inputs = [m for m in waiting.values() if last and _with(last, m)]
         for message in inputs:
             del waiting[message["id"]]
         told = [event for event in events if event["at"] == reply["at"]]
         found.append(_turn(inputs, told, reply, knowledge))
     found += [_turn([message], [], None, knowledge) for message in waiting.values()]
     return sorted(found, key=lambda turn: -turn["id"])
+
+
+def _with(last: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    return bool(message["id"] <= last["id"] and message["duration"] == last["duration"])
 
 
 def _turn(

@@ -8,6 +8,7 @@ so whatever is not asked for by our own page is refused.
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -21,14 +22,17 @@ from aiohttp import web
 from local.page.chats import Chats
 from local.page.lies import LIES, Lies
 from local.page.record import Record
+from local.page.tenant import Api, Bot
 from simulator.client import ControlRefused, Simulator
+from simulator.customers import customer_key
 from simulator.kinds import Kind, content
 from simulator.meta import new_wamid
-from simulator.script import customer_key
 
 POLL_S = 0.15  # of the simulator's journal
-LOOK_S = 0.3  # between two looks at the record, for each open page
-API_EVERY_S = 5.0  # when nothing seems to happen
+LOOK_S = 0.3  # between two looks, for each open page
+BUSY_S = 3.0  # after something changed the product is asked at each look,
+ASK_EVERY_S = 5.0  # and else so rarely: its log has a line for each call
+AWAY = (aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 PAGES_MAX = 24  # open at once
 TEXT_MAX = 4096
 CUSTOMER_NAME = "Noor Haddad"
@@ -53,27 +57,13 @@ SAMPLES: dict[str, tuple[Kind, str | None]] = {
 FILES = {"": "text/html", "phone.css": "text/css", "phone.js": "text/javascript"}
 
 
-@dataclass(frozen=True, slots=True)
-class Bot:
-    """One that can be written to, and the key of its tenant."""
-
-    name: str
-    business: str
-    about: str
-    try_this: tuple[str, ...]
-    user_id: int
-    chatbot_id: int
-    phone_number_id: str
-    number: str
-    api_key: str
-
-
 @dataclass(slots=True)
 class Phone:
     bots: Sequence[Bot]
     api_url: str
     simulator: Simulator
     http: aiohttp.ClientSession
+    api: Api
     record: Record
     lies: Lies
     chats: Chats
@@ -93,8 +83,16 @@ def create_phone(
             aiohttp.ClientSession() as http,
             asyncpg.create_pool(database_url, min_size=1, max_size=4) as pool,
         ):
-            phone = Phone(bots, api_url, simulator, http, Record(pool), Lies(), Chats())
-            app[PHONE] = phone
+            app[PHONE] = phone = Phone(
+                bots=bots,
+                api_url=api_url,
+                simulator=simulator,
+                http=http,
+                api=Api(http, api_url),
+                record=Record(pool),
+                lies=Lies(),
+                chats=Chats(),
+            )
             listening = asyncio.create_task(_listen(phone))
             yield
             listening.cancel()
@@ -246,46 +244,41 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 async def _states(phone: Phone, bot: Bot, customer: str) -> AsyncIterator[dict[str, Any]]:
     shown: dict[str, Any] = {}
-    tenant: dict[str, Any] = {"actions": [], "usage": None}
-    told_at, seen = 0.0, None
+    product: dict[str, Any] = {"record": None, "actions": [], "usage": None}
+    before: tuple[object, object] = (None, None)
+    asked_at = busy_until = -math.inf
     while not phone.closing:
-        record: dict[str, Any] | None = None
-        with contextlib.suppress(asyncpg.PostgresError, OSError, TimeoutError):
-            record = await phone.record.of(
-                bot.user_id, bot.chatbot_id, f"+{customer}", _bsuid(customer)
-            )
-        if record != seen or time.monotonic() - told_at > API_EVERY_S:
-            seen, told_at = record, time.monotonic()
-            tenant = await _tenant(phone, bot)
         chat = phone.chats.of(bot.phone_number_id, customer)
-        state = {
+        on_phone = {
             "lines": [line.as_json() for line in chat.lines.values()],
             "typing": chat.types(time.time()),
-            "record": record,
-            "lies": phone.lies.on,
-            **tenant,
         }
+        now = time.monotonic()
+        if on_phone != before[0] or now < busy_until or now - asked_at > ASK_EVERY_S:
+            product |= await _product(phone, bot, customer)
+            asked_at = now
+        if (on_phone, product["record"]) != before:
+            before = (on_phone, product["record"])
+            busy_until = now + BUSY_S
+        state = {**on_phone, **product, "lies": phone.lies.on}
         if state != shown:
             shown = state
             yield state
         await asyncio.sleep(LOOK_S)
 
 
-async def _tenant(phone: Phone, bot: Bot) -> dict[str, Any]:
-    """What the tenant's own API says."""
-    actions = await _ask(phone, bot, "actions?status=pending&limit=5")
-    return {
-        "actions": actions["data"] if actions else [],
-        "usage": await _ask(phone, bot, "usage"),
-    }
-
-
-async def _ask(phone: Phone, bot: Bot, path: str) -> Any:
-    headers = {"Authorization": f"Bearer {bot.api_key}"}
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
-        async with phone.http.get(f"{phone.api_url}/v1/{path}", headers=headers) as response:
-            return await response.json() if response.status == 200 else None
-    return None
+async def _product(phone: Phone, bot: Bot, customer: str) -> dict[str, Any]:
+    """Without what did not answer: the page goes on showing what was there."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(*AWAY):
+        found["usage"] = await phone.api.usage(bot)
+    with contextlib.suppress(*AWAY):
+        found["actions"] = await phone.api.waiting_actions(bot)
+    with contextlib.suppress(*AWAY):
+        conversation_id = await phone.api.conversation_of(bot, f"+{customer}", _bsuid(customer))
+        messages = await phone.api.messages(bot, conversation_id) if conversation_id else []
+        found["record"] = await phone.record.of(bot.user_id, conversation_id, messages)
+    return found
 
 
 # ---- what the page does --------------------------------------------------------------------------

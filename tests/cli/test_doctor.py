@@ -1,12 +1,15 @@
 """swiftreplies doctor: what is well, what is not, and the exit code."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
+from cli.checks import ingest_log
 from db.pool import Conn
 from handlers.process.secrets import Vault, access_token_of
 from local.servers.rabbitmq import RabbitMQ
@@ -158,6 +161,30 @@ async def test_a_database_without_the_schema_is_told(command: Command, owner: Co
     assert found["schema"][0] == "failed"
     assert "0012_api" in found["schema"][1]
     assert "swiftreplies migrate" in found["schema"][1]
+
+
+async def test_policies_are_asked_for_with_the_broker_s_login(
+    command: Command, broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded = [{"pattern": "^wa", "definition": {"max-length": 9}}]
+
+    async def answer(request: web.Request) -> web.Response:
+        login = urlsplit(broker.url)
+        ours = base64.b64encode(f"{login.username}:{login.password}".encode()).decode()
+        known = request.headers.get("Authorization") == f"Basic {ours}"
+        return web.json_response(bounded if known else [], status=200 if known else 401)
+
+    app = web.Application()
+    app.router.add_get("/api/policies/{vhost}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    monkeypatch.setattr(ingest_log, "MANAGEMENT_PORT", runner.addresses[0][1])
+    assert (await looked(command))[1]["policies"] == ("ok", "every queue is bounded")
+    bounded[0]["definition"] = {}
+    state, detail = (await looked(command))[1]["policies"]
+    assert (state, "none bounds the queues" in detail) == ("warning", True)
+    await runner.cleanup()
 
 
 async def test_a_log_in_postgresql_is_looked_at_instead_of_a_broker(

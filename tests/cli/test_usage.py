@@ -1,7 +1,11 @@
 """Help, usage errors, and processes that cannot start."""
 
+import subprocess
+import sys
+
 import pytest
 
+from cli.main import NOUNS
 from tests.cli import Command
 
 NOTHING = Command({"PATH": "/usr/bin:/bin"})
@@ -28,6 +32,27 @@ async def test_every_command_explains_itself(command: str) -> None:
     result = await NOTHING(*command.split(), "--help")
     assert result.code == 0
     assert f"usage: swiftreplies {command}" in result.out
+
+
+@pytest.mark.parametrize(("noun", "module", "about"), NOUNS)
+async def test_every_noun_is_a_module_that_declares_it(noun: str, module: str, about: str) -> None:
+    assert about in " ".join((await NOTHING("--help")).out.split())
+    result = await NOTHING(noun, "--help")
+    assert result.code == 0
+    assert f"usage: swiftreplies {noun}" in result.out
+    assert module in sys.modules
+
+
+def test_help_loads_no_noun() -> None:
+    """It would take a second instead of a tenth of one."""
+    code = (
+        "import sys, atexit, cli.main\n"
+        "atexit.register(lambda: print(sorted(m for m in sys.modules if m.startswith('cli.'))))\n"
+        "sys.argv = ['swiftreplies', '--help']\n"
+        "cli.main.main()"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.splitlines()[-1] == "['cli.command', 'cli.main']"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,7 +12,9 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from cli import operator_commands
+from cli.chatbots import NewChatbot, chatbot_create
+from cli.knowledge import kb_import
+from cli.tenants import tenant_create
 from db.pool import Conn
 from handlers.process.configuration import Environment
 from local.servers.postgres import Postgres
@@ -68,7 +71,7 @@ class Product:
         token = f"token-{stamp}-of-this-bot"
         plan = self.stack.log_directory / f"plan-{stamp}.json"
         plan.write_text(json.dumps({"limits": limits or {}}))
-        user = await operator_commands.tenant_create(
+        user = await tenant_create(
             environment,
             email=f"t{stamp}@example.com",
             name=None,
@@ -76,8 +79,7 @@ class Product:
             daily_messages=daily,
             monthly_messages=3_000,
         )
-        chatbot = await operator_commands.chatbot_create(
-            environment,
+        wanted = NewChatbot(
             user_id=user["user_id"],
             name=f"Bot {stamp}",
             number=f"+1{stamp}",
@@ -85,11 +87,12 @@ class Product:
             access_token=token,
             instructions=instructions or f"You are {stamp}.",
         )
+        chatbot = await chatbot_create(environment, wanted)
         bot = Bot(user["user_id"], chatbot["chatbot_id"], f"40{stamp}", f"+1{stamp}", token)
         if knowledge:
             file = self.stack.log_directory / f"kb-{stamp}.csv"
             file.write_text("question,answer\n" + knowledge)
-            await operator_commands.kb_import(environment, chatbot_id=bot.chatbot_id, file=file)
+            await kb_import(environment, chatbot_id=bot.chatbot_id, file=file)
         await self.simulator.config(
             numbers=[
                 {
@@ -184,6 +187,7 @@ async def started(
     server: Postgres, name: str, ingest_log: Mapping[str, str]
 ) -> AsyncIterator[Product]:
     """The whole product, with a database of its own and two workers."""
+    name = f"{name}_{os.urandom(3).hex()}"  # the package may be begun again in the same session
     admin = await asyncpg.connect(server.url)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     await admin.close()
@@ -243,5 +247,6 @@ async def workers(product: Product) -> AsyncIterator[None]:
     yield
     stack = product.stack
     stack.processes = [p for p in stack.processes if p.returncode is None]
-    for _ in range(2 - sum(p.name == "worker" for p in stack.processes)):
-        await stack.start_worker()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2 - sum(p.name == "worker" for p in stack.processes)):
+            group.create_task(stack.start_worker())

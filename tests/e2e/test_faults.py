@@ -167,19 +167,24 @@ async def test_a_passing_refusal_is_tried_again(product: Product) -> None:
 
 
 async def test_conversations_do_not_wait_for_each_other(product: Product) -> None:
+    # A machine that is too busy for twenty quick ones within the slow one's time gets longer.
+    assert await is_last(product, 4_000) or await is_last(product, 20_000)
+
+
+async def is_last(product: Product, latency_ms: int) -> bool:
+    """Whether what took the model so long is answered after twenty others that came later."""
     bot = await product.bot()
-    await product.simulator.rules({"match": "slow", "reply": "at last", "latency_ms": 4_000})
+    await product.simulator.reset()
+    slow = {"match": "slow", "reply": "at last", "latency_ms": latency_ms}
+    await product.simulator.rules(slow)
     await say(product, bot, "slow please", sender=NOOR)
     await until(lambda: product.simulator.log("model"), lambda seen: len(seen) == 1)
-    started = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for n in range(20):
             group.create_task(say(product, bot, "quick", sender=f"+120255502{n:02d}"))
-    await until(
-        lambda: product.sends(bot), lambda sends: sum(s["text"] == "Re: quick" for s in sends) == 20
-    )
-    assert time.monotonic() - started < 3.5
-    await product.replies(bot, 21)
+    replies = await product.replies(bot, 21)
+    assert sorted(replies) == ["Re: quick"] * 20 + ["at last"]
+    return replies[-1] == "at last"
 
 
 async def test_a_human_who_comes_in_during_the_turn_is_not_talked_over(product: Product) -> None:

@@ -1,12 +1,14 @@
 """What only RabbitMQ does, and what only it gets wrong."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
 
 from handlers.ingest_log.port import LANES
+from handlers.ingest_log.rabbitmq.connection import UNREACHABLE, connect
 from handlers.ingest_log.rabbitmq.consumer import PREFETCH
 from handlers.ingest_log.rabbitmq.publisher import Publisher
 from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES
@@ -48,6 +50,16 @@ async def test_a_publisher_told_to_end_while_the_broker_is_away_ends() -> None:
         done, _ = await asyncio.wait({running}, timeout=10)
         running.cancel()
         assert done, steps
+
+
+async def test_a_connection_that_failed_is_closed_before_it_is_collected() -> None:
+    """Any thread may collect it, and closing it needs its own loop."""
+    with pytest.raises(UNREACHABLE):
+        await connect(DEAD_BROKER, "tests")
+    made = [one for one in gc.get_objects() if isinstance(one, aio_pika.Connection)]
+    failed = [one for one in made if str(one.url).startswith(DEAD_BROKER)]
+    assert failed
+    assert all(one.is_closed for one in failed)
 
 
 async def test_who_reads_a_lane_reads_all_of_it(node: RabbitLog) -> None:

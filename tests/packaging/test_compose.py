@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.main import _parser
+from cli.main import command_line
 from handlers.ingest_log.port import STOP_TIMEOUT_S
 from ingress import settings as ingress
 from ingress.app import SHUTDOWN_S
@@ -74,7 +74,7 @@ def test_our_containers_may_do_little(services: dict[str, Any], name: str) -> No
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "volumes" not in service
     if command := service.get("command"):
-        _parser().parse_args(command)
+        command_line().parse_args(command)
 
 
 def test_ports_are_on_this_machine_alone(services: dict[str, Any]) -> None:

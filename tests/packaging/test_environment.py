@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from cli.operator_commands import _vault
+from cli.chatbots import _vault
 from handlers.process.configuration import BadConfiguration, Environment
 from ingress import settings as ingress
 from tests.packaging import ROOT

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.doctor import BOUNDED, unbounded
+from cli.checks.ingest_log import BOUNDED, unbounded
 from handlers.ingest_log.port import Entry, NotDurable
 from handlers.ingest_log.rabbitmq.topology import QUEUES, declare_topology
 from local.servers.rabbitmq import RabbitMQ

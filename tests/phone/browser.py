@@ -13,6 +13,8 @@ from typing import Any
 
 import aiohttp
 
+from local.processes import Process
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MISSING = (
     "no Chromium is installed: sudo apt-get install chromium (or as root:"
@@ -97,11 +99,11 @@ async def browser() -> AsyncIterator[Browser]:
     with tempfile.TemporaryDirectory(
         prefix="swiftreplies-chromium-", ignore_cleanup_errors=True
     ) as home:
-        process = await asyncio.create_subprocess_exec(
-            *(path, *FLAGS, f"--user-data-dir={home}", "about:blank"),
-            env={**os.environ, "HOME": home},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+        process = await Process.start(  # which ends with us, whatever ends us
+            "Chromium",
+            [path, *FLAGS, f"--user-data-dir={home}", "about:blank"],
+            {**os.environ, "HOME": home, "TMPDIR": home},
+            Path(home) / "log",
         )
         try:
             port = await _port(Path(home) / "DevToolsActivePort", process)
@@ -114,15 +116,14 @@ async def browser() -> AsyncIterator[Browser]:
                 ) as socket:
                     yield Browser(socket)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
+            process.terminate()
+            await process.ended()
 
 
-async def _port(file: Path, process: asyncio.subprocess.Process) -> int:
+async def _port(file: Path, process: Process) -> int:
     async with asyncio.timeout(START_S):
         while True:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 return int(file.read_text().splitlines()[0])
-            assert process.returncode is None, f"Chromium ended with {process.returncode}"
+            assert process.returncode is None, process.tail()
             await asyncio.sleep(0.02)

@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from local.demo_bots import BAKERY, connect_simulator, create_bot
-from local.page.server import Bot, create_phone, serving
+from local.page.server import create_phone, serving
+from local.page.tenant import Bot
 from local.servers.postgres import Postgres
 from local.servers.rabbitmq import RabbitMQ
 from local.stack import running

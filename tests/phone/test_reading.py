@@ -155,6 +155,20 @@ def test_a_burst_is_one_turn_and_the_newest_is_first() -> None:
     assert (found[1]["open"], found[1]["reply"]) == (True, None)
 
 
+def test_turns_that_took_equally_long_are_two() -> None:
+    found = turns(
+        [
+            row(1, "inbound", duration=0.5),
+            row(2, "outbound", in_reply_to="w1"),
+            row(3, "inbound", duration=0.5),
+            row(4, "outbound", in_reply_to="w3"),
+        ],
+        [],
+        {},
+    )
+    assert [[i["text"] for i in turn["inputs"]] for turn in found] == [["text 3"], ["text 1"]]
+
+
 def test_a_decision_is_what_its_turn_answered() -> None:
     decided = {"request_type": "refund_please", "status": "approved"}
     events: list[dict[str, Any]] = [{"data": decided, "at": 4.0}, {"data": decided, "at": None}]

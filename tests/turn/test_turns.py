@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, AnyMessage
 
+from db.conversation_events import HANDED_BACK, add_event
 from db.conversations import claim_conversations
 from db.ids import ConversationId, WorkerId
-from db.pool import Conn, Pool, tenant_transaction
+from db.pool import Conn, Pool, tenant, tenant_transaction
 from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
@@ -149,6 +150,23 @@ async def test_media_beside_a_text_are_the_model_s(pool: Pool, owner: Conn) -> N
     await turn(pool, owner)
     ((_, kind, _, free),) = await said(owner)
     assert (kind, free) == ("reply", False)
+
+
+async def test_the_record_shows_what_was_of_one_turn(pool: Pool, owner: Conn) -> None:
+    """docs/schema.md says how, and the page of `make dev` tells turns apart by it."""
+    user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user)
+    await says(owner, user, conversation_id, 1, "{}")
+    await says(owner, user, conversation_id, 2, "{}")
+    async with tenant(pool, user.user_id) as conn:
+        assert await add_event(conn, user.user_id, conversation_id, HANDED_BACK, {})
+    await turn(pool, owner)
+    first, second, reply = await owner.fetch("SELECT * FROM messages ORDER BY id")
+    assert first["processing_duration"] == second["processing_duration"] is not None
+    assert reply["in_reply_to"] == second["message_id"]
+    event = await owner.fetchrow("SELECT settled_at FROM conversation_events")
+    assert event is not None
+    assert event["settled_at"] == reply["created_at"]
 
 
 async def test_what_was_revoked_is_not_answered_nor_quoted(pool: Pool, owner: Conn) -> None:

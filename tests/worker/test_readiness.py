@@ -19,8 +19,8 @@ from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from tests.e2e.conftest import until
 from tests.recording import plainly_logged
 from worker import app
-from worker.app import ROLES
 from worker.intake import STUCK_S, SUBSCRIPTIONS, Intake
+from worker.roles import ROLES
 from worker.settings import read
 
 NO_BEAT = {"postgresql": "this worker's beat does not arrive"}
@@ -123,9 +123,12 @@ def test_a_batch_that_hangs_is_told_and_one_that_waits_for_the_database_is_not()
 async def test_only_who_answers_loads_the_model_stack() -> None:
     """It takes seconds and 100 MB."""
     code = (
-        "import sys, worker.app, worker.claims\n"
+        "import sys, worker.app\n"
+        "from worker.roles import ROLES\n"
+        "turns = ROLES.pop('turns')\n"
+        "for role in ROLES.values(): role.load()\n"
         "print(sorted({'langgraph', 'langchain_core', 'openai'} & set(sys.modules)))\n"
-        "import worker.answering\n"
+        "turns.load()\n"
         "print(sorted({'langgraph', 'langchain_core', 'openai'} & set(sys.modules)))"
     )
     process = await asyncio.create_subprocess_exec(

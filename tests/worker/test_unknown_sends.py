@@ -27,10 +27,10 @@ from tests.ingest_log import publishing
 from tests.recording import plainly_logged, statuses_for
 from tests.unit.payloads import status
 from worker.clock import keep_house
-from worker.holdings import Holdings
 from worker.ingest import ingest
 from worker.intake import Intake
 from worker.liveness import Liveness
+from worker.process import Worker
 from worker.settings import Settings, read
 
 WAIT = timedelta(seconds=2)
@@ -56,22 +56,26 @@ def settings(database: Database, broker: RabbitMQ) -> Settings:
     )
 
 
-class Worker:
-    """One with the role `ingest` alone: what is to be repeated stays `queued`."""
+class Ingesting:
+    """A worker with the role `ingest` alone: what is to be repeated stays `queued`."""
 
     def __init__(self, settings: Settings, pool: Pool, http: aiohttp.ClientSession, name: str):
         self.intake = Intake("rabbitmq")
         self.liveness = Liveness(settings.database_url, name)
-        stop = asyncio.Event()
-        sender = Sender(
-            pool,
-            GraphApi(http, "http://127.0.0.1:1", "v25.0"),
-            Tokens(Vault(settings.secrets_keys), None),
+        tokens = Tokens(Vault(settings.secrets_keys), None)
+        worker = Worker(
+            name=name,
+            settings=settings,
+            pool=pool,
+            tokens=tokens,
+            sender=Sender(pool, GraphApi(http, "http://127.0.0.1:1", "v25.0"), tokens),
+            liveness=self.liveness,
+            intake=self.intake,
+            stop=asyncio.Event(),
         )
         self.liveness.start()
-        taking_in = ingest(pool, sender, settings, self.liveness, self.intake, name, stop)
-        house = keep_house(pool, self.liveness, Holdings(), stop)
-        self._tasks = {asyncio.create_task(taking_in), asyncio.create_task(house)}
+        house = keep_house(worker, worker.stop)
+        self._tasks = {asyncio.create_task(ingest(worker)), asyncio.create_task(house)}
 
     async def listens(self) -> None:
         async def look() -> bool:
@@ -91,9 +95,9 @@ class Worker:
 
 
 @asynccontextmanager
-async def working(settings: Settings, pool: Pool, *names: str) -> AsyncIterator[list[Worker]]:
+async def working(settings: Settings, pool: Pool, *names: str) -> AsyncIterator[list[Ingesting]]:
     async with aiohttp.ClientSession() as http:
-        workers = [Worker(settings, pool, http, name) for name in names]
+        workers = [Ingesting(settings, pool, http, name) for name in names]
         try:
             for worker in workers:
                 await worker.listens()
@@ -237,7 +241,7 @@ async def test_a_status_behind_a_batch_that_takes_long_settles_its_send(
         assert await settled_as(owner, waits) == "sent"
 
 
-async def in_hand(workers: list[Worker]) -> bool:
+async def in_hand(workers: list[Ingesting]) -> bool:
     return any([await worker.has_statuses_in_hand() for worker in workers])
 
 

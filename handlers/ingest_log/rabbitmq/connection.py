@@ -33,13 +33,28 @@ CLOSE_TIMEOUT_S = 1.0
 UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
 
+class _Connection(aio_pika.Connection):
+    """One that could not be opened is closed at once. aio_pika does that when it is collected as
+    garbage, which may be in a thread whose loop is another one, or that has none."""
+
+    async def connect(self, timeout: float | None = None) -> None:
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
+
+
 async def connect(url: str, name: str) -> AbstractConnection:
     # aio_pika's own timeout is asyncio.wait_for(), which up to Python 3.11 forgets that it was
     # cancelled when the attempt fails at that moment: a process told to stop while the broker was
     # away then tried for ever (seen once in some eighty stops on a loaded machine).
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         return await aio_pika.connect(
-            url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S
+            url,
+            client_properties={"connection_name": name},
+            heartbeat=HEARTBEAT_S,
+            connection_class=_Connection,
         )
 
 

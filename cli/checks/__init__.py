@@ -1,0 +1,1 @@
+"""What `swiftreplies doctor` looks at, a module a foreign system."""

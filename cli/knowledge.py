@@ -1,0 +1,169 @@
+"""`swiftreplies kb`: what chatbots know, from a file."""
+
+import argparse
+import asyncio
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.command import Refused, show, verb, verbs
+from cli.operating import as_owner
+from db.chatbots import chatbot_owner, import_knowledge
+from db.ids import ChatbotId, UserId
+from db.pool import Conn, tenant_transaction
+from handlers.process.configuration import Environment
+
+IMPORT_BATCH = 500
+MAX_QUESTION_CHARS = 2_000
+MAX_ANSWER_CHARS = 8_000
+MAX_CATEGORY_CHARS = 100
+
+
+def declare(noun: argparse.ArgumentParser) -> None:
+    load = verb(verbs(noun), "import", "questions and answers from a CSV or JSONL file")
+    load.add_argument("--chatbot", type=int, required=True, metavar="ID")
+    load.add_argument("file", type=Path, metavar="FILE", help="question, answer, category")
+    load.set_defaults(run=_import)
+
+
+def _import(args: argparse.Namespace) -> None:
+    report = asyncio.run(
+        kb_import(Environment(os.environ), chatbot_id=args.chatbot, file=args.file)
+    )
+    lines = [f"{report['inserted']} inserted, {report['updated']} updated"]
+    lines += [f"line {r['line']} rejected: {r['why']}" for r in report["rejected"]]
+    show(args, report, "\n".join(lines))
+    if report["rejected"] and not report["inserted"] and not report["updated"]:
+        raise Refused("nothing was imported")
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeRow:
+    question: str
+    answer: str
+    category: str | None
+
+
+async def kb_import(env: Environment, *, chatbot_id: int, file: Path) -> dict[str, Any]:
+    rows, rejected = read_knowledge(file)
+    inserted = updated = 0
+    async with as_owner(env) as conn:
+        owner = await _chatbot_owner(conn, ChatbotId(chatbot_id))
+        async with tenant_transaction(conn, owner):
+            for start in range(0, len(rows), IMPORT_BATCH):
+                batch = rows[start : start + IMPORT_BATCH]
+                new = await import_knowledge(
+                    conn,
+                    owner,
+                    ChatbotId(chatbot_id),
+                    [r.question for r in batch],
+                    [r.answer for r in batch],
+                    [r.category for r in batch],
+                )
+                inserted += sum(new)
+                updated += len(new) - sum(new)
+    return {"inserted": inserted, "updated": updated, "rejected": rejected}
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    why: str
+
+
+def read_knowledge(file: Path) -> tuple[list[KnowledgeRow], list[dict[str, Any]]]:
+    """The good rows, and for each bad line where it is and why."""
+    rows: dict[str, KnowledgeRow] = {}
+    lines: dict[str, int] = {}
+    rejected: list[dict[str, Any]] = []
+    for line, value in _records(file):
+        row = _knowledge_row(value)
+        if isinstance(row, str):
+            rejected.append({"line": line, "why": row})
+        elif row.question in rows:
+            why = f"the same question as line {lines[row.question]}"
+            rejected.append({"line": line, "why": why})
+        else:
+            rows[row.question] = row
+            lines[row.question] = line
+    return list(rows.values()), rejected
+
+
+def _records(file: Path) -> Iterator[tuple[int, Any]]:
+    """Where a record starts, and the record: a JSON value or, of CSV, a dict; or what is wrong."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise Refused(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    if file.suffix.lower() in (".jsonl", ".ndjson"):
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    yield number, Unreadable(f"not JSON: {error}")
+        return
+    csv.field_size_limit(1_000_000)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = [name.strip().lower() for name in next(reader, [])]
+    except csv.Error as error:
+        raise Refused(f"the first line of {file} is not CSV: {error}") from error
+    missing = {"question", "answer"} - set(columns)
+    if missing:
+        raise Refused(f"{file} has no column {' and no column '.join(sorted(missing))}")
+    while True:
+        first_line = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield first_line, Unreadable(f"not CSV: {error}")
+            continue
+        if len(values) > len(columns):
+            # Most often a comma in an answer without quotes: half of it would be imported.
+            why = f"{len(values)} values for {len(columns)} columns: quote values with commas"
+            yield first_line, Unreadable(why)
+        elif values:
+            yield first_line, dict(zip(columns, values, strict=False))
+
+
+def _knowledge_row(value: Any) -> KnowledgeRow | str:
+    if isinstance(value, Unreadable):
+        return value.why
+    if not isinstance(value, dict):
+        return "not an object with question and answer"
+    limits = {
+        "question": MAX_QUESTION_CHARS,
+        "answer": MAX_ANSWER_CHARS,
+        "category": MAX_CATEGORY_CHARS,
+    }
+    fields: dict[str, str] = {}
+    for name, limit in limits.items():
+        text = value.get(name)
+        if text is not None and not isinstance(text, str):
+            return f"{name} is not a text"
+        text = (text or "").strip()
+        if not text and name != "category":
+            return f"{name} is empty"
+        if len(text) > limit:
+            return f"{name} has {len(text)} characters, {limit} at most"
+        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+            return f"{name} has a character that cannot be stored"
+        fields[name] = text
+    return KnowledgeRow(fields["question"], fields["answer"], fields["category"] or None)
+
+
+async def _chatbot_owner(conn: Conn, chatbot_id: ChatbotId) -> UserId:
+    """The owner of the database may be kept from other tenants' rows too; the function is not."""
+    owner = await chatbot_owner(conn, chatbot_id)
+    if owner is None:
+        raise Refused(f"there is no chatbot {chatbot_id}: see `swiftreplies chatbot create`")
+    return owner

@@ -1,0 +1,90 @@
+"""`swiftreplies tenant`: the businesses that use this installation, each with its plan."""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from cli.command import Refused, count, show, verb, verbs
+from cli.operating import as_owner
+from db.pool import tenant_transaction
+from db.tenants import create_subscription, create_user, next_user_id
+from handlers.plans import SUBSCRIPTION_NAME, Plan, validate
+from handlers.process.configuration import Environment
+
+NO_LOGIN = "!"  # no password hash looks like this
+
+
+def declare(noun: argparse.ArgumentParser) -> None:
+    create = verb(verbs(noun), "create", "a tenant with an active subscription")
+    create.add_argument("--email", required=True)
+    create.add_argument("--name", help="of the person")
+    create.add_argument(
+        "--config", type=Path, metavar="plan.json", help="the plan's features and limits"
+    )
+    create.add_argument("--daily-messages", type=count, metavar="N", default=100)
+    create.add_argument("--monthly-messages", type=count, metavar="N", default=3_000)
+    create.set_defaults(run=_create)
+
+
+def _create(args: argparse.Namespace) -> None:
+    created = asyncio.run(
+        tenant_create(
+            Environment(os.environ),
+            email=args.email,
+            name=args.name,
+            plan=args.config,
+            daily_messages=args.daily_messages,
+            monthly_messages=args.monthly_messages,
+        )
+    )
+    show(args, created, f"tenant {created['user_id']} created")
+
+
+async def tenant_create(
+    env: Environment,
+    *,
+    email: str,
+    name: str | None,
+    plan: Path | None,
+    daily_messages: int,
+    monthly_messages: int,
+) -> dict[str, Any]:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", email) or len(email) > 255:
+        raise Refused(f"--email is not an e-mail address: {email!r}")
+    config = _plan(plan)
+    async with as_owner(env) as conn:
+        user_id = await next_user_id(conn)
+        try:
+            async with tenant_transaction(conn, user_id):
+                await create_user(conn, user_id, email, NO_LOGIN, name)
+                await create_subscription(
+                    conn,
+                    user_id,
+                    Plan(config).get(SUBSCRIPTION_NAME),
+                    config,
+                    daily_messages,
+                    monthly_messages,
+                )
+        except asyncpg.UniqueViolationError:
+            raise Refused(f"there is a tenant with the e-mail {email} already") from None
+    return {"user_id": user_id}
+
+
+def _plan(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        plan: dict[str, Any] = json.loads(file.read_text())
+    except OSError as error:
+        raise Refused(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{file} is not JSON: {error}") from error
+    if problems := validate(plan):
+        raise Refused(f"{file}: " + "; ".join(problems))
+    return plan

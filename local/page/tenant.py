@@ -1,0 +1,81 @@
+"""What the tenant's own API tells, asked with the key that the launcher made."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import aiohttp
+
+Row: TypeAlias = Mapping[str, Any]
+
+PAGE = 200
+MESSAGES_MAX = 120
+ACTIONS_MAX = 5
+PATIENCE = aiohttp.ClientTimeout(total=3.0)  # what is on the phone waits for it too
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """One that can be written to, and the key of its tenant."""
+
+    name: str
+    business: str
+    about: str
+    try_this: tuple[str, ...]
+    user_id: int
+    chatbot_id: int
+    phone_number_id: str
+    number: str
+    api_key: str
+
+
+class Api:
+    """What is not the answer that was asked for is raised: aiohttp.ClientError or TimeoutError."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http = http
+        self._url = url
+
+    async def usage(self, bot: Bot) -> Row:
+        usage: Row = await self._get(bot, "usage")
+        return usage
+
+    async def waiting_actions(self, bot: Bot) -> Sequence[Row]:
+        return await self._page(bot, f"actions?status=pending&limit={ACTIONS_MAX}")
+
+    async def messages(self, bot: Bot, conversation_id: int) -> Sequence[Row]:
+        """The last ones, newest first."""
+        path = f"conversations/{conversation_id}/messages?limit={MESSAGES_MAX}"
+        return await self._page(bot, path)
+
+    async def conversation_of(self, bot: Bot, number: str, bsuid: str) -> int | None:
+        """The newest; of two, one that is known by number alone and one that is not, the latter."""
+        by_number: int | None = None
+        async for one in self._conversations(bot):
+            conversation_id: int = one["id"]
+            if one["chatbot_id"] == bot.chatbot_id and one["bsuid"] == bsuid:
+                return conversation_id
+            if one["chatbot_id"] == bot.chatbot_id and one["phone_number"] == number:
+                by_number = by_number or conversation_id
+        return by_number
+
+    async def _conversations(self, bot: Bot) -> AsyncIterator[Row]:
+        after = ""
+        while True:
+            page = await self._get(bot, f"conversations?limit={PAGE}{after}")
+            for one in page["data"]:
+                yield one
+            if page["next"] is None:
+                return
+            after = f"&after={page['next']}"
+
+    async def _page(self, bot: Bot, path: str) -> Sequence[Row]:
+        rows: Sequence[Row] = (await self._get(bot, path))["data"]
+        return rows
+
+    async def _get(self, bot: Bot, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {bot.api_key}"}
+        url = f"{self._url}/v1/{path}"
+        async with self._http.get(url, headers=headers, timeout=PATIENCE) as response:
+            response.raise_for_status()
+            return await response.json()

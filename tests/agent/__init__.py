@@ -1,0 +1,1 @@
+"""The agent without a database; not in tests/unit, because LangGraph takes seconds to load."""
