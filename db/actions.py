@@ -6,7 +6,7 @@ from typing import Any
 
 from db.ids import BEYOND, ActionId, ChatbotId, ContactId, ConversationId, UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import load, values
 
 _SQL = load(__file__)
 
@@ -33,31 +33,24 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewAction:
+    request_type: str
+    request_details: str
+    context_data: dict[str, Any]
+    usage_day: date
+    expiry_hours: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overdue:
     user_id: UserId
     id: ActionId
 
 
 async def create_action(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    request_type: str,
-    request_details: str,
-    context_data: dict[str, Any],
-    usage_day: date,
-    expiry_hours: int,
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, action: NewAction
 ) -> Action:
-    row = await conn.fetchrow(
-        _SQL["create_action"],
-        user_id,
-        conversation_id,
-        request_type,
-        request_details,
-        context_data,
-        usage_day,
-        expiry_hours,
-    )
+    row = await conn.fetchrow(_SQL["create_action"], user_id, conversation_id, *values(action))
     assert row is not None, "the turn holds the conversation's row"
     return Action(**row)
 

@@ -11,6 +11,7 @@ import structlog
 
 from db.actions import (
     Action,
+    NewAction,
     Overdue,
     create_action,
     lock_action_conversation,
@@ -68,16 +69,14 @@ async def create(
         raise RuntimeError("the actions that this turn reserved are gone")
     created = []
     for one in requests:
-        action = await create_action(
-            conn,
-            user_id,
-            conversation_id,
-            one.request_type,
-            one.details,
-            one.context,
-            usage_day,
-            expiry_hours,
+        new = NewAction(
+            request_type=one.request_type,
+            request_details=one.details,
+            context_data=one.context,
+            usage_day=usage_day,
+            expiry_hours=expiry_hours,
         )
+        action = await create_action(conn, user_id, conversation_id, new)
         await _tell(conn, action, ActionCreated)
         if action.status != "pending":
             await _announce(conn, conversation_id, action)

@@ -1,0 +1,119 @@
+"""The sizes that a reviewer would ask for, with the exceptions and why they are."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("bench", "cli", "db", "handlers", "ingress", "local", "simulator", "worker")
+LINES, FUNCTION_LINES, PARAMETERS = 400, 50, 6
+
+# Path, or path and function: the reason.
+LONG_MODULES = {
+    "local/bootstrap.py": "runs by itself on any Python, before anything can be imported",
+}
+LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
+MANY_PARAMETERS: dict[tuple[str, str], str] = {}
+# Whatever goes wrong there, somebody else's work goes on; each logs or answers.
+CATCHES_ALL = {
+    ("bench/__main__.py", "main"): "the other benchmarks are measured all the same",
+    ("bench/harness.py", "tested"): "ends what it started, and raises",
+    ("cli/serving.py", "serve"): "the process ends without a traceback, which would quote data",
+    ("db/pool.py", "_whole"): "a connection of which nobody knows its state is closed; raises",
+    ("db/pool.py", "tenant_transaction"): "rolls back, and raises",
+    ("handlers/ingest_log/rabbitmq/connection.py", "connect"): "closes what it opened, and raises",
+    ("handlers/agent/tools.py", "call"): "the model hears of it and can still answer",
+    ("handlers/turns/run.py", "run_turn"): "the customer is waiting: another try is owed",
+    ("handlers/turns/write.py", "give_up"): "the sweep finds the lease",
+    ("ingress/api/door.py", "answer_problems"): "the client gets an answer",
+    ("local/bootstrap.py", "_run"): "ends what it started, and raises",
+    ("local/servers/daemon.py", "start"): "ends what it started, and raises",
+    ("local/servers/rabbitmq.py", "start"): "ends what it started, and raises",
+    ("worker/claims.py", "_work"): "the role goes on claiming",
+    ("worker/claims.py", "one"): "a mistake with one message must not end the role",
+    ("worker/clock.py", "every"): "what nobody sweeps, nobody answers",
+    ("worker/ingest.py", "handle"): "a mistake of ours must not end the subscription",
+    ("worker/liveness.py", "_beat_forever"): "a beat that ended would leave a zombie",
+}
+
+
+@cache
+def modules() -> list[tuple[str, ast.Module, int]]:
+    """Each with its path and its lines."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    texts = [path.read_text() for path in paths]
+    return [
+        (str(path.relative_to(ROOT)), ast.parse(text), len(text.splitlines()))
+        for path, text in zip(paths, texts, strict=True)
+    ]
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    a = function.args
+    names = [arg.arg for arg in (*a.posonlyargs, *a.args, *a.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def catching_all(tree: ast.Module) -> Iterator[str]:
+    """The innermost function around each `except Exception` or wider."""
+    around: dict[ast.AST, str] = {}
+    for function in functions(tree):  # outer ones come first
+        for node in ast.walk(function):
+            around[node] = function.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "BaseException"
+            if caught in ("Exception", "BaseException"):
+                yield around.get(node, "")
+
+
+def test_modules_are_one_use() -> None:
+    long = {path for path, _, lines in modules() if lines > LINES}
+    assert long == LONG_MODULES.keys()
+
+
+def test_functions_are_one_idea() -> None:
+    long = {
+        (path, function.name)
+        for path, tree, _ in modules()
+        for function in functions(tree)
+        if (function.end_lineno or 0) - function.lineno + 1 > FUNCTION_LINES
+    }
+    assert long == LONG_FUNCTIONS.keys()
+
+
+def test_what_belongs_together_is_one_parameter() -> None:
+    many = {
+        (path, function.name)
+        for path, tree, _ in modules()
+        for function in functions(tree)
+        if parameters(function) > PARAMETERS
+    }
+    assert many == MANY_PARAMETERS.keys()
+
+
+def test_what_catches_everything_is_known() -> None:
+    found = {(path, name) for path, tree, _ in modules() for name in catching_all(tree)}
+    assert found == CATCHES_ALL.keys()
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("def f():\n try: pass\n except Exception: pass", ["f"]),
+        ("def f():\n def g():\n  try: pass\n  except: pass", ["g"]),
+        ("try: pass\nexcept BaseException as e: raise", [""]),
+        ("def f():\n try: pass\n except (OSError, ValueError): pass", []),
+    ],
+)
+def test_a_broad_except_is_seen(code: str, names: list[str]) -> None:
+    assert list(catching_all(ast.parse(code))) == names
