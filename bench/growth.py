@@ -33,7 +33,7 @@ from db.messages import Message, NewText, queue_text, read_messages, settle_inpu
 from db.migrate import migrate
 from db.orphans import forget_orphans, found_orphans
 from db.pool import Conn, Pool, create_pool, tenant
-from db.sends import Pace, claim_sends, mark_accepted, mark_sending, read_send
+from db.sends import Pace, claim_sends, lock_send, mark_accepted, mark_sending, read_send
 from db.status_fence import fence_wanted, overdue_sends
 from db.tenant_api import list_chatbots, list_conversations, list_messages, read_usage
 from db.usage import reserve_messages, settle_messages
@@ -279,7 +279,8 @@ class Side:
         async def send_all() -> None:
             for (user_id, message_id), wamid in zip(claimed, wamids, strict=False):
                 async with tenant(self.pool, user_id) as conn:
-                    assert await read_send(conn, user_id, message_id, ME, DAY)
+                    assert await lock_send(conn, user_id, message_id, ME)
+                    assert await read_send(conn, user_id, message_id, DAY)
                     await mark_sending(conn, user_id, message_id, timedelta(0))
                 async with tenant(self.pool, user_id) as conn:
                     await mark_accepted(conn, user_id, message_id, wamid)

@@ -1,8 +1,9 @@
 """`swiftreplies dead`: what could not be processed, why, and again.
 
-Three kinds in one list: what arrived and was nobody's or not understood ('17', parked_items),
-replies that did not reach their customer ('send-17', with the message's id), and statuses that no
-message of ours came for ('status-17').
+Four kinds in one list: what arrived and was nobody's or not understood ('17', parked_items),
+replies that did not reach their customer ('send-17', with the message's id), statuses that no
+message of ours came for ('status-17'), and what could not be written and is tried again by itself
+('stuck-17').
 """
 
 import argparse
@@ -21,9 +22,11 @@ from db.dead import (
     DeadSend,
     OrphanStatus,
     list_dead,
-    lock_dead_send,
+    lock_dead_conversation,
+    lock_dead_message,
     owner_of_dead,
     owners_of_dead,
+    read_dead_send,
     requeue_dead_send,
     show_dead_send,
     show_orphan,
@@ -32,6 +35,7 @@ from db.ids import MessageId, UserId
 from db.orphans import take_orphans
 from db.parked import Shown, list_parked, show_parked, take_parked
 from db.pool import Conn, tenant_transaction
+from db.stuck import ShownStuck, retry_stuck_now, show_stuck
 from db.usage import reserve_messages, settle_messages
 from handlers.ingest.parking import entry_of, readable
 from handlers.ingest_log.factory import adapter
@@ -44,7 +48,7 @@ TRY_AFTER_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class DeadId:
-    kind: str  # 'item', 'send' or 'status'
+    kind: str  # 'item', 'send', 'status' or 'stuck'
     number: int
 
     def __str__(self) -> str:
@@ -54,10 +58,10 @@ class DeadId:
 def dead_id(text: str) -> DeadId:
     """As `dead list` shows it."""
     kind, _, number = text.rpartition("-")
-    if kind in ("", "send", "status") and number.isascii() and number.isdigit():
+    if kind in ("", "send", "status", "stuck") and number.isascii() and number.isdigit():
         return DeadId(kind or "item", min(int(number), 2**63 - 1))
     raise argparse.ArgumentTypeError(
-        f"{text!r} is no id: `swiftreplies dead list` shows 17, send-17 or status-17"
+        f"{text!r} is no id: `swiftreplies dead list` shows 17, send-17, status-17 or stuck-17"
     )
 
 
@@ -131,6 +135,9 @@ async def _shown(conn: Conn, wanted: DeadId) -> dict[str, Any] | None:
         if wanted.kind == "status":
             orphan = await show_orphan(conn, user_id, wanted.number)
             return _shown_orphan(orphan) if orphan else None
+        if wanted.kind == "stuck":
+            stuck = await show_stuck(conn, user_id, wanted.number)
+            return _shown_stuck(user_id, stuck) if stuck else None
         send = await show_dead_send(conn, user_id, MessageId(wanted.number))
         return _shown_send(send) if send else None
 
@@ -155,6 +162,20 @@ def _shown_orphan(orphan: OrphanStatus) -> dict[str, Any]:
         "trace_id": orphan.trace_id,
         "parked_at": orphan.parked_at.isoformat(),
         "raw": readable(orphan.raw),
+    }
+
+
+def _shown_stuck(user_id: UserId, item: ShownStuck) -> dict[str, Any]:
+    return asdict(item) | {
+        "id": f"stuck-{item.id}",
+        "reason": "retrying" if item.told_at is None else "stuck",
+        "detail": item.error,
+        "user_id": user_id,
+        "parked_at": item.failed_at.isoformat(),
+        "failed_at": item.failed_at.isoformat(),
+        "retry_at": item.retry_at.isoformat(),
+        "told_at": item.told_at.isoformat() if item.told_at else None,
+        "raw": readable(item.raw),
     }
 
 
@@ -190,7 +211,7 @@ async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, A
         wanted = ids
         if wanted is None:
             wanted = [dead_id(item["id"]) for item in await _listed(conn)]
-        in_log = [one for one in wanted if one.kind != "send"]
+        in_log = [one for one in wanted if one.kind not in ("send", "stuck")]
         replayed: list[DeadId] = []
         refused: list[dict[str, str]] = []
         if in_log:
@@ -198,6 +219,8 @@ async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, A
             check(env)
             replayed += await replay(conn, log_url, in_log)
         for one in wanted:
+            if one.kind == "stuck" and await _try_now(conn, one.number):
+                replayed.append(one)
             if one.kind == "send":
                 why = await _send_again(conn, MessageId(one.number))
                 if why is None:
@@ -263,6 +286,15 @@ async def replay(conn: Conn, log_url: str, ids: Iterable[DeadId]) -> list[DeadId
     return replayed
 
 
+async def _try_now(conn: Conn, stuck_id: int) -> bool:
+    """By the next worker that looks: False when there is none."""
+    user_id = await owner_of_dead(conn, "stuck", stuck_id)
+    if user_id is None:
+        return False
+    async with tenant_transaction(conn, user_id):
+        return bool(await retry_stuck_now(conn, user_id, stuck_id))
+
+
 async def _send_again(conn: Conn, message_id: MessageId) -> str | None:
     """Why not; '' when there is no such dead send. It costs a unit again, within the limits."""
     user_id = await owner_of_dead(conn, "send", message_id)
@@ -281,7 +313,10 @@ BUSY = "its conversation is being answered at this moment: try again"
 
 
 async def _queue_again(conn: Conn, user_id: UserId, message_id: MessageId) -> str | None:
-    locked = await lock_dead_send(conn, user_id, message_id)
+    # One after the other, and only then looked at: of eight replays at once, one finds it dead.
+    await lock_dead_message(conn, user_id, message_id)
+    await lock_dead_conversation(conn, user_id, message_id)
+    locked = await read_dead_send(conn, user_id, message_id)
     if locked is None:
         return ""
     if locked.being_answered:  # its turn may hold the unit that we would take

@@ -49,6 +49,11 @@ async def add_contacts(conn: Conn, user_id: UserId, contacts: Sequence[NewContac
     await conn.execute(_SQL["add_contacts"], user_id, *columns(NewContact, contacts))
 
 
+async def lock_contacts(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> list[ContactId]:
+    rows = await conn.fetch(_SQL["lock_contacts"], user_id, ids)
+    return [row["id"] for row in rows]
+
+
 async def release_numbers(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> None:
     """These customers are reached by their BSUID alone from now on."""
     await conn.execute(_SQL["release_numbers"], user_id, ids)

@@ -4,14 +4,26 @@ SELECT id, phone_number, bsuid FROM contacts
 
 -- name: add_contacts
 -- Another worker may add the same customer at this moment (writing to another bot of the tenant);
--- who lost finds the row by find_contacts. Sorted, so that two such batches cannot deadlock.
+-- who lost finds the row by find_contacts, or, when it is another's by one of two names, does it all
+-- again. Sorted, so that two such batches cannot deadlock.
+WITH new AS (
+    SELECT $1::bigint AS user_id, n.chatbot_id, n.phone_number, n.bsuid, n.wa_id,
+           left(n.name, 255) AS name, $1::bigint || ':' || gen_random_uuid() AS thread_id
+      FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+           AS n (chatbot_id, phone_number, bsuid, wa_id, name)
+), numbered AS (
+    INSERT INTO contacts (user_id, chatbot_id, phone_number, bsuid, wa_id, name, thread_id)
+    SELECT * FROM new WHERE phone_number IS NOT NULL ORDER BY phone_number, bsuid
+    ON CONFLICT (user_id, phone_number) DO NOTHING
+)
 INSERT INTO contacts (user_id, chatbot_id, phone_number, bsuid, wa_id, name, thread_id)
-SELECT $1::bigint, n.chatbot_id, n.phone_number, n.bsuid, n.wa_id, left(n.name, 255),
-       $1::bigint || ':' || gen_random_uuid()
-  FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
-       AS n (chatbot_id, phone_number, bsuid, wa_id, name)
- ORDER BY n.phone_number, n.bsuid
-ON CONFLICT DO NOTHING;
+SELECT * FROM new WHERE phone_number IS NULL ORDER BY bsuid
+ON CONFLICT (user_id, bsuid) DO NOTHING;
+
+-- name: lock_contacts
+-- In id order, as everything that locks several does.
+SELECT id FROM contacts WHERE user_id = $1 AND id = ANY ($2::bigint[])
+ ORDER BY id FOR NO KEY UPDATE;
 
 -- name: release_numbers
 UPDATE contacts SET phone_number = NULL, wa_id = NULL, updated_at = now()

@@ -1,5 +1,6 @@
 -- name: open_conversations
--- A contact's first conversation takes the contact's thread; any other gets one of its own.
+-- A contact's first conversation takes the contact's thread; any other gets one of its own. The
+-- contacts are locked: of two first conversations at once the later sees the earlier.
 INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id)
 SELECT $1, n.chatbot_id, n.contact_id,
        CASE WHEN n.place = 1 AND NOT EXISTS (
@@ -10,7 +11,7 @@ SELECT $1, n.chatbot_id, n.contact_id,
           FROM unnest($2::bigint[], $3::bigint[]) AS i (chatbot_id, contact_id)) n
   JOIN contacts c ON c.user_id = $1 AND c.id = n.contact_id
  ORDER BY n.contact_id, n.chatbot_id
-ON CONFLICT DO NOTHING;
+ON CONFLICT (user_id, chatbot_id, contact_id) DO NOTHING;
 
 -- name: lock_conversations
 -- In id order, as everything that locks several does.
@@ -74,22 +75,8 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
 SELECT now() - last_inbound_at FROM conversations WHERE user_id = $1 AND id = $2;
 
 -- name: fence
--- First statement of a turn's last transaction. It misses when the lease went to somebody else;
--- it takes the row's lock, so nobody can take it before the commit. ready_at is what ingest set
--- meanwhile, if anything: the conversation stays ready exactly if inputs were recorded that the
--- turn did not read.
-UPDATE conversations
-   SET lease_owner = NULL,
-       answered_seq = greatest(answered_seq, $5),
-       ready_at = CASE WHEN input_seq > $5 THEN coalesce(ready_at, now()) END,
-       -- What came meanwhile and was read is no burst's first message any more.
-       pending_since = CASE WHEN input_seq > $5 THEN pending_since END,
-       attempts = 0,
-       updated_at = now()
- WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
-RETURNING (coalesce(taken_over_until > now(), false)
-           OR (SELECT coalesce(c.conversation_paused, false) FROM contacts c
-                WHERE c.user_id = $1 AND c.id = contact_id)) AS silenced;
+-- First statement of a turn's last transaction: see fence_turn() in migrations/0017.
+SELECT fence_turn($1, $2, $3, $4, $5) AS silenced;
 
 -- name: hand_over
 -- A human who has the conversation keeps it.

@@ -15,7 +15,7 @@ _SQL = load(__file__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    id: str  # 'send-' or 'status-' and a number
+    id: str  # 'send-', 'status-' or 'stuck-', and a number
     reason: str
     detail: str | None
     kind: str
@@ -92,8 +92,23 @@ async def show_orphan(conn: Conn, user_id: UserId, orphan_id: int) -> OrphanStat
     return OrphanStatus(**row) if row else None
 
 
-async def lock_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> LockedDead | None:
-    row = await conn.fetchrow(_SQL["lock_dead_send"], user_id, message_id)
+async def lock_dead_message(conn: Conn, user_id: UserId, message_id: MessageId) -> MessageId | None:
+    found: MessageId | None = await conn.fetchval(_SQL["lock_dead_message"], user_id, message_id)
+    return found
+
+
+async def lock_dead_conversation(
+    conn: Conn, user_id: UserId, message_id: MessageId
+) -> ConversationId | None:
+    found: ConversationId | None = await conn.fetchval(
+        _SQL["lock_dead_conversation"], user_id, message_id
+    )
+    return found
+
+
+async def read_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> LockedDead | None:
+    """None: it is not dead any more."""
+    row = await conn.fetchrow(_SQL["read_dead_send"], user_id, message_id)
     return LockedDead(**row) if row else None
 
 

@@ -5,7 +5,8 @@ SELECT owners_of_dead() AS user_id;
 SELECT owner_of_dead($1, $2);
 
 -- name: list_dead
--- A tenant's sends and statuses that found no message, without what they say.
+-- A tenant's sends, statuses that found no message, and items that are tried again, without what
+-- they say.
 SELECT 'send-' || d.message_id AS id, d.reason, d.detail, 'send' AS kind, b.phone_number_id,
        b.whatsapp_phone_number AS display_number, d.trace_id, d.died_at AS parked_at,
        coalesce(octet_length(m.content_text), 0) AS bytes
@@ -18,6 +19,11 @@ SELECT 'status-' || o.id, 'orphan_status', o.status, 'status', o.phone_number_id
        o.display_number, o.trace_id, o.parked_at, octet_length(o.raw)
   FROM orphan_statuses o
  WHERE o.user_id = $1
+UNION ALL
+SELECT 'stuck-' || s.id, CASE WHEN s.told_at IS NULL THEN 'retrying' ELSE 'stuck' END, s.error,
+       s.kind, s.phone_number_id, s.display_number, s.trace_id, s.failed_at, octet_length(s.raw)
+  FROM stuck_items s
+ WHERE s.user_id = $1
  ORDER BY parked_at, id;
 
 -- name: show_dead_send
@@ -39,21 +45,33 @@ SELECT d.message_id, d.reason, d.detail, d.trace_id, d.died_at, m.user_id, m.cha
 SELECT id, user_id, status, phone_number_id, display_number, trace_id, parked_at, raw
   FROM orphan_statuses WHERE user_id = $1 AND id = $2;
 
--- name: lock_dead_send
--- What a replay has to know. The conversation is locked, so no turn can start meanwhile.
+-- name: lock_dead_message
+-- The message before its conversation, as everybody who settles a send does.
+SELECT id FROM messages WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;
+
+-- name: lock_dead_conversation
+-- No turn can start in it meanwhile.
+SELECT v.id FROM conversations v
+ WHERE v.user_id = $1
+   AND v.id = (SELECT m.conversation_id FROM messages m WHERE m.user_id = $1 AND m.id = $2)
+   FOR NO KEY UPDATE;
+
+-- name: read_dead_send
+-- What a replay has to know, when it has the locks. Nothing: it is not dead any more.
 SELECT v.id AS conversation_id, m.status, v.lease_owner IS NOT NULL AS being_answered,
        coalesce(m.metadata ->> 'kind' = 'notice', false) AS is_notice
-  FROM messages m
+  FROM dead_sends d
+  JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
   JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
- WHERE m.user_id = $1 AND m.id = $2
-   AND EXISTS (SELECT FROM dead_sends d WHERE d.user_id = $1 AND d.message_id = $2)
-   FOR NO KEY UPDATE OF v, m;
+ WHERE d.user_id = $1 AND d.message_id = $2;
 
 -- name: requeue_dead_send
--- As if it had just been queued, but for its attempts: they tell late statuses apart.
+-- As if it had just been queued, but for its attempts: they tell late statuses apart. It waits for
+-- those that were accepted before (release_replayed() in migrations/0017).
 WITH gone AS (DELETE FROM dead_sends WHERE user_id = $1 AND message_id = $2)
 UPDATE messages
-   SET status = 'queued', message_id = NULL, send_owner = NULL, send_after = NULL,
+   SET status = 'queued', message_id = NULL, send_owner = NULL, send_after = 'infinity',
+       replayed_at = clock_timestamp(),
        unknown_at = NULL, unknown_count = 0, sent_at = now(), usage_day = $3, overage = $4,
        metadata = metadata - 'reason' - 'errors' - 'refused' - 'last_error'
                   - 'resent_after_unknown' || jsonb_build_object('replayed_at', now())

@@ -41,11 +41,12 @@ UNION ALL
 ORDER BY id;
 
 -- name: settle_inputs
--- The turn's inputs: answered ($3), or not, and then the reason why none will be.
+-- The turn's inputs: answered ($3), or not, and then the reason why none will be. One that a person
+-- answered meanwhile has its reason.
 UPDATE messages
    SET ai_processed = $3::boolean, processing_duration = $5::numeric,
        metadata = CASE WHEN $4::text IS NULL THEN metadata
-                       ELSE metadata || jsonb_build_object('reason', $4::text) END
+                       ELSE jsonb_build_object('reason', $4::text) || metadata END
  WHERE user_id = $1 AND id = ANY ($2::bigint[]);
 
 -- name: queue_text

@@ -1,5 +1,6 @@
 -- name: park_items
--- The runtime may add and not read, so a conflict target (which would need SELECT) is not named.
+-- The runtime may add and not read, so the conflict's target (which it would have to be able to read)
+-- is not named; beside the identity there is one key only.
 INSERT INTO parked_items
        (item_key, reason, detail, kind, phone_number_id, display_number, trace_id, raw)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
@@ -20,7 +21,7 @@ SELECT id, reason, detail, kind, phone_number_id, display_number, trace_id, park
 -- name: parked_of_number
 -- What came before its chatbot was there. A number is parked in Meta's spelling.
 SELECT id FROM parked_items
- WHERE reason IN ('unknown_number', 'phone_number_id_of_another')
+ WHERE reason IN ('unknown_number', 'phone_number_id_of_another', 'bindable')
    AND (phone_number_id = $1
         OR '+' || regexp_replace(display_number, '\D', '', 'g') = $2)
  ORDER BY id;

@@ -83,10 +83,19 @@ async def claim_sends(
     return [SendClaim(**row) for row in rows]
 
 
+async def lock_send(
+    conn: Conn, user_id: UserId, message_id: MessageId, worker_id: WorkerId
+) -> bool:
+    """False: it is no longer the worker's to send."""
+    locked = await conn.fetchval(_SQL["lock_send"], user_id, message_id, worker_id)
+    return locked is not None
+
+
 async def read_send(
-    conn: Conn, user_id: UserId, message_id: MessageId, worker_id: WorkerId, max_age: timedelta
+    conn: Conn, user_id: UserId, message_id: MessageId, max_age: timedelta
 ) -> Send | None:
-    row = await conn.fetchrow(_SQL["read_send"], user_id, message_id, worker_id, max_age)
+    """After lock_send()."""
+    row = await conn.fetchrow(_SQL["read_send"], user_id, message_id, max_age)
     return Send(**row) if row else None
 
 

@@ -1,11 +1,31 @@
 -- name: claim_sends
 SELECT user_id, message_id FROM claim_sends($1, $2, $3, $4, $5, $6);
 
+-- name: lock_send
+-- The send, and what may change what becomes of it: its contact and its conversation. The message
+-- first, as everybody does who settles one. What is read is read by the next statement, which sees
+-- what was done before the locks were there. Nothing comes back when it is no longer the worker's.
+WITH mine AS MATERIALIZED (
+    SELECT m.id, m.contact_id, m.conversation_id FROM messages m
+     WHERE m.user_id = $1 AND m.id = $2 AND m.send_owner = $3 AND m.status = 'queued'
+       FOR NO KEY UPDATE
+), whose AS MATERIALIZED (
+    SELECT c.id FROM contacts c JOIN mine ON c.id = mine.contact_id
+     WHERE c.user_id = $1 FOR SHARE OF c
+)
+SELECT true AS locked
+  FROM mine
+  LEFT JOIN LATERAL (
+       SELECT v.id FROM conversations v
+        WHERE v.user_id = $1 AND v.id = mine.conversation_id
+          AND (SELECT count(*) FROM whose) >= 0  -- which is locked before it
+          FOR NO KEY UPDATE) v ON true;
+
 -- name: read_send
--- What is to be sent and to whom. Nothing comes back when it is no longer the worker's to send.
+-- What is to be sent and to whom.
 SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usage_day,
        coalesce(m.metadata -> 'refused', '{}') AS refused, m.metadata ->> 'trace_id' AS trace_id,
-       coalesce(m.sent_at < now() - $4::interval, false) AS too_old,
+       coalesce(m.sent_at < now() - $3::interval, false) AS too_old,
        now() - m.sent_at AS waited,
        now() - v.last_inbound_at AS since_inbound,
        CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
@@ -26,8 +46,7 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
   JOIN contacts c ON c.user_id = $1 AND c.id = m.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
   JOIN users u ON u.id = $1
- WHERE m.user_id = $1 AND m.id = $2 AND m.send_owner = $3 AND m.status = 'queued'
-   FOR NO KEY UPDATE OF m;
+ WHERE m.user_id = $1 AND m.id = $2;
 
 -- name: mark_sending
 -- Committed before the HTTP call, so that a crash between leaves a row that says so. The pair's

@@ -15,10 +15,16 @@ async def overdue_sends(conn: Conn, wait: timedelta, limit: int) -> list[SendCla
 
 
 async def fence_wanted(conn: Conn, wait: timedelta) -> datetime | None:
-    """The time for a new mark, if some send has been unknown for so long."""
+    """The time for a new mark, if some send has been unknown for so long, or a replay waits."""
     now: datetime | None = await conn.fetchval(_SQL["fence_wanted"], wait)
     return now
 
 
-async def move_fence(conn: Conn, merged_until: datetime) -> None:
-    await conn.execute(_SQL["move_fence"], merged_until)
+async def move_fence(conn: Conn, merged_until: datetime, patience: timedelta) -> None:
+    """Not past a status that has been waiting to be tried again for less than `patience`."""
+    await conn.execute(_SQL["move_fence"], merged_until, patience)
+
+
+async def release_replayed(conn: Conn) -> list[SendClaim]:
+    """Those whose every earlier status is merged may leave now; when they still have to."""
+    return [SendClaim(**row) for row in await conn.fetch(_SQL["release_replayed"])]

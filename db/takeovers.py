@@ -1,5 +1,6 @@
 """A person in a conversation: takes it over, writes, hands it back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,3 +45,10 @@ async def hand_back(
 
 async def count_takeover(conn: Conn, user_id: UserId) -> None:
     await conn.execute(_SQL["count_takeover"], user_id)
+
+
+async def answered_by_person(
+    conn: Conn, user_id: UserId, ids: Sequence[ConversationId], at: Sequence[datetime]
+) -> None:
+    """In each conversation a person wrote at that time."""
+    await conn.execute(_SQL["answered_by_person"], user_id, ids, at)

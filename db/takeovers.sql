@@ -28,3 +28,34 @@ RETURNING id;
 
 -- name: count_takeover
 SELECT count_takeover($1);
+
+-- name: answered_by_person
+-- What a person writes answers what the customer wrote before it ($3, by WhatsApp's time): no turn
+-- will. Inputs that stand before one of later are answered with it, later ones wait.
+WITH n AS (
+    SELECT i.id, max(i.at) AS at FROM unnest($2::bigint[], $3::timestamptz[]) AS i (id, at)
+     GROUP BY i.id
+), v AS MATERIALIZED (
+    SELECT v.id, v.answered_seq, v.input_seq, n.at
+      FROM conversations v JOIN n ON n.id = v.id
+     WHERE v.user_id = $1 ORDER BY v.id FOR NO KEY UPDATE OF v
+), upto AS (
+    SELECT v.id, v.answered_seq,
+           coalesce((SELECT min(m.input_seq) - 1 FROM messages m
+                      WHERE m.user_id = $1 AND m.conversation_id = v.id
+                        AND m.input_seq > v.answered_seq AND m.sent_at > v.at), v.input_seq) AS seq
+      FROM v
+), marked AS (
+    UPDATE messages m
+       SET ai_processed = false,
+           metadata = m.metadata || jsonb_build_object('reason', 'answered_by_person')
+      FROM upto u
+     WHERE m.user_id = $1 AND m.conversation_id = u.id
+       AND m.input_seq > u.answered_seq AND m.input_seq <= u.seq
+)
+UPDATE conversations c
+   SET answered_seq = u.seq,
+       ready_at = CASE WHEN c.input_seq > u.seq THEN c.ready_at END,
+       pending_since = CASE WHEN c.input_seq > u.seq THEN c.pending_since END,
+       updated_at = now()
+  FROM upto u WHERE c.user_id = $1 AND c.id = u.id AND u.seq > c.answered_seq;

@@ -5,6 +5,7 @@ same transaction. Deciding twice, or at once, is decided once.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -19,7 +20,14 @@ from db.actions import (
     read_action,
     resolve_action,
 )
-from db.conversation_events import DECIDED, add_event, lock_passed, passed_events, raise_events
+from db.conversation_events import (
+    DECIDED,
+    Passed,
+    add_event,
+    lock_passed,
+    passed_events,
+    raise_events,
+)
 from db.ids import ActionId, ConversationId, UserId
 from db.pool import Conn, Pool, tenant
 from db.usage import settle_actions
@@ -30,6 +38,7 @@ from handlers.deliveries.catalogue import (
     ActionExpired,
 )
 from handlers.deliveries.outbox import tell
+from handlers.process.sweeps import Sweep
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -131,12 +140,11 @@ async def _tell(conn: Conn, action: Action, kind: type[ActionEvent]) -> None:
     await tell(conn, action.user_id, event)
 
 
-async def expire_overdue(pool: Pool) -> None:
-    """Time has decided. Each in a transaction of its own: what fails does not hold up the rest."""
+async def expire_overdue(pool: Pool, sweep: Sweep[Overdue]) -> None:
+    """Time has decided."""
     async with pool.acquire() as conn:
-        overdue = await overdue_actions(conn, SWEEP_BATCH)
-    for one in overdue:
-        await _expire(pool, one)
+        overdue = await overdue_actions(conn, sweep.limit(SWEEP_BATCH))
+    await sweep.each(overdue, partial(_expire, pool))
 
 
 async def _expire(pool: Pool, one: Overdue) -> None:
@@ -146,12 +154,15 @@ async def _expire(pool: Pool, one: Overdue) -> None:
         log.info("action.expired", user_id=one.user_id, action_id=one.id)
 
 
-async def raise_passed_events(pool: Pool) -> None:
+async def raise_passed_events(pool: Pool, sweep: Sweep[Passed]) -> None:
     """Events that a turn went past without telling them are inputs again."""
     async with pool.acquire() as conn:
-        passed = await passed_events(conn, SWEEP_BATCH)
-    for one in passed:
-        async with tenant(pool, one.user_id) as conn:
-            answered_seq = await lock_passed(conn, one.user_id, one.conversation_id)
-            if answered_seq is not None:
-                await raise_events(conn, one.user_id, one.conversation_id, answered_seq)
+        passed = await passed_events(conn, sweep.limit(SWEEP_BATCH))
+    await sweep.each(passed, partial(_raise, pool))
+
+
+async def _raise(pool: Pool, one: Passed) -> None:
+    async with tenant(pool, one.user_id) as conn:
+        answered_seq = await lock_passed(conn, one.user_id, one.conversation_id)
+        if answered_seq is not None:
+            await raise_events(conn, one.user_id, one.conversation_id, answered_seq)

@@ -4,7 +4,7 @@ Each is one transaction of the caller's, and locks the conversation first, as a 
 does. What cannot be done is raised, so that the transaction leaves nothing behind.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from db.conversation_events import HANDED_BACK, add_event
@@ -13,6 +13,7 @@ from db.ids import ConversationId, MessageId, UserId
 from db.messages import NewText, queue_text
 from db.pool import Conn
 from db.takeovers import (
+    answered_by_person,
     count_takeover,
     hand_back,
     lock_conversation,
@@ -20,6 +21,7 @@ from db.takeovers import (
 )
 from db.usage import reserve_messages, settle_messages
 
+AFTER_ALL = datetime.max.replace(tzinfo=UTC)  # later than whatever the customer wrote
 BY_MESSAGE = "human_message"  # taken_over_reason, when writing was what took it over
 
 
@@ -97,6 +99,7 @@ async def queue_message_of_person(
         is_from_human=True,
     )
     message_id = await queue_text(conn, user_id, conversation_id, message)
+    await answered_by_person(conn, user_id, [conversation_id], [AFTER_ALL])
     if once is not None:
         await remember_request(conn, user_id, once.key, once.request_hash, message_id)
     if not await settle_messages(conn, user_id, conversation_id, 1):

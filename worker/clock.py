@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import structlog
 
@@ -10,6 +11,7 @@ from db.workers import Freed, sweep_dead_workers, sweep_unheld
 from handlers.actions import expire_overdue, raise_passed_events
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
 from handlers.process import telemetry
+from handlers.process.sweeps import Sweep
 from worker.liveness import TERM
 from worker.process import Worker
 
@@ -21,6 +23,14 @@ ORPHAN_S = 1.0
 FORGET_S = 60.0
 EXPIRY_S = 5.0
 PASSED_S = 5.0
+
+
+def swept(
+    work: Callable[[Pool, Sweep[Any]], Awaitable[None]], what: str
+) -> Callable[[Pool], Awaitable[None]]:
+    """With a memory of the rows that failed."""
+    sweep: Sweep[Any] = Sweep(what)
+    return lambda pool: work(pool, sweep)
 
 
 async def scheduler(worker: Worker) -> None:
@@ -42,9 +52,9 @@ async def scheduler(worker: Worker) -> None:
     async with asyncio.TaskGroup() as group:
         for seconds, what, work in (
             (SWEEP_S, "sweep_dead", sweep_dead),
-            (EXPIRY_S, "expire_actions", while_alive(expire_overdue)),
-            (PASSED_S, "raise_passed_events", while_alive(raise_passed_events)),
-            (ORPHAN_S, "match_orphans", while_alive(match_orphans)),
+            (EXPIRY_S, "expire_actions", while_alive(swept(expire_overdue, "overdue_action"))),
+            (PASSED_S, "raise_passed", while_alive(swept(raise_passed_events, "passed_event"))),
+            (ORPHAN_S, "match_orphans", while_alive(swept(match_orphans, "orphan"))),
             (FORGET_S, "forget_orphans", while_alive(forget_old_orphans)),
         ):
             group.create_task(every(seconds, what, work, stop))

@@ -1,7 +1,6 @@
 """The role `ingest`: the log's lanes into the record, and sends whose outcome stayed unknown."""
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -10,15 +9,19 @@ import structlog
 
 from db.conversations import Debounce
 from db.pool import UNAVAILABLE
-from db.status_fence import fence_wanted, move_fence, overdue_sends
+from db.sends import SendClaim
+from db.status_fence import fence_wanted, move_fence, overdue_sends, release_replayed
+from db.stuck import DueStuck
+from handlers.ingest.batch import Kept
 from handlers.ingest.fence import mark, parted
 from handlers.ingest.others import take_others
 from handlers.ingest.recording import record_batch
+from handlers.ingest.retry import PATIENCE, retry_stuck
 from handlers.ingest.statuses import merge_batch, park_dead
 from handlers.ingest_log.factory import adapter
-from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, HandBack, Handler, IngestLog, Lane
+from handlers.ingest_log.port import DEAD_LANES, LANES, Entry, Handler, IngestLog, Lane, NotNow
 from handlers.process import telemetry
-from handlers.rules.backoff import backoff
+from handlers.process.sweeps import Sweep
 from worker.clock import every
 from worker.intake import SUBSCRIPTIONS, Intake, has_listened
 from worker.process import Worker
@@ -28,7 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 UNKNOWN_POLL_S = 1.0
 UNKNOWN_BATCH = 100
 BATCH_LOOK_S = 5.0
-BATCH_WAIT_MAX_S = 1.0  # between tries while the database is away
+STUCK_LOOK_S = 1.0
 
 
 async def ingest(worker: Worker) -> None:
@@ -46,15 +49,17 @@ async def ingest(worker: Worker) -> None:
                         settings.log_url,
                         f"{what} {worker.name}",
                         lanes,
-                        _patient(handler, intake, what, stop),
+                        _patient(handler, intake, what),
                         stop,
                         partial(_on_state, intake, what),
                     )
                 )
-            settle_unknown = partial(_settle_unknown, worker, marks)
-            watch_batches = partial(_watch_batches, intake)
-            taking_in.create_task(every(look_s, "settle_unknown", settle_unknown, stop))
-            taking_in.create_task(every(BATCH_LOOK_S, "watch_batches", watch_batches, stop))
+            for seconds, role, work in (
+                (look_s, "settle_unknown", partial(_settle_unknown, worker, marks, Sweep("send"))),
+                (STUCK_LOOK_S, "retry_stuck", partial(_retry_stuck, worker, Sweep("stuck_item"))),
+                (BATCH_LOOK_S, "watch_batches", partial(_watch_batches, intake)),
+            ):
+                taking_in.create_task(every(seconds, role, work, stop))
         publishing.cancel()
 
 
@@ -68,7 +73,7 @@ def _subscriptions(worker: Worker) -> Sequence[tuple[str, Sequence[Lane], Handle
             await merge_batch(pool, envelopes)
         if merged_until is not None:
             async with pool.acquire() as conn:
-                await move_fence(conn, merged_until)
+                await move_fence(conn, merged_until, PATIENCE)
 
     return (
         ("messages", LANES, partial(record_batch, pool, debounce=debounce)),
@@ -86,16 +91,22 @@ def _on_state(intake: Intake, what: str, subscribed: bool) -> None:
         intake.subscribed_since.pop(what, None)
 
 
-async def _settle_unknown(worker: Worker, marks: IngestLog) -> None:
+async def _retry_stuck(worker: Worker, sweep: Sweep[DueStuck]) -> None:
+    if worker.liveness.is_alive:
+        debounce = Debounce(worker.settings.debounce, worker.settings.debounce_max)
+        await retry_stuck(worker.pool, debounce, sweep)
+
+
+async def _settle_unknown(worker: Worker, marks: IngestLog, sweep: Sweep[SendClaim]) -> None:
     wait = worker.settings.send_unknown
     listening_since = worker.intake.subscribed_since.get("statuses")
     now, steady_since = time.monotonic(), worker.liveness.steady_since
     if not has_listened(listening_since, steady_since, now, wait.total_seconds()):
         return
     async with worker.pool.acquire() as conn:
-        overdue = await overdue_sends(conn, wait, UNKNOWN_BATCH)
-    for claim in overdue:
-        await worker.sender.settle_unknown(claim, wait)
+        overdue = await overdue_sends(conn, wait, sweep.limit(UNKNOWN_BATCH))
+        await release_replayed(conn)
+    await sweep.each(overdue, partial(worker.sender.settle_unknown, wait=wait))
     async with worker.pool.acquire() as conn:
         until = await fence_wanted(conn, wait)
     if until is not None and marks.problem is None:
@@ -110,28 +121,26 @@ async def _watch_batches(intake: Intake) -> None:
         log.error("batch.hangs", role=what, seconds=round(intake.running_s(what, now)))
 
 
-def _patient(handler: Handler, intake: Intake, what: str, stop: asyncio.Event) -> Handler:
-    """Keeps a batch while the database is away: it is un-acknowledged, so it is safe, and nothing
-    behind it may overtake it."""
+def _patient(handler: Handler, intake: Intake, what: str) -> Handler:
+    """Keeps a batch that cannot be recorded: it is un-acknowledged, so it is safe, and nothing of
+    its customers may overtake it."""
 
     async def handle(bodies: Sequence[bytes]) -> None:
-        for failures in range(1_000_000):
-            intake.trying_since[what] = started = time.monotonic()
-            try:
-                await handler(bodies)
-                telemetry.BATCH_SECONDS.labels(what).observe(time.monotonic() - started)
-                telemetry.BATCH_ENTRIES.labels(what).observe(len(bodies))
-                return
-            except UNAVAILABLE as error:
-                log.warning("batch.waits_for_database", error=type(error).__name__)
-            except Exception as error:  # a mistake of ours must not end the subscription
-                log.error("batch.failed", entries=len(bodies), exc_info=error)
-            finally:
-                del intake.trying_since[what]
-            if stop.is_set():
-                break
-            wait = backoff(failures, base_s=0.1, cap_s=BATCH_WAIT_MAX_S, dice=random.random())
-            await asyncio.sleep(wait.total_seconds())
-        raise HandBack
+        intake.trying_since[what] = started = time.monotonic()
+        try:
+            await handler(bodies)
+        except UNAVAILABLE as error:
+            log.warning("batch.waits_for_database", error=type(error).__name__)
+            raise NotNow from error
+        except Kept as kept:
+            log.error("batch.kept", entries=len(bodies), exc_info=kept.__cause__)
+            raise NotNow from kept
+        except Exception as error:  # a mistake of ours must not end the subscription
+            log.error("batch.failed", entries=len(bodies), exc_info=error)
+            raise NotNow from error
+        finally:
+            del intake.trying_since[what]
+        telemetry.BATCH_SECONDS.labels(what).observe(time.monotonic() - started)
+        telemetry.BATCH_ENTRIES.labels(what).observe(len(bodies))
 
     return handle

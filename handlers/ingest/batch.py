@@ -1,18 +1,20 @@
 """A batch of the log: opened, given to its tenants, written once, and only the poison parked."""
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import structlog
 
 from db.chatbots import resolve_numbers
+from db.errors import is_data, is_integrity
 from db.ids import ChatbotId, UserId
 from db.parked import ParkedItem, park_items
-from db.pool import CONFLICT, REFUSED, UNAVAILABLE, Conn, Pool
+from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool
 from handlers.ingest.envelope import Envelope, Malformed, decode
 from handlers.ingest.parking import parked_raw
 from handlers.process import telemetry
@@ -20,16 +22,14 @@ from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.wire import Update
 
-R = TypeVar("R")
 T = TypeVar("T")
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# What one item can do to its batch: data that the database refuses, or that cannot be encoded.
-_POISON = (*REFUSED, ValueError, LookupError, TypeError)
 MAX_NUMBER_CHARS = 255  # an id that no index takes would stop the batch it is in
 # Tenants share no row, so their transactions run side by side: commits that wait for the disk
 # together wait once. Of messages and statuses each: half of a worker's connections.
 TENANTS_AT_ONCE = 4
+SAMPLE = 3  # items of a refused batch that are tried alone before it is taken apart
 TRIES_ON_CONFLICT = 5  # deadlock, or a row that another worker made between our look and our write
 
 
@@ -48,7 +48,7 @@ class Arrived:
             kind=self.update.kind,
             phone_number_id=column_text(self.update.phone_number_id),
             display_number=column_text(self.update.display_number),
-            trace_id=self.trace_id,
+            trace_id=column_text(self.trace_id),
             raw=parked_raw(self.update),
         )
 
@@ -108,7 +108,7 @@ async def by_tenant(
     parked: list[ParkedItem] = []
     for number, (one, value) in zip(named, arrived, strict=True):
         owner = owners[number]
-        if owner.user_id is None or owner.chatbot_id is None or owner.outcome == "bindable":
+        if owner.user_id is None or owner.chatbot_id is None:
             parked.append(one.parked(owner.outcome))
         else:
             tenants[owner.user_id].append(Item(one, value, owner.chatbot_id))
@@ -125,49 +125,124 @@ def delay_s(received_at: str | None, now: datetime) -> float | None:
         return None
 
 
-async def side_by_side(
-    tenants: Mapping[UserId, Sequence[Item[T]]],
-    work: Callable[[UserId, Sequence[Item[T]]], Awaitable[R]],
-) -> list[R]:
-    """In the tenants' order. Raises when all have ended: what still ran of a batch that comes again
-    would meet it."""
+Write: TypeAlias = Callable[[UserId, Sequence[Item[T]]], Awaitable[int]]
+Resolve: TypeAlias = Callable[
+    [Sequence[tuple[Arrived, T]]],
+    Awaitable[tuple[dict[UserId, list[Item[T]]], list[ParkedItem]]],
+]
+
+
+class Kept(Exception):
+    """Nothing of the batch could be written, and no item is known to be to blame: it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing(Generic[T]):
+    """An item that alone could not be written, and why."""
+
+    user_id: UserId
+    item: Item[T]
+    error: Exception
+
+
+@dataclass(slots=True)
+class Done(Generic[T]):
+    """What became of some items."""
+
+    written: int = 0  # as `write` counts
+    items: int = 0  # that were written, new or not
+    parked: list[ParkedItem] = field(default_factory=list)
+    failing: list[Failing[T]] = field(default_factory=list)
+
+    def __iadd__(self, more: "Done[T]") -> "Done[T]":
+        self.written += more.written
+        self.items += more.items
+        self.parked += more.parked
+        self.failing += more.failing
+        return self
+
+
+async def write_all(
+    found: Sequence[tuple[Arrived, T]], resolve: Resolve[T], write: Write[T]
+) -> Done[T]:
+    """Each ends written or parked. Raises one of UNAVAILABLE, and Kept.
+
+    Poison is only what data can do; and what does not fit what is there, when it is refused again,
+    alone and resolved anew. What else an item fails with, while others are written, is left to be
+    set aside; when nothing is written, it is not the items' fault.
+    """
+    tenants, nobodys = await resolve(found)
+    done = await _side_by_side(tenants, write)
+    done.parked += nobodys
+    again = [f for f in done.failing if is_integrity(f.error)]
+    done.failing = [f for f in done.failing if not is_integrity(f.error)]
+    for one in again:
+        done += await _resolved_anew(one.item, resolve, write)
+    if done.failing and not done.items:
+        raise Kept from done.failing[0].error
+    return done
+
+
+async def _resolved_anew(item: Item[T], resolve: Resolve[T], write: Write[T]) -> Done[T]:
+    tenants, nobodys = await resolve([(item.arrived, item.value)])
+    done = await _side_by_side(tenants, write)
+    done.parked += nobodys
+    refused = [f for f in done.failing if is_integrity(f.error)]
+    done.failing = [f for f in done.failing if not is_integrity(f.error)]
+    done.parked += [_poison(f.item, f.error) for f in refused]
+    return done
+
+
+async def _side_by_side(tenants: Mapping[UserId, Sequence[Item[T]]], write: Write[T]) -> Done[T]:
+    """Raises when all have ended: what still ran of a batch that comes again would meet it."""
     places = asyncio.Semaphore(TENANTS_AT_ONCE)
 
-    async def placed(user_id: UserId, items: Sequence[Item[T]]) -> R:
+    async def placed(user_id: UserId, items: Sequence[Item[T]]) -> Done[T]:
         async with places:
-            return await work(user_id, items)
+            return await _divided(user_id, items, write)
 
     ended = await asyncio.gather(
         *(placed(user_id, items) for user_id, items in tenants.items()), return_exceptions=True
     )
-    done: list[R] = []
+    done: Done[T] = Done()
     for outcome in ended:
         if isinstance(outcome, BaseException):
             raise outcome
-        done.append(outcome)
+        done += outcome
     return done
 
 
-async def each_or_park(
-    user_id: UserId,
-    items: Sequence[Item[T]],
-    write: Callable[[UserId, Sequence[Item[T]]], Awaitable[int]],
-) -> tuple[int, list[ParkedItem]]:
-    """All of a tenant's items at once; if that fails, each half, so that only the poison is parked,
-    and few of them among many cost few transactions more."""
+async def _divided(user_id: UserId, items: Sequence[Item[T]], write: Write[T]) -> Done[T]:
+    """All of a tenant's items at once; if that fails, in parts, so that only what fails alone is
+    left out, and few of them among many cost few transactions more."""
     try:
-        return await _patiently(write, user_id, items), []
+        return Done(await _patiently(write, user_id, items), len(items))
     except UNAVAILABLE:
         raise
-    except _POISON as error:
+    except Exception as error:  # whatever one item does to the transaction that it is in
         if len(items) == 1:
-            log.error("item.poisonous", user_id=user_id, exc_info=error)
-            return 0, [items[0].arrived.parked("poison", type(error).__name__)]
+            return _alone(user_id, items[0], error)
         log.warning("batch.split", user_id=user_id, items=len(items), exc_info=error)
+        if len(items) > SAMPLE * 2 and not is_data(error):
+            # When all is refused, hundreds of transactions more would only say so again.
+            sample = [await _divided(user_id, [one], write) for one in random.sample(items, SAMPLE)]
+            if not any(one.items or one.parked for one in sample):
+                return Done(failing=[Failing(user_id, item, error) for item in items])
     half = len(items) // 2
-    first, parked = await each_or_park(user_id, items[:half], write)
-    second, more = await each_or_park(user_id, items[half:], write)
-    return first + second, parked + more
+    done = await _divided(user_id, items[:half], write)
+    done += await _divided(user_id, items[half:], write)
+    return done
+
+
+def _alone(user_id: UserId, item: Item[T], error: Exception) -> Done[T]:
+    if is_data(error):
+        return Done(parked=[_poison(item, error)])
+    return Done(failing=[Failing(user_id, item, error)])
+
+
+def _poison(item: Item[T], error: Exception) -> ParkedItem:
+    log.error("item.poisonous", exc_info=error)
+    return item.arrived.parked("poison", type(error).__name__)
 
 
 async def park(pool: Pool, parked: Sequence[ParkedItem]) -> None:
@@ -179,11 +254,7 @@ async def park(pool: Pool, parked: Sequence[ParkedItem]) -> None:
         telemetry.PARKED.labels(item.reason).inc()
 
 
-async def _patiently(
-    write: Callable[[UserId, Sequence[Item[T]]], Awaitable[int]],
-    user_id: UserId,
-    items: Sequence[Item[T]],
-) -> int:
+async def _patiently(write: Write[T], user_id: UserId, items: Sequence[Item[T]]) -> int:
     for tries_left in reversed(range(TRIES_ON_CONFLICT)):
         try:
             return await write(user_id, items)

@@ -8,9 +8,11 @@ from itertools import zip_longest
 from typing import Any, get_args
 
 from handlers.ingest_log.port import LANES, PARTITIONS, Lane
+from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.wire import Kind, Update
 
 VERSION = 1
+MAX_TRACE_CHARS = 64
 # Of which account each update is travels beside the updates: a worker of the release before refuses
 # an update with a key that it does not know, and ignores what stands beside.
 _BESIDE = ("waba_id", "entry_time")
@@ -65,7 +67,7 @@ def decode(body: bytes) -> Envelope:
         if value["v"] != VERSION:
             raise Malformed(f"version {value['v']!r}")
         return Envelope(
-            trace_id=_text(value["trace_id"]),
+            trace_id=storable(_text(value["trace_id"]))[:MAX_TRACE_CHARS],
             received_at=_text(value["received_at"]),
             updates=tuple(
                 _update(update, beside)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Generic, TypeGuard, TypeVar
 
-from db.changes import PastMessage, hand_to_human, quoted_texts, record_past
-from db.contacts import choose_marketing
+from db.changes import PastMessage, hand_to_human, known_messages, quoted_texts, record_past
+from db.contacts import choose_marketing, lock_contacts
 from db.conversations import (
     Debounce,
     Written,
@@ -18,8 +18,9 @@ from db.conversations import (
 from db.ids import ChatbotId, ContactId, ConversationId, UserId, Wamid
 from db.messages import NewMessage, record_inbound
 from db.pool import Conn
+from db.takeovers import answered_by_person
 from handlers.ingest.batch import Item
-from handlers.ingest.people import contacts_of, learn
+from handlers.ingest.people import contacts_of, known_contacts, learn
 from handlers.whatsapp.cloud_api.notes import note, part
 from handlers.whatsapp.values import Inbound, Parsed, Past, Preference
 
@@ -58,6 +59,8 @@ async def record_messages(
             choice = one.item.value
             await choose_marketing(conn, user_id, one.contact_id, choice.choice, choice.at)
     written = [(n.contact_id, n.item.value) for n in named if isinstance(n.item.value, Inbound)]
+    if len(written) < len(named):  # those are locked by what is learned of them
+        await lock_contacts(conn, user_id, sorted({n.contact_id for n in named}))
     if written:
         await learn(conn, user_id, written)
     placed = await _placed(conn, user_id, named)
@@ -68,9 +71,30 @@ async def record_messages(
 async def _named(
     conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]]
 ) -> list[Named[Inbound | Past | Preference]]:
-    people = [i for i in items if _has_contact(i)]
+    people = await _not_strange_again(conn, user_id, [i for i in items if _has_contact(i)])
     ids = await contacts_of(conn, user_id, [(i.chatbot_id, i.value.who) for i in people])
     return [Named(item, contact_id) for item, contact_id in zip(people, ids, strict=True)]
+
+
+async def _not_strange_again(
+    conn: Conn, user_id: UserId, people: Sequence[Item[Inbound | Past | Preference]]
+) -> list[Item[Inbound | Past | Preference]]:
+    """Without those that nobody is known for and whose message is: recorded before a customer
+    changed their number, it would make a contact of the old one once more."""
+    known = await known_contacts(conn, user_id, [i.value.who for i in people])
+    strange = [i for i, c in zip(people, known, strict=True) if c is None and _is_said(i)]
+    if not strange:
+        return [*people]
+    wamids = [i.value.wamid for i in strange]
+    found = await known_messages(conn, user_id, [i.chatbot_id for i in strange], wamids)
+    recorded = {(strange[place - 1].chatbot_id, wamids[place - 1]) for place in found}
+    return [
+        item
+        for item, contact_id in zip(people, known, strict=True)
+        if contact_id is not None
+        or not _is_said(item)
+        or (item.chatbot_id, item.value.wamid) not in recorded
+    ]
 
 
 async def _placed(
@@ -174,7 +198,9 @@ async def _record_past(conn: Conn, user_id: UserId, placed: Sequence[Placed[Past
         if source == "echo" and said:
             now = datetime.now(UTC)
             until = [min(row.sent_at, now) + ECHO_SILENCE for row in said]
-            await hand_to_human(conn, user_id, [row.conversation_id for row in said], until)
+            conversations = [row.conversation_id for row in said]
+            await hand_to_human(conn, user_id, conversations, until)
+            await answered_by_person(conn, user_id, conversations, [row.sent_at for row in said])
 
 
 def _metadata(item: Item[Inbound]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from db.ids import UserId
 from db.parked import ParkedItem
 from db.pool import Conn, Pool, tenant
 from handlers.ingest.accounts import keep_happening
-from handlers.ingest.batch import Arrived, Item, by_tenant, column_text, each_or_park, opened, park
-from handlers.ingest.recording import record_tenants
+from handlers.ingest.batch import Arrived, Item, column_text, opened, park, write_all
+from handlers.ingest.recording import record_all
+from handlers.ingest.stuck import put_aside
 from handlers.rules.numbers import normalised
 from handlers.whatsapp.cloud_api.inbound import parse_other
 from handlers.whatsapp.cloud_api.wire import NotUnderstood
@@ -38,11 +39,7 @@ async def take_others(pool: Pool, bodies: Sequence[bytes]) -> None:
                 of_accounts.append((one, parsed))
             else:
                 of_numbers.append((one, parsed))
-    if of_numbers:
-        async with pool.acquire() as conn:
-            tenants, nobodys = await by_tenant(conn, of_numbers, bind=False)
-        _, poison = await record_tenants(pool, tenants, NO_DEBOUNCE)
-        parked += nobodys + poison
+    parked += (await record_all(pool, of_numbers, NO_DEBOUNCE, bind=False)).parked
     if of_accounts:
         parked += await _keep_all(pool, of_accounts)
     await park(pool, parked)
@@ -50,8 +47,11 @@ async def take_others(pool: Pool, bodies: Sequence[bytes]) -> None:
 
 
 async def _keep_all(pool: Pool, told: Sequence[tuple[Arrived, Happening]]) -> list[ParkedItem]:
-    async with pool.acquire() as conn:
-        owners, parked = await _owners(conn, told)
+    async def resolve(
+        found: Sequence[tuple[Arrived, Happening]],
+    ) -> tuple[dict[UserId, list[Item[Happening]]], list[ParkedItem]]:
+        async with pool.acquire() as conn:
+            return await _owners(conn, found)
 
     async def write(user_id: UserId, items: Sequence[Item[Happening]]) -> int:
         async with tenant(pool, user_id) as conn:
@@ -61,10 +61,9 @@ async def _keep_all(pool: Pool, told: Sequence[tuple[Arrived, Happening]]) -> li
                 await keep_happening(conn, user_id, item.arrived, chatbot_id, item.value)
         return len(items)
 
-    for user_id, items in sorted(owners.items()):
-        _, poison = await each_or_park(user_id, items, write)
-        parked += poison
-    return parked
+    done = await write_all(told, resolve, write)
+    await put_aside(pool, done.failing)
+    return done.parked
 
 
 async def _owners(
@@ -81,7 +80,7 @@ async def _owners(
         one, what = told[row.place - 1]
         owners[row.user_id].append(Item(one, what, row.chatbot_id))
     known = {row.place for row in rows}
-    return owners, [
+    return dict(sorted(owners.items())), [
         one.parked("unknown_account", what.field)
         for place, (one, what) in enumerate(told, start=1)
         if place not in known

@@ -40,6 +40,14 @@ def contact_of(who: Customer, known: Iterable[Contact]) -> ContactId | None:
     return by_phone.id
 
 
+async def known_contacts(
+    conn: Conn, user_id: UserId, people: Sequence[Customer]
+) -> list[ContactId | None]:
+    phones, bsuids = _keys(people)
+    known = await find_contacts(conn, user_id, phones, bsuids)
+    return [contact_of(who, known) for who in people]
+
+
 async def contacts_of(
     conn: Conn, user_id: UserId, people: Sequence[tuple[ChatbotId, Customer]]
 ) -> list[ContactId]:

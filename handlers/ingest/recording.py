@@ -20,17 +20,18 @@ from db.usage import count_received
 from handlers.ingest.accounts import keep_happening, learn_accounts_once
 from handlers.ingest.batch import (
     Arrived,
+    Done,
     Item,
     by_tenant,
     delay_s,
-    each_or_park,
     opened,
     park,
-    side_by_side,
+    write_all,
 )
 from handlers.ingest.changes import apply_change, with_targets
 from handlers.ingest.messages import record_messages
 from handlers.ingest.people import move
+from handlers.ingest.stuck import put_aside
 from handlers.process import telemetry
 from handlers.whatsapp.cloud_api.inbound import parse_message
 from handlers.whatsapp.cloud_api.wire import NotUnderstood
@@ -49,17 +50,13 @@ async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) 
             parked.append(one.parked("not_understood", parsed.reason))
         else:
             understood.append((one, parsed))
-    tenants: dict[UserId, list[Item[Parsed]]] = {}
-    if understood:
-        async with pool.acquire() as conn:
-            tenants, nobodys = await by_tenant(conn, understood, bind=True)
-        parked += nobodys
-    recorded, poison = await record_tenants(pool, tenants, debounce)
-    parked += poison
+    done = await record_all(pool, understood, debounce, bind=True)
+    parked += done.parked
     await park(pool, parked)
-    telemetry.RECORDED.inc(recorded)
-    messages = sum(isinstance(i.value, Inbound) for items in tenants.values() for i in items)
-    telemetry.DUPLICATES.inc(max(0, messages - recorded))
+    telemetry.RECORDED.inc(done.written)
+    messages = sum(isinstance(value, Inbound) for _, value in understood)
+    duplicates = max(0, messages - done.written - len(done.parked))
+    telemetry.DUPLICATES.inc(duplicates)
     now = datetime.now(UTC)
     for one, _ in understood:
         if (took := delay_s(one.received_at, now)) is not None:
@@ -69,40 +66,40 @@ async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) 
         entries=len(bodies),
         messages=messages,
         others=len(understood) - messages,
-        recorded=recorded,
-        duplicates=max(0, messages - recorded),
+        recorded=done.written,
+        duplicates=duplicates,
         parked=len(parked),
-        tenants=len(tenants),
         trace_ids=sorted({a.trace_id for a in arrived})[:20],
     )
 
 
-async def record_tenants(
-    pool: Pool, tenants: dict[UserId, list[Item[Parsed]]], debounce: Debounce
-) -> tuple[int, list[ParkedItem]]:
-    """How many inbound messages were new, and what could not be recorded."""
+async def record_all(
+    pool: Pool, understood: Sequence[tuple[Arrived, Parsed]], debounce: Debounce, *, bind: bool
+) -> Done[Parsed]:
+    """Written counts the inbound messages that were new."""
     lost: list[ParkedItem] = []
+
+    async def resolve(
+        found: Sequence[tuple[Arrived, Parsed]],
+    ) -> tuple[dict[UserId, list[Item[Parsed]]], list[ParkedItem]]:
+        async with pool.acquire() as conn:
+            return await by_tenant(conn, found, bind=bind)
 
     async def write(user_id: UserId, items: Sequence[Item[Parsed]]) -> int:
         async with tenant(pool, user_id) as conn:
             new, without_target = await _record(conn, user_id, items, debounce)
         lost.extend(without_target)  # committed; a repeated write parks the same items again
+        await learn_accounts_once(pool, user_id, items)
         return new
 
-    async def one(user_id: UserId, items: Sequence[Item[Parsed]]) -> tuple[int, list[ParkedItem]]:
-        written = await each_or_park(user_id, items, write)
-        await learn_accounts_once(pool, user_id, items)
-        return written
-
-    recorded = 0
-    parked: list[ParkedItem] = []
-    for written, poison in await side_by_side(tenants, one):
-        recorded += written
-        parked += poison
-    values = (item.value for items in tenants.values() for item in items)
-    for what, count in Counter(type(value).__name__.lower() for value in values).items():
+    if not understood:
+        return Done()
+    done = await write_all(understood, resolve, write)
+    done.parked += lost
+    await put_aside(pool, done.failing)
+    for what, count in Counter(type(value).__name__.lower() for _, value in understood).items():
         telemetry.UNDERSTOOD.labels(what).inc(count)
-    return recorded, parked + lost
+    return done
 
 
 async def _record(

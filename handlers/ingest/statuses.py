@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 
 from db.ids import ChatbotId, MessageId, UserId
 from db.orphans import (
+    FoundOrphan,
     Orphan,
     TakenOrphan,
     forget_orphans,
@@ -21,16 +23,18 @@ from db.pool import Conn, Pool, tenant
 from db.statuses import Merged, StatusReport, merge_statuses
 from handlers.ingest.batch import (
     Arrived,
+    Done,
     Item,
     by_tenant,
     column_text,
-    each_or_park,
     opened,
     park,
-    side_by_side,
+    write_all,
 )
 from handlers.ingest.parking import parked_update
+from handlers.ingest.stuck import put_aside
 from handlers.process import telemetry
+from handlers.process.sweeps import Sweep
 from handlers.sends.ending import ArrivedAfterAll, Ended, settle_ends
 from handlers.sends.rules import WINDOW_CLOSED
 from handlers.whatsapp.cloud_api.errors import class_of
@@ -58,27 +62,22 @@ async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
             parked.append(one.parked("not_understood", parsed.reason))
         else:
             statuses.append((one, parsed))
-    merged = orphaned = 0
-    if statuses:
+
+    async def resolve(
+        found: Sequence[tuple[Arrived, Status]],
+    ) -> tuple[dict[UserId, list[Item[Status]]], list[ParkedItem]]:
+        # A status binds no number: it speaks of a message that we sent from a bound one.
         async with pool.acquire() as conn:
-            # A status binds no number: it speaks of a message that we sent from a bound one.
-            tenants, nobodys = await by_tenant(conn, statuses, bind=False)
-        parked += nobodys
+            return await by_tenant(conn, found, bind=False)
 
-        async def write(user_id: UserId, items: Sequence[Item[Status]]) -> int:
-            async with tenant(pool, user_id) as conn:
-                return await _merge_tenant(conn, user_id, items)
+    async def write(user_id: UserId, items: Sequence[Item[Status]]) -> int:
+        async with tenant(pool, user_id) as conn:
+            return await _merge_tenant(conn, user_id, items)
 
-        async def merge(
-            user_id: UserId, items: Sequence[Item[Status]]
-        ) -> tuple[int, list[ParkedItem]]:
-            return await each_or_park(user_id, items, write)
-
-        outcomes = await side_by_side(tenants, merge)
-        for items, (found, poison) in zip(tenants.values(), outcomes, strict=True):
-            merged += found
-            orphaned += len(items) - len(poison) - found
-            parked += poison
+    done: Done[Status] = await write_all(statuses, resolve, write) if statuses else Done()
+    merged, orphaned = done.written, done.items - done.written
+    parked += done.parked
+    await put_aside(pool, done.failing)
     await park(pool, parked)
     telemetry.STATUSES.labels("merged").inc(merged)
     telemetry.STATUSES.labels("orphan").inc(orphaned)
@@ -92,21 +91,21 @@ async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
     )
 
 
-async def match_orphans(pool: Pool) -> None:
+async def match_orphans(pool: Pool, sweep: Sweep[FoundOrphan]) -> None:
     """Statuses that came before their message was known by its wamid: Meta may report what it has
-    not answered yet, without our id. And those that waited in vain go."""
+    not answered yet, without our id."""
     async with pool.acquire() as conn:
-        found = await found_orphans(conn, ORPHAN_HOPE, ORPHAN_BATCH)
-    by_owner: dict[UserId, list[int]] = {}
-    for one in found:
-        by_owner.setdefault(one.user_id, []).append(one.id)
-    for user_id, ids in by_owner.items():
-        async with tenant(pool, user_id) as conn:
-            taken = await take_orphans(conn, user_id, ids)
-            items = [item for one in taken if (item := _reread(one)) is not None]
-            merged = await _merge_tenant(conn, user_id, items)
-        telemetry.STATUSES.labels("matched").inc(merged)
-        log.info("orphans.matched", user_id=user_id, statuses=len(items), merged=merged)
+        found = await found_orphans(conn, ORPHAN_HOPE, sweep.limit(ORPHAN_BATCH))
+    await sweep.each(found, partial(_match, pool))
+
+
+async def _match(pool: Pool, one: FoundOrphan) -> None:
+    async with tenant(pool, one.user_id) as conn:
+        taken = await take_orphans(conn, one.user_id, [one.id])
+        items = [item for orphan in taken if (item := _reread(orphan)) is not None]
+        merged = await _merge_tenant(conn, one.user_id, items)
+    telemetry.STATUSES.labels("matched").inc(merged)
+    log.info("orphan.matched", user_id=one.user_id, orphan_id=one.id, merged=merged)
 
 
 async def forget_old_orphans(pool: Pool) -> None:

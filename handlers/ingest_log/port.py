@@ -7,10 +7,14 @@ comes after those whose `publish` had returned when its own was called.
 """
 
 import asyncio
+import contextlib
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+from handlers.rules.backoff import backoff
 
 PARTITIONS = 16  # lanes for messages; fixed, because another number re-shuffles customers
 
@@ -31,6 +35,7 @@ STOP_TIMEOUT_S = 10.0  # for the batch that is being recorded
 STOP_IDLE_TIMEOUT_S = 1.0  # when there is none: to take leave of the server, if it is there
 RECONNECT_MIN_S = 0.2
 RECONNECT_MAX_S = 1.0
+RETRY_MIN_S, RETRY_MAX_S = 0.1, 1.0  # between tries of a batch that cannot be recorded now
 
 Handler: TypeAlias = Callable[[Sequence[bytes]], Awaitable[None]]
 
@@ -39,8 +44,14 @@ class NotDurable(Exception):
     """Some entry is not known to be durable: tell the sender to come again."""
 
 
+class NotNow(Exception):
+    """Raised by a handler that cannot record its batch now: it is called again after a pause, with
+    the same entries and what came behind them meanwhile. So one entry that keeps failing is soon
+    seen beside others that do not."""
+
+
 class HandBack(Exception):
-    """Raised by a handler that cannot record its batch now: it comes again, here or elsewhere."""
+    """The batch is left un-acknowledged: it comes again, here or elsewhere."""
 
 
 class OldTopology(Exception):
@@ -98,7 +109,17 @@ class Adapter(Protocol):
         on_state: Callable[[bool], None] = ...,
     ) -> None:
         """Feeds the lanes' entries to the handler, batch by batch, until `stop`. The handler
-        returns when the batch is recorded, or raises HandBack."""
+        returns when the batch is recorded, or raises NotNow."""
+
+
+async def pause_before_retry(failures: int, stop: asyncio.Event) -> None:
+    """Raises HandBack when there is no time for another try."""
+    wait = backoff(failures, base_s=RETRY_MIN_S, cap_s=RETRY_MAX_S, dice=random.random())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait.total_seconds()):
+            await stop.wait()
+    if stop.is_set():
+        raise HandBack
 
 
 async def until_stopped(

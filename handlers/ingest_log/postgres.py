@@ -52,6 +52,8 @@ from handlers.ingest_log.port import (
     Handler,
     Lane,
     NotDurable,
+    NotNow,
+    pause_before_retry,
     until_stopped,
 )
 
@@ -206,7 +208,7 @@ async def consume(
         try:
             while not stop.is_set():
                 if await is_waiting(counter, lanes) and await _batch(
-                    holder, counter, lanes, observed
+                    holder, counter, lanes, observed, stop
                 ):
                     pause_s = POLL_MIN_S
                     continue
@@ -243,7 +245,9 @@ async def _serve(
             await asyncio.sleep(random.uniform(RECONNECT_MIN_S, RECONNECT_MAX_S))
 
 
-async def _batch(holder: Conn, counter: Conn, lanes: Sequence[Lane], handler: Handler) -> bool:
+async def _batch(
+    holder: Conn, counter: Conn, lanes: Sequence[Lane], handler: Handler, stop: asyncio.Event
+) -> bool:
     """Whether there was one. What it raises ends the session."""
     await holder.execute("BEGIN")
     shuffled = {lane: _NUMBERS[lane] for lane in random.sample(lanes, len(lanes))}
@@ -258,7 +262,12 @@ async def _batch(holder: Conn, counter: Conn, lanes: Sequence[Lane], handler: Ha
             firsts = {entry.lane: entry.id for entry in reversed(batch)}
             # Committed by another connection before the handler begins, and so not lost with it.
             await count_deliveries(counter, firsts)
-            await _handled(holder, handler, [entry.body for entry in batch])
+            failures = 0
+            while not await _handled(holder, handler, [entry.body for entry in batch]):
+                await pause_before_retry(failures, stop)
+                failures += 1
+                if len(batch) > 1 or batch[0].delivered < SUSPECT:  # not one that is tried alone
+                    batch = await read_entries(holder, held, BATCH_MAX // len(held), BATCH_BYTES)
             await remove_entries(holder, batch)
     await holder.execute("COMMIT")
     return bool(waiting)
@@ -277,14 +286,17 @@ def dead_lane_of(lane: Lane) -> Lane | None:
     return "dead-inbound" if lane in LANES else f"dead-{lane}"
 
 
-async def _handled(holder: Conn, handler: Handler, bodies: Sequence[bytes]) -> None:
+async def _handled(holder: Conn, handler: Handler, bodies: Sequence[bytes]) -> bool:
     """Waits for the handler, and keeps the transaction from idling; when that is lost, the handler
-    is not needed any more."""
+    is not needed any more. False: not now."""
     handling = asyncio.ensure_future(handler(bodies))
     try:
         while not (await asyncio.wait({handling}, timeout=KEEP_S))[0]:
             await holder.execute("SELECT")
         handling.result()
+    except NotNow:
+        return False
     finally:
         handling.cancel()
         await asyncio.wait({handling})
+    return True

@@ -99,6 +99,10 @@ PARKED = _counter(
     *("unknown_message", "unknown_contact", "not_understood", "poison", "delivered_too_often"),
     "undecodable",
 )
+FAILING = _counter(
+    *("items_failing_total", "Items that could not be written, and are tried again", "stage"),
+    *("set_aside", "stuck"),
+)
 STATUSES = _counter(
     *("statuses_total", "Delivery statuses, by what became of them", "outcome"),
     *("merged", "orphan", "matched", "parked"),

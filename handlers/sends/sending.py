@@ -23,6 +23,7 @@ from db.sends import (
     hold_number,
     let_go,
     lock_attempt,
+    lock_send,
     lock_unknown,
     mark_accepted,
     mark_sending,
@@ -71,9 +72,10 @@ class Sender:
         started = time.monotonic()
         user_id, message_id = claim.user_id, claim.message_id
         async with tenant(self.pool, user_id) as conn:
-            send = await read_send(conn, user_id, message_id, worker_id, MAX_AGE)
-            if send is None:
+            if not await lock_send(conn, user_id, message_id, worker_id):
                 return
+            send = await read_send(conn, user_id, message_id, MAX_AGE)
+            assert send is not None, "its row is locked"
             token = self.tokens.of(send.chatbot_id, send.access_token)
             obstacle = before_sending(send, has_token=token is not None)
             match obstacle:

@@ -19,6 +19,7 @@ from db.ids import MessageId, Wamid, WorkerId
 from db.pool import Conn, Pool, tenant
 from db.sends import (
     end_send,
+    lock_send,
     lock_unknown,
     mark_accepted,
     mark_sending,
@@ -256,7 +257,8 @@ async def test_a_human_who_waits_for_the_turn_has_the_conversation_before_the_re
     message = await make_message(owner, user, contact, held.conversation_id)
     await sendable(pool, ME, 1)
     async with tenant(pool, user.user_id) as conn:
-        send = await read_send(conn, user.user_id, message, ME, OLD)
+        assert await lock_send(conn, user.user_id, message, ME)
+        send = await read_send(conn, user.user_id, message, OLD)
     assert send is not None
     assert send.silenced
 
@@ -288,7 +290,7 @@ async def outgoing(
             if status == "unknown":
                 await mark_unknown(conn, user.user_id, message)
         await owner.execute("UPDATE messages SET unknown_at = unknown_at - interval '1 h'")
-    await move_fence(owner, await owner.fetchval("SELECT now()"))
+    await move_fence(owner, await owner.fetchval("SELECT now()"), timedelta(minutes=5))
     return user, message
 
 
@@ -328,12 +330,12 @@ async def test_a_send_that_a_sweep_takes_back_is_not_begun(pool: Pool, owner: Ow
 
     async def begin() -> Any:
         async with tenant(pool, user.user_id) as conn:
-            return await read_send(conn, user.user_id, message, ME, OLD)
+            return await lock_send(conn, user.user_id, message, ME)
 
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SELECT sweep_dead_workers('4 s')")
         late = await waiting(owner, begin())
-    assert await late is None
+    assert await late is False
     assert await sendable(pool, OTHER, 1) == [message]
 
 
@@ -341,7 +343,7 @@ async def test_a_sweep_leaves_a_send_that_is_being_begun(pool: Pool, owner: Owne
     """What is committed next is 'sending': it may have gone, and must not go again unseen."""
     user, message = await outgoing(pool, owner, status="queued")
     async with tenant(pool, user.user_id) as conn:
-        assert await read_send(conn, user.user_id, message, ME, OLD) is not None
+        assert await lock_send(conn, user.user_id, message, ME)
         await mark_sending(conn, user.user_id, message, PAIR.every)
         assert await sweep(pool) == set()
         assert await sendable(pool, OTHER, 1) == []

@@ -323,6 +323,8 @@ TEXT_IDS = {
     ("checkpoint_writes", "checkpoint_id"),
     ("checkpoint_writes", "task_id"),
     ("account_events", "trace_id"),
+    ("stuck_items", "trace_id"),
+    ("stuck_items", "phone_number_id"),
     ("chatbots", "waba_id"),
 }
 

@@ -27,6 +27,7 @@ from db.sends import (
     Pace,
     claim_sends,
     end_send,
+    lock_send,
     lock_unknown,
     mark_accepted,
     mark_sending,
@@ -817,12 +818,13 @@ async def test_a_send_is_read_by_its_claimant_while_it_is_queued(pool: Pool, own
     message = await make_message(owner, user, *await make_conversation(owner, user))
     await sendable(pool, ME, 1)
     async with tenant(pool, user.user_id) as conn:
-        assert await read_send(conn, user.user_id, message, OTHER, OLD) is None
-        send = await read_send(conn, user.user_id, message, ME, OLD)
+        assert not await lock_send(conn, user.user_id, message, OTHER)
+        assert await lock_send(conn, user.user_id, message, ME)
+        send = await read_send(conn, user.user_id, message, OLD)
         assert send is not None
         assert (send.content_text, send.send_attempts, send.silenced) == ("hello", 0, False)
         await mark_sending(conn, user.user_id, message, PAIR.every)
-        assert await read_send(conn, user.user_id, message, ME, OLD) is None
+        assert not await lock_send(conn, user.user_id, message, ME)
 
 
 async def test_an_unknown_outcome_waits_and_goes_once_more(pool: Pool, owner: Owner) -> None:
@@ -839,15 +841,17 @@ async def test_an_unknown_outcome_waits_and_goes_once_more(pool: Pool, owner: Ow
             await owner.execute("UPDATE messages SET unknown_at = now() - interval '61 s'")
             mark = await fence_wanted(again, wait)
             assert mark is not None
-            await move_fence(again, mark - timedelta(seconds=2))
+            await move_fence(again, mark - timedelta(seconds=2), timedelta(minutes=5))
             assert await overdue_sends(again, wait, 10) == []
-            await move_fence(again, mark)
+            await move_fence(again, mark, timedelta(minutes=5))
             (due,) = await overdue_sends(again, wait, 10)
             assert due.message_id == message
-            await move_fence(again, mark + timedelta(hours=1))  # by a clock that was ahead
+            await move_fence(
+                again, mark + timedelta(hours=1), timedelta(minutes=5)
+            )  # by a clock that was ahead
             await owner.execute("UPDATE messages SET unknown_at = now() - interval '59 s'")
             assert await overdue_sends(again, wait, 10) == []
-            await move_fence(again, mark)
+            await move_fence(again, mark, timedelta(minutes=5))
         async with tenant(pool, user.user_id) as conn:
             # Found before, but sent again and unknown anew since: it has its own wait.
             await owner.execute("UPDATE messages SET unknown_at = now() - interval '59 s'")

@@ -23,7 +23,7 @@ class Defence:
 ISOLATION = "db/migrations/0003_isolation.sql"
 CLAIMS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
-PLANS = "db/migrations/0016_plans.sql"
+LOOKED_AT_AGAIN = "db/migrations/0017_looked_at_again.sql"
 RABBITMQ = "handlers/ingest_log/rabbitmq"
 CONFIRMS = f"{RABBITMQ}/confirms.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
@@ -60,11 +60,8 @@ DEFENCES = (
         "lease_owner and epoch in the first statement of a turn's last transaction",
         (
             Change(
-                "db/conversations.sql",
-                "WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4\n"
-                "RETURNING (coalesce",
-                "WHERE user_id = $1 AND id = $2 AND ($3::bigint, $4::bigint) IS NOT NULL\n"
-                "RETURNING (coalesce",
+                LOOKED_AT_AGAIN,
+                "       AND c.lease_owner = p_worker AND c.epoch = p_epoch\n",
             ),
         ),
         (
@@ -78,9 +75,10 @@ DEFENCES = (
         "input_seq > read_seq where a turn releases its conversation",
         (
             Change(
-                "db/conversations.sql",
-                "       ready_at = CASE WHEN input_seq > $5 THEN coalesce(ready_at, now()) END,\n",
-                "       ready_at = NULL,\n",
+                LOOKED_AT_AGAIN,
+                "           ready_at = CASE WHEN c.input_seq > p_read_seq"
+                " THEN coalesce(c.ready_at, now()) END,\n",
+                "           ready_at = NULL,\n",
             ),
         ),
         (
@@ -169,15 +167,16 @@ DEFENCES = (
         (
             Change(
                 f"{RABBITMQ}/consumer.py",
-                "            await handler([message.body for message in batch])\n",
+                "        try:\n            await handler([message.body for message in batch])\n",
+                "        last = batch[-1]\n"
+                "        await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)\n"
+                "        try:\n            await handler([message.body for message in batch])\n",
             ),
             Change(
                 f"{RABBITMQ}/consumer.py",
-                "                await last.channel.basic_ack("
-                "last.delivery_tag or 0, multiple=True)\n",
-                "                await last.channel.basic_ack("
-                "last.delivery_tag or 0, multiple=True)\n"
-                "            await handler([message.body for message in batch])\n",
+                "            last = batch[-1]\n"
+                "            await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)\n",
+                "            pass\n",
             ),
         ),
         (
@@ -293,7 +292,7 @@ DEFENCES = (
         "the second lock_usage() of reserve_messages()",
         (
             Change(
-                PLANS,
+                LOOKED_AT_AGAIN,
                 "    PERFORM lock_usage(p_user, ARRAY[v_day]);\n    SELECT d.daily",
                 "    PERFORM lock_usage(p_user, ARRAY[v_day]) WHERE NOT EXISTS (SELECT FROM"
                 " usage_tracking t WHERE t.user_id = p_user AND t.tracking_date = v_day);\n"

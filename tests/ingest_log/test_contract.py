@@ -9,10 +9,12 @@ import pytest
 
 from handlers.ingest_log.port import (
     BATCH_MAX,
+    DELIVERY_LIMIT,
     LANES,
     Entry,
     HandBack,
     NotDurable,
+    NotNow,
 )
 from tests.e2e.conftest import until
 from tests.ingest_log import (
@@ -126,6 +128,54 @@ async def test_what_is_handed_back_comes_again_in_order(log: Log) -> None:
     assert [batch[0] for batch in recorder.begun[:4]] == [("p03", 0)] * 4
     await consumer.stop()
     await emptied(log, "p03")
+
+
+async def test_what_cannot_be_recorded_now_is_tried_with_what_came_meanwhile(log: Log) -> None:
+    recorder = Recorder(failures=[NotNow() for _ in range(6)])
+    consumer = Consumer(log.url, recorder, ["p05"])
+    await consumer.is_connected()
+    async with publishing(log.url) as publisher:
+        await publisher.publish([Entry("p05", b"p05:0")])
+        await until(lambda: _length(recorder.begun), lambda n: n >= 2)
+        await publisher.publish(entries(range(1, 40), ["p05"]))
+        await recorder.has(40)
+    assert recorder.numbers == list(range(40))
+    assert all(batch[0] == ("p05", 0) for batch in recorder.begun[:7])
+    assert max(map(len, recorder.begun[:7])) == 40, "it came beside the others"
+    await consumer.stop()
+    await emptied(log, "p05")
+
+
+async def test_a_stop_does_not_wait_for_what_cannot_be_recorded_now(log: Log) -> None:
+    recorder = Recorder(failures=[NotNow() for _ in range(1_000)])
+    consumer = Consumer(log.url, recorder, ["p06"])
+    await consumer.is_connected()
+    async with publishing(log.url) as publisher:
+        await publisher.publish(entries(range(3), ["p06"]))
+    await until(lambda: _length(recorder.begun), lambda n: n >= 2)
+    await consumer.stop()
+    again = Recorder()
+    after = Consumer(log.url, again, ["p06"])
+    await again.has(3)
+    assert again.numbers == [0, 1, 2]
+    await after.stop()
+
+
+async def test_trying_for_long_does_not_make_an_entry_dead(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database may be away for hours: the entries that wait for it are not to blame."""
+    monkeypatch.setattr("handlers.ingest_log.port.RETRY_MAX_S", 0.0)
+    monkeypatch.setattr("handlers.ingest_log.port.RETRY_MIN_S", 0.0)
+    tries = DELIVERY_LIMIT + 20
+    recorder = Recorder(failures=[NotNow() for _ in range(tries)])
+    consumer = Consumer(log.url, recorder, ["p08"])
+    async with publishing(log.url) as publisher:
+        await publisher.publish(entries(range(2), ["p08"]))
+    await recorder.has(2, patience_s=60)
+    assert len(recorder.begun) > tries
+    assert recorder.numbers == [0, 1]
+    await consumer.stop()
 
 
 @pytest.mark.parametrize("error", [ValueError("a mistake"), KeyError("another")])

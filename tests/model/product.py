@@ -24,6 +24,7 @@ from handlers.agent.knowledge import Knowledge
 from handlers.agent.memory import SlotSaver
 from handlers.ingest.envelope import Envelope, encode
 from handlers.ingest.recording import record_batch
+from handlers.ingest.retry import PATIENCE
 from handlers.ingest.statuses import merge_batch
 from handlers.process.secrets import Vault
 from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
@@ -171,7 +172,7 @@ async def overdue_sends(job: Job) -> list[SendClaim]:
     """After the mark has gone through the statuses' lane."""
     async with job.pool.acquire() as conn:
         if (at := await status_fence.fence_wanted(conn, UNKNOWN_WAIT)) is not None:
-            await status_fence.move_fence(conn, at)
+            await status_fence.move_fence(conn, at, PATIENCE)
         return await status_fence.overdue_sends(conn, UNKNOWN_WAIT, 100)
 
 

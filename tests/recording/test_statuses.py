@@ -17,6 +17,7 @@ from db.sends import mark_accepted
 from handlers.ingest.envelope import Envelope, encode
 from handlers.ingest.others import take_others
 from handlers.ingest.statuses import forget_old_orphans, match_orphans, merge_batch
+from handlers.process.sweeps import Sweep
 from handlers.whatsapp.cloud_api.wire import callback_data, split
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 from tests.recording import body, parked, parked_item, plainly_logged, statuses_for
@@ -170,12 +171,12 @@ async def test_statuses_that_come_before_their_message_is_known_find_it_later(
     message = await make_message(owner, tenant, *place, status="sending")
     early = [statuses_for(tenant, status(kind, 5)) for kind in ("read", "sent", "read")]
     await merge_batch(pool, early)
-    await match_orphans(pool)
+    await match_orphans(pool, Sweep("test"))
     assert await state(owner, message) == "sending"
     assert len(await orphans(owner)) == 2
     async with tenant_of(pool, tenant.user_id) as conn:
         await mark_accepted(conn, tenant.user_id, message, Wamid("wamid.OURS5"))
-    await asyncio.gather(*(match_orphans(pool) for _ in range(4)))
+    await asyncio.gather(*(match_orphans(pool, Sweep("test")) for _ in range(4)))
     assert await state(owner, message) == "read"
     assert set((await metadata(owner, message))["statuses"]) == {"sent", "read"}
     assert await orphans(owner) == []
@@ -190,7 +191,7 @@ async def test_an_orphan_that_tells_of_a_failure_does_all_that_a_failure_does(
     )
     await merge_batch(pool, [statuses_for(tenant, status("failed", 5, errors=[FAILURE]))])
     await owner.execute("UPDATE messages SET message_id = 'wamid.OURS5', status = 'accepted'")
-    await match_orphans(pool)
+    await match_orphans(pool, Sweep("test"))
     assert await dead(owner) == [(message, "not_delivered", "131026 Message undeliverable")]
     assert await owner.fetchval("SELECT rebuild_thread FROM conversations") is True
     (event,) = await owner.fetch("SELECT event_type, event_data FROM analytics_events")
@@ -203,7 +204,7 @@ async def test_orphans_are_hoped_for_and_then_forgotten(pool: Pool, owner: Conn)
     await merge_batch(pool, [statuses_for(tenant, status("sent", 1), status("sent", 2))])
     await accepted(owner, tenant, 1)
     await owner.execute("UPDATE orphan_statuses SET parked_at = now() - interval '11 min'")
-    await match_orphans(pool)
+    await match_orphans(pool, Sweep("test"))
     await forget_old_orphans(pool)
     assert len(await orphans(owner)) == 2
     await owner.execute(
@@ -250,7 +251,7 @@ async def test_inbound_messages_have_no_status(pool: Pool, owner: Conn) -> None:
     await merge_batch(pool, [statuses_for(tenant, status("read", 1))])
     assert await state(owner, message) == "received"
     assert await orphans(owner) == [("wamid.OURS1", "read")]
-    await match_orphans(pool)
+    await match_orphans(pool, Sweep("test"))
     assert await orphans(owner) == [("wamid.OURS1", "read")]
 
 
@@ -272,14 +273,13 @@ async def test_orphans_strangers_and_nonsense_are_parked_once(pool: Pool, owner:
     rows = {(row["reason"], row["detail"]) for row in await parked(owner)}
     assert rows == {
         ("unknown_number", None),
-        ("bindable", None),
         ("not_understood", "status_of_unknown_kind"),
         ("not_understood", "status_not_an_object"),
         ("not_understood", "status_without_timestamp"),
         ("undecodable", "JSONDecodeError"),
     }
-    assert len(await parked(owner)) == 6
-    assert await orphans(owner) == [("wamid.OURS404", "sent")]
+    assert len(await parked(owner)) == 5
+    assert await orphans(owner) == [("wamid.OURS404", "sent"), ("wamid.OURS7", "sent")]
     assert await state(owner, message) == "read"
     # A status speaks of what was sent from a bound number; it binds none.
     bound = await owner.fetchval(

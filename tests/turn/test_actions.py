@@ -15,6 +15,7 @@ from db.pool import Conn, Pool, tenant
 from handlers.actions import Outcome, Verdict, decide, expire_overdue, raise_passed_events
 from handlers.agent.graph import INPUTS_MAX, Agent
 from handlers.agent.offline import OFFLINE_ASKED, OFFLINE_NOT_ASKED, Offline
+from handlers.process.sweeps import Sweep
 from handlers.turns.run import run_turn
 from handlers.turns.turn import Turn
 from handlers.turns.write import give_up
@@ -175,10 +176,12 @@ async def test_nobody_decided_in_time(pool: Pool, owner: Conn, agent: Agent) -> 
     await write(owner, user, who, "money back?")
     await turns(pool, agent)
     assert await owner.fetchval("SELECT expires_at = created_at + interval '2 h' FROM actions")
-    await expire_overdue(pool)
+    await expire_overdue(pool, Sweep("test"))
     assert (await actions(owner))[0][1] == "pending"
     await owner.execute("UPDATE actions SET expires_at = now()")
-    await asyncio.gather(*(expire_overdue(pool) for _ in range(3)))  # of three workers
+    await asyncio.gather(
+        *(expire_overdue(pool, Sweep("test")) for _ in range(3))
+    )  # of three workers
     assert await turns(pool, agent) == 1
     assert "in time" in (await said(owner))[1]
     assert await told(owner) == ["action.created", "action.expired"]
@@ -328,14 +331,14 @@ async def test_the_bots_own_silence_only_delays_a_decision(
     await taken_over(owner, "product")
     assert await turns(pool, agent) == 1
     assert len(await said(owner)) == 1
-    await raise_passed_events(pool)  # not yet
+    await raise_passed_events(pool, Sweep("test"))  # not yet
     assert await turns(pool, agent) == 0
     await owner.execute("UPDATE conversations SET taken_over_until = now()")
     await owner.execute("UPDATE conversation_events SET due_at = now()")
-    await asyncio.gather(*(raise_passed_events(pool) for _ in range(3)))
+    await asyncio.gather(*(raise_passed_events(pool, Sweep("test")) for _ in range(3)))
     assert await turns(pool, agent) == 1
     assert "approved" in (await said(owner))[1]
-    await raise_passed_events(pool)
+    await raise_passed_events(pool, Sweep("test"))
     assert await turns(pool, agent) == 0
     assert await counters(owner) == (1, 0, 2, 0)
 
@@ -363,7 +366,7 @@ async def test_an_event_that_a_turn_of_the_release_before_went_past_comes_up_aga
     who = await make_conversation(owner, user)
     await decided_action(pool, owner, agent, user, who)
     await owner.execute("UPDATE conversations SET answered_seq = input_seq, ready_at = NULL")
-    await raise_passed_events(pool)
+    await raise_passed_events(pool, Sweep("test"))
     assert await turns(pool, agent) == 1
     assert "approved" in (await said(owner))[1]
     assert await turns(pool, agent) == 0

@@ -70,7 +70,7 @@ async def test_it_says_nothing_of_the_send_that_followed(
     async with pool.acquire() as conn:
         await sweep_dead_workers(conn, timedelta(seconds=4))  # none of them ever beat
     await owner.execute("UPDATE messages SET unknown_at = unknown_at - interval '1 h'")
-    await move_fence(owner, await owner.fetchval("SELECT now()"))
+    await move_fence(owner, await owner.fetchval("SELECT now()"), timedelta(minutes=5))
     await sender.settle_unknown(claim, WAIT)
     (again,) = await claimed(pool, SECOND)
     second = asyncio.create_task(sender.send(SECOND, again))
@@ -97,7 +97,7 @@ async def test_that_meta_took_it_counts_whichever_send_it_was(pool: Pool, owner:
     async with pool.acquire() as conn:
         await sweep_dead_workers(conn, timedelta(seconds=4))
     await owner.execute("UPDATE messages SET unknown_at = unknown_at - interval '1 h'")
-    await move_fence(owner, await owner.fetchval("SELECT now()"))
+    await move_fence(owner, await owner.fetchval("SELECT now()"), timedelta(minutes=5))
     await sender.settle_unknown(claim, WAIT)
     call.set_result(Accepted(Wamid("w.first")))
     await first

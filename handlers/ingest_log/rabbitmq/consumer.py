@@ -15,6 +15,8 @@ from handlers.ingest_log.port import (
     BATCH_MAX,
     Handler,
     Lane,
+    NotNow,
+    pause_before_retry,
     until_stopped,
 )
 from handlers.ingest_log.rabbitmq.connection import (
@@ -42,8 +44,7 @@ async def consume(
 ) -> None:
     """Feeds the lanes' entries to the handler, batch by batch, until `stop`.
 
-    The handler returns when the batch is recorded, or raises HandBack: the connection ends, and
-    the batch comes again.
+    The handler returns when the batch is recorded, or raises NotNow.
     """
     subscription = Subscription(name, lanes, handler, stop, on_state)
     serving = serve(url, name, subscription.session, stop.is_set)
@@ -83,9 +84,9 @@ class Subscription:
         watching = silent(
             connection,
             [QUEUES[lane] for lane in self.lanes],
-            lambda: None if self.handling or not arrivals.waiting.empty() else arrivals.got,
+            lambda: None if arrivals.in_hand or not arrivals.waiting.empty() else arrivals.got,
         )
-        pump = asyncio.create_task(_pump(arrivals.waiting, self._handle, self.stop))
+        pump = asyncio.create_task(_pump(arrivals, self._handle, self.stop))
         closed = asyncio.create_task(first_closed(connection, channel, cancelled.wait(), watching))
         try:
             # After `stop` the pump ends by itself, when the running batch is recorded and
@@ -116,36 +117,53 @@ class Arrivals:
 
     waiting: asyncio.Queue[DeliveredMessage] = field(default_factory=asyncio.Queue)
     got: int = 0
+    in_hand: bool = False  # a batch that is not acknowledged yet
 
     async def take(self, message: DeliveredMessage) -> None:
         self.got += 1
         self.waiting.put_nowait(message)
 
 
-async def _pump(
-    buffer: asyncio.Queue[DeliveredMessage], handler: Handler, stop: asyncio.Event
-) -> None:
+async def _pump(arrivals: Arrivals, handler: Handler, stop: asyncio.Event) -> None:
     """No waiting for a batch to fill: while one is handled, the next one gathers."""
-    stopping = asyncio.create_task(stop.wait())
-    first: asyncio.Task[DeliveredMessage] | None = None
-    try:
-        while not stop.is_set():
-            first = asyncio.create_task(buffer.get())
-            await asyncio.wait({first, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if stop.is_set():  # what was taken is un-acknowledged, and comes again
+    buffer = arrivals.waiting
+    batch: list[DeliveredMessage] = []
+    failures = 0
+    while True:
+        if not batch:
+            first = await _next(buffer, stop)
+            if first is None:
                 return
-            batch = [first.result()]
-            size = len(batch[0].body)
-            while len(batch) < BATCH_MAX and size < BATCH_BYTES and not buffer.empty():
-                batch.append(buffer.get_nowait())
-                size += len(batch[-1].body)
+            batch = [first]
+        arrivals.in_hand = True
+        size = sum(len(message.body) for message in batch)
+        while len(batch) < BATCH_MAX and size < BATCH_BYTES and not buffer.empty():
+            batch.append(buffer.get_nowait())
+            size += len(batch[-1].body)
+        try:
             await handler([message.body for message in batch])
-            # A batch is a contiguous piece of the channel's deliveries, so one frame answers it.
-            # Lost when the connection is: then the batch comes again and changes nothing.
-            with contextlib.suppress(*UNREACHABLE):
-                last = batch[-1]
-                await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)
+        except NotNow:
+            await pause_before_retry(failures, stop)
+            failures += 1
+            continue
+        # A batch is a contiguous piece of the channel's deliveries, so one frame answers it.
+        # Lost when the connection is: then the batch comes again and changes nothing.
+        with contextlib.suppress(*UNREACHABLE):
+            last = batch[-1]
+            await last.channel.basic_ack(last.delivery_tag or 0, multiple=True)
+        batch, failures, arrivals.in_hand = [], 0, False
+
+
+async def _next(
+    buffer: asyncio.Queue[DeliveredMessage], stop: asyncio.Event
+) -> DeliveredMessage | None:
+    """None after `stop`: what was taken then is un-acknowledged, and comes again."""
+    if stop.is_set():
+        return None
+    taking, stopping = asyncio.create_task(buffer.get()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return None if stop.is_set() else taking.result()
     finally:
+        taking.cancel()
         stopping.cancel()
-        if first is not None:
-            first.cancel()

@@ -1,0 +1,412 @@
+"""Two who meet at a row: whoever had to wait decides by what is there then."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cli.dead_items import _queue_again
+from db.conversations import claim_conversations
+from db.ids import ConversationId, MessageId, WorkerId
+from db.pool import CONFLICT, Pool, tenant
+from db.sends import claim_sends
+from db.status_fence import fence_wanted, move_fence, release_replayed
+from db.takeovers import hand_back
+from handlers.agent.graph import Agent
+from handlers.agent.offline import Offline
+from handlers.ingest.recording import record_batch
+from handlers.ingest.statuses import merge_batch
+from handlers.process.secrets import Vault
+from handlers.sends.sending import Sender
+from handlers.sends.tokens import Tokens
+from handlers.takeover import (
+    hand_back_conversation,
+    queue_message_of_person,
+    take_over_conversation,
+)
+from handlers.turns.decide import Silent, decide
+from handlers.turns.run import _read, run_turn
+from handlers.turns.turn import Turn
+from handlers.turns.write import _write
+from handlers.whatsapp.port import Accepted
+from tests.db.test_races import waiting
+from tests.db.test_turn_queries import PAIR
+from tests.factories import Owner, Tenant, make_conversation, make_message, make_tenant
+from tests.recording import DEBOUNCE, body, parked, recorded, statuses_for, to, wrote
+from tests.unit.payloads import change, status, value
+
+ME = WorkerId(1)
+DAY = timedelta(days=1)
+PATIENCE = timedelta(minutes=5)
+
+
+# ---- a person is faster than a send
+
+
+class Meta:
+    """Takes everything."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def send(self, phone_number_id: str, token: str, message: dict[str, Any]) -> Accepted:
+        self.sent.append(message)
+        return Accepted(f"wamid.{len(self.sent)}")  # type: ignore[arg-type]
+
+
+def sender(pool: Pool, meta: Meta) -> Sender:
+    return Sender(pool, meta, Tokens(Vault(("x" * 16,)), "token"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["by the API", "by writing", "by an echo"])
+async def test_a_bot_says_nothing_after_a_person_took_over(
+    pool: Pool, owner: Owner, how: str
+) -> None:
+    """The send waits for the takeover's lock, and must not go by what it read before."""
+    user = await make_tenant(owner)
+    who = await make_conversation(owner, user)
+    message = await make_message(owner, user, *who)
+    async with pool.acquire() as conn:
+        (claim,) = await claim_sends(conn, ME, 10, 10, PAIR, DAY)
+    meta = Meta()
+    async with tenant(pool, user.user_id) as conn:
+        match how:
+            case "by the API":
+                await take_over_conversation(conn, user.user_id, who[1], None, "test")
+            case "by writing":
+                await queue_message_of_person(conn, user.user_id, who[1], "I am here", {}, None)
+            case _:
+                await conn.execute(
+                    "UPDATE conversations SET taken_over_at = now(), taken_over_by = 'human',"
+                    " taken_over_until = now() + interval '1 h', taken_over_reason = 'echo'"
+                )
+        late = await waiting(owner, sender(pool, meta).send(ME, claim))
+    await late
+    assert meta.sent == []
+    now = await owner.fetchval("SELECT status FROM messages WHERE id = $1", message)
+    assert now == "cancelled"
+
+
+async def test_a_bot_says_nothing_after_its_contact_was_paused(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    who = await make_conversation(owner, user)
+    await make_message(owner, user, *who)
+    async with pool.acquire() as conn:
+        (claim,) = await claim_sends(conn, ME, 10, 10, PAIR, DAY)
+    meta = Meta()
+    async with tenant(pool, user.user_id) as conn:
+        await conn.execute("UPDATE contacts SET conversation_paused = true")
+        late = await waiting(owner, sender(pool, meta).send(ME, claim))
+    await late
+    assert meta.sent == []
+
+
+async def test_a_turn_says_nothing_after_its_contact_was_paused(pool: Pool, owner: Owner) -> None:
+    """Paused while the turn's last transaction waits for the conversation."""
+    user, who = await asked(owner)
+    turn = await claimed_turn(pool)
+    read = await _read(turn)
+    assert read is not None
+    async with tenant(pool, user.user_id) as conn:
+        await conn.execute("UPDATE conversations SET updated_at = now()")
+        late = await waiting(owner, _write(turn, read, decide(read, None)))
+        await conn.execute("UPDATE contacts SET conversation_paused = true")
+    written = await late
+    assert isinstance(written, Silent)
+    assert await outbound(owner) == []
+    assert who
+
+
+# ---- a person answers while a turn runs
+
+
+async def asked(owner: Owner, text: str = "Are you open?") -> tuple[Tenant, Any]:
+    user = await make_tenant(owner)
+    who = await make_conversation(owner, user, input_seq=1, ready_at=datetime.now(UTC))
+    await make_message(
+        *(owner, user, *who),
+        direction="inbound",
+        status="received",
+        text=text,
+        wamid="w.1",
+        input_seq=1,
+    )
+    await owner.execute("UPDATE messages SET sent_at = now() - interval '1 min'")
+    return user, who
+
+
+async def claimed_turn(pool: Pool) -> Turn:
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 10, 10)
+    return Turn(pool, Agent(Offline()), ME, claim, None)
+
+
+async def outbound(owner: Owner) -> list[tuple[str, bool]]:
+    rows = await owner.fetch(
+        "SELECT content_text, is_from_human FROM messages WHERE direction = 'outbound' ORDER BY id"
+    )
+    return [(row["content_text"], row["is_from_human"]) for row in rows]
+
+
+async def reason(owner: Owner) -> Any:
+    return await owner.fetchval(
+        "SELECT metadata ->> 'reason' FROM messages WHERE direction = 'inbound'"
+    )
+
+
+async def test_what_a_person_answered_and_handed_back_is_not_answered_again(
+    pool: Pool, owner: Owner
+) -> None:
+    user, (_, conversation) = await asked(owner)
+    turn = await claimed_turn(pool)
+    read = await _read(turn)
+    assert read is not None
+    async with tenant(pool, user.user_id) as conn:
+        await take_over_conversation(conn, user.user_id, conversation, None, "test")
+    async with tenant(pool, user.user_id) as conn:
+        await queue_message_of_person(conn, user.user_id, conversation, "Until six.", {}, None)
+    async with tenant(pool, user.user_id) as conn:
+        await hand_back_conversation(conn, user.user_id, conversation)
+    reply = await turn.agent.run(task_of(turn, read))
+    await_write = _write(turn, read, decide(read, reply))
+    # The person's message used the unit that the turn held.
+    try:
+        written = await await_write
+    except RuntimeError:
+        written = None
+    assert written is None or isinstance(written, Silent)
+    await owner.execute("UPDATE conversations SET lease_owner = NULL, ready_at = now()")
+    for _ in range(3):  # the hand-back is an input too
+        async with pool.acquire() as conn:
+            claims = await claim_conversations(conn, ME, 10, 10)
+        for claim in claims:
+            await run_turn(pool, Agent(Offline()), ME, claim)
+    assert await outbound(owner) == [("Until six.", True)]
+    assert await reason(owner) == "answered_by_person"
+    (row,) = await owner.fetch("SELECT input_seq, answered_seq, ready_at FROM conversations")
+    assert (row["answered_seq"], row["ready_at"]) == (row["input_seq"], None)
+
+
+def task_of(turn: Turn, read: Any) -> Any:
+    from handlers.agent.graph import Task
+    from handlers.agent.knowledge import Knowledge
+    from handlers.turns.think import _briefing, _toolbox
+
+    knowledge = Knowledge(1, ())
+    return Task(
+        thread_id=read.found.context.thread_id,
+        slot=read.slot,
+        history=read.found.history,
+        inputs=read.found.inputs,
+        events=read.found.events,
+        briefing=_briefing(read.found, knowledge),
+        tools=_toolbox(turn, read.found, knowledge),
+    )
+
+
+async def test_what_comes_after_a_person_s_message_is_the_bot_s_again(
+    pool: Pool, owner: Owner
+) -> None:
+    user, (_, conversation) = await asked(owner)
+    async with tenant(pool, user.user_id) as conn:
+        await queue_message_of_person(conn, user.user_id, conversation, "Until six.", {}, None)
+        await hand_back(conn, user.user_id, conversation)
+    phone = await owner.fetchval("SELECT wa_id FROM contacts")
+    await record_batch(pool, [to(user, wrote("w.2", phone))], DEBOUNCE)
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    await owner.execute("UPDATE messages SET sent_at = now() WHERE message_id = 'w.2'")
+    turn = await claimed_turn(pool)
+    read = await _read(turn)
+    assert read is not None
+    assert [row.wamid for row in read.found.inputs] == ["w.2"]
+
+
+async def test_an_echo_answers_what_came_before_it_by_whatsapp_s_time(
+    pool: Pool, owner: Owner
+) -> None:
+    """The customer wrote again before the echo reached us."""
+    user = await make_tenant(owner)
+    now = int(datetime.now(UTC).timestamp())
+    await record_batch(
+        pool, [to(user, wrote("w.1", at=now - 60), wrote("w.2", at=now - 10))], DEBOUNCE
+    )
+    echo = {
+        "from": user.number.lstrip("+"),
+        "to": "13035550111",
+        "id": "wamid.ECHO",
+        "timestamp": str(now - 30),
+        "type": "text",
+        "text": {"body": "Yes"},
+    }
+    content = value(user.phone_number_id, user.number, message_echoes=[echo])
+    await record_batch(pool, [body(change(content, "smb_message_echoes"))], DEBOUNCE)
+    rows = await owner.fetch(
+        "SELECT message_id, metadata ->> 'reason' AS reason FROM messages"
+        " WHERE direction = 'inbound' ORDER BY id"
+    )
+    assert [tuple(r) for r in rows] == [("w.1", "answered_by_person"), ("w.2", None)]
+    (row,) = await owner.fetch("SELECT input_seq, answered_seq, ready_at FROM conversations")
+    assert (row["input_seq"], row["answered_seq"]) == (2, 1)
+    assert row["ready_at"] is not None
+
+
+async def test_a_takeover_after_one_that_ran_out_wakes_what_waits(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    who = await make_conversation(owner, user)
+    message = await make_message(owner, user, *who)
+    await owner.execute("UPDATE messages SET send_after = now() + interval '1 h'")
+    await owner.execute(
+        "UPDATE conversations SET taken_over_at = now() - interval '2 h', taken_over_by = 'human',"
+        " taken_over_until = now() - interval '1 h', taken_over_reason = 'echo'"
+    )
+    await owner.execute("UPDATE messages SET send_after = now() + interval '1 h'")
+    async with tenant(pool, user.user_id) as conn:
+        await take_over_conversation(conn, user.user_id, who[1], None, "test")
+    assert await owner.fetchval("SELECT send_after FROM messages WHERE id = $1", message) is None
+
+
+# ---- replays from the dead list
+
+
+async def dead(owner: Owner) -> tuple[Tenant, ConversationId, MessageId]:
+    """A reply that Meta took and then failed; its unit was given back."""
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    message = await make_message(
+        owner, user, contact, conversation, wamid="wamid.OURS1", status="failed"
+    )
+    await owner.execute("UPDATE messages SET send_attempts = 1")
+    await owner.execute(
+        "INSERT INTO dead_sends (user_id, message_id, reason) VALUES ($1, $2, 'x')",
+        user.user_id,
+        message,
+    )
+    return user, conversation, message
+
+
+async def replay(pool: Pool, user: Tenant, message: MessageId) -> str | None:
+    for _ in range(5):
+        try:
+            async with tenant(pool, user.user_id) as conn:
+                return await _queue_again(conn, user.user_id, message)
+        except CONFLICT:
+            continue
+    raise AssertionError("conflicts without end")
+
+
+async def test_eight_replays_at_once_are_one_send_and_one_unit(pool: Pool, owner: Owner) -> None:
+    user, _, message = await dead(owner)
+    outcomes = await asyncio.gather(*(replay(pool, user, message) for _ in range(8)))
+    assert sorted(map(str, outcomes)) == [""] * 7 + ["None"]
+    assert await owner.fetchval("SELECT daily_messages_sent FROM usage_tracking") == 1
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+
+
+async def test_a_replay_waits_for_the_statuses_that_were_accepted_before(
+    pool: Pool, owner: Owner
+) -> None:
+    """One of them says that it was delivered after all: it is not sent again."""
+    user, _, message = await dead(owner)
+    late = statuses_for(user, status("delivered", 1, biz_opaque_callback_data=f"sr:{message}:1"))
+    assert await replay(pool, user, message) is None
+
+    async def claimable() -> list[Any]:
+        async with pool.acquire() as conn:
+            return await claim_sends(conn, ME, 10, 10, PAIR, DAY)
+
+    assert await claimable() == []
+    async with pool.acquire() as conn:
+        until = await fence_wanted(conn, timedelta(hours=1))
+        assert until is not None, "a replay asks for a mark"
+        assert await release_replayed(conn) == []
+    await merge_batch(pool, [late])  # it stood in the log before the mark
+    async with pool.acquire() as conn:
+        await move_fence(conn, until + timedelta(seconds=2), PATIENCE)
+        await owner.execute("SELECT pg_sleep(1.1)")
+        await release_replayed(conn)
+    assert await claimable() == []
+    assert await owner.fetchval("SELECT status FROM messages WHERE id = $1", message) == "delivered"
+    assert await owner.fetchval("SELECT count(*) FROM dead_sends") == 0
+
+
+async def test_a_replay_goes_when_no_status_says_otherwise(pool: Pool, owner: Owner) -> None:
+    user, _, message = await dead(owner)
+    assert await replay(pool, user, message) is None
+    await owner.execute("UPDATE messages SET replayed_at = now() - interval '5 s'")
+    async with pool.acquire() as conn:
+        await move_fence(conn, await owner.fetchval("SELECT clock_timestamp()"), PATIENCE)
+        assert [c.message_id for c in await release_replayed(conn)] == [message]
+        assert [c.message_id for c in await claim_sends(conn, ME, 10, 10, PAIR, DAY)] == [message]
+        assert await fence_wanted(conn, timedelta(hours=1)) is None
+
+
+async def test_replays_and_statuses_meet_without_deadlock(pool: Pool, owner: Owner) -> None:
+    for _ in range(20):
+        user, _, message = await dead(owner)
+        late = statuses_for(
+            user, status("delivered", 1, biz_opaque_callback_data=f"sr:{message}:1")
+        )
+        await asyncio.gather(
+            merge_batch(pool, [late]),
+            replay(pool, user, message),
+            merge_batch(pool, [late]),
+            replay(pool, user, message),
+        )
+        found = await owner.fetchval("SELECT status FROM messages WHERE id = $1", message)
+        assert found == "delivered"
+
+
+# ---- first conversations, and people who moved
+
+
+async def test_two_first_conversations_of_one_contact_at_once(pool: Pool, owner: Owner) -> None:
+    """An echo to one bot and a message to another: one thread each, and nothing is parked."""
+    for n in range(30):
+        user = await make_tenant(owner)
+        await owner.execute(
+            "INSERT INTO chatbots (user_id, name, whatsapp_phone_number, phone_number_id)"
+            f" VALUES ($1, 'second', '+1202555{n:04d}9', 'second-{n}')",
+            user.user_id,
+        )
+        phone = "13035550177"
+        await record_batch(pool, [to(user, wrote("first", phone))], DEBOUNCE)
+        await owner.execute("DELETE FROM messages")
+        await owner.execute("DELETE FROM conversations")
+        echo = {
+            "from": f"1202555{n:04d}9",
+            "to": phone,
+            "id": f"wamid.ECHO{n}",
+            "timestamp": "1795000000",
+            "type": "text",
+            "text": {"body": "Yes"},
+        }
+        content = value(f"second-{n}", f"1202555{n:04d}9", message_echoes=[echo])
+        await asyncio.gather(
+            record_batch(pool, [body(change(content, "smb_message_echoes"))], DEBOUNCE),
+            record_batch(pool, [to(user, wrote(f"w{n}", phone))], DEBOUNCE),
+        )
+        assert await parked(owner) == []
+        threads = await owner.fetch(
+            "SELECT DISTINCT thread_id FROM conversations WHERE user_id = $1", user.user_id
+        )
+        assert len(threads) == 2
+
+
+async def test_a_batch_with_a_move_recorded_twice_leaves_no_ghost(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    old, new = "13035550111", "13035550144"
+    moved = {
+        "from": old,
+        "id": "wamid.MOVED",
+        "timestamp": "1795000010",
+        "type": "system",
+        "system": {"type": "user_changed_number", "wa_id": new, "body": "moved"},
+    }
+    batch = [to(user, wrote("w1", old), moved, wrote("w2", new, at=1_795_000_020))]
+    for _ in range(3):
+        await record_batch(pool, batch, DEBOUNCE)
+    assert await recorded(owner, user) == ["w1", "w2"]
+    contacts = await owner.fetch("SELECT phone_number FROM contacts")
+    assert [row["phone_number"] for row in contacts] == [f"+{new}"]
+    assert await owner.fetchval("SELECT count(*) FROM conversations") == 1
