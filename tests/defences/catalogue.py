@@ -27,6 +27,7 @@ LOOKED_AT_AGAIN = "db/migrations/0017_looked_at_again.sql"
 RABBITMQ = "handlers/ingest_log/rabbitmq"
 CONFIRMS = f"{RABBITMQ}/confirms.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
+LOOKED = "tests/turn/test_looked_at_again.py"
 METERING = "tests/db/test_metering.py"
 CONTRACT = "tests/ingest_log/test_contract.py"
 WEBHOOK = "tests/ingress/test_webhook.py"
@@ -110,7 +111,7 @@ DEFENCES = (
                 " if r.input_seq is not None]",
             ),
         ),
-        ("tests/turn/test_turns.py",),
+        (f"{LOOKED}::test_what_comes_after_a_person_s_message_is_the_bot_s_again",),
     ),
     Defence(
         "a claim is one worker's",
