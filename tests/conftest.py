@@ -28,19 +28,27 @@ RUNTIME_PASSWORD = "runtime"
 TEMPLATE = "template_migrated"
 
 
-# Where one set of processes serves all modules.
-ONE_STACK = ("tests/e2e/", "tests/phone/")
+# What one set of the product's processes serves, by how modules begin. Those of e2e are two halves:
+# as one they took a pytest process longer than all else takes the others.
+STACKS = (
+    *((f"tests/e2e/test_{name}", "killing") for name in ("actions", "faults", "killed", "limits")),
+    ("tests/e2e/", "e2e"),
+    ("tests/phone/", "phone"),
+)
 # Begun first, or one pytest process would still be at them when the others have ended.
-LONGEST = ("tests/e2e/", "tests/model/", "tests/ingest_log/", "tests/ingress/", "tests/phone/")
+LONGEST = (
+    *("tests/e2e/test_actions", "tests/e2e/", "tests/ingest_log/", "tests/model/", "tests/worker/"),
+    *("tests/ingress/", "tests/phone/", "tests/test_servers", "tests/packaging/test_policies"),
+)
 
 
 class ByModule(LoadScopeScheduling):  # type: ignore[misc]
-    """With `-n`: a module is one process's, and so is a package with one stack. Each process has
+    """With `-n`: a module is one process's, and so are those with one stack. Each process has
     servers of its own."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return next((stack for stack in ONE_STACK if module.startswith(stack)), module)
+        return next((stack for begins, stack in STACKS if module.startswith(begins)), module)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:

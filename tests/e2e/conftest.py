@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -186,6 +187,7 @@ async def started(
     server: Postgres, name: str, ingest_log: Mapping[str, str]
 ) -> AsyncIterator[Product]:
     """The whole product, with a database of its own and two workers."""
+    name = f"{name}_{os.urandom(3).hex()}"  # the package may be begun again in the same session
     admin = await asyncpg.connect(server.url)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     await admin.close()
@@ -245,5 +247,6 @@ async def workers(product: Product) -> AsyncIterator[None]:
     yield
     stack = product.stack
     stack.processes = [p for p in stack.processes if p.returncode is None]
-    for _ in range(2 - sum(p.name == "worker" for p in stack.processes)):
-        await stack.start_worker()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2 - sum(p.name == "worker" for p in stack.processes)):
+            group.create_task(stack.start_worker())

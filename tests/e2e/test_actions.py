@@ -156,6 +156,10 @@ async def test_a_worker_killed_while_it_tells_the_decision(product: Product, wor
         )
         return [int(r["name"].rpartition(":")[2]) for r in rows]
 
+    # Only when the model has been asked: the worker after this one would wait for its silence too.
+    await until(
+        lambda: product.simulator.log("model"), lambda seen: any(e["status"] is None for e in seen)
+    )
     (pid,) = await until(leased, lambda found: len(found) == 1)
     victim = next(p for p in product.stack.processes if p.pid == pid)
     victim.kill()
