@@ -24,7 +24,7 @@ from local.servers.postgres import postgres
 from local.servers.rabbitmq import rabbitmq, rabbitmq_available
 
 COMMAND = Path(sys.executable).with_name("swiftreplies")
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0  # a loaded machine is slow, not broken
 POLL_S = 0.02
 
 
