@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,12 +19,12 @@ from typing import Any
 import aiohttp
 
 from local.processes import Process
-from local.servers.daemon import free_ports
+from local.servers.daemon import free_ports, workplace
 from local.servers.postgres import postgres
 from local.servers.rabbitmq import rabbitmq, rabbitmq_available
 
 COMMAND = Path(sys.executable).with_name("swiftreplies")
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0  # a loaded machine is slow, not broken
 POLL_S = 0.02
 
 
@@ -139,9 +138,10 @@ async def running(
         async with asyncio.TaskGroup() as group:
             database = group.create_task(_database(ending, given.get("DATABASE_URL", ""), say))
             ingest_log = group.create_task(_ingest_log(ending, given, say))
-        log_directory = Path(
-            ending.enter_context(tempfile.TemporaryDirectory(prefix="swiftreplies-log-"))
-        )
+        # With the guard of the servers: it goes also when this process is killed.
+        place = await ending.enter_async_context(workplace("log", "TERM", in_memory=False))
+        log_directory = place.path / "log"
+        log_directory.mkdir(mode=0o700)
         stack = Stack(
             environment={
                 **os.environ,

@@ -64,7 +64,7 @@ async def heard_in_time(product: Product) -> set[str]:
     return heard
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 async def test_all_lies_at_once(product: Product) -> None:
     bots = [await product.bot() for _ in range(3)]
     await product.simulator.config(lies=LIES, webhook_retry=True)

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import aiohttp
-import pytest
 
 from handlers.whatsapp.cloud_api.signature import sign
 from tests.e2e.conftest import Bot, Product, until
@@ -62,7 +61,6 @@ def spoilt(dice: random.Random, bot: Bot, n: int) -> Any:
     return made
 
 
-@pytest.mark.timeout(180)  # it takes about 20 s, and as long again where others work too
 async def test_ten_thousand_spoilt_items_lose_no_neighbour(product: Product) -> None:
     bot = await product.bot(daily=0)
     dice = random.Random(20_261_122)

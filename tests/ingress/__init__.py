@@ -1,6 +1,7 @@
 """The HTTP door as its own process would run it: on a port, with a broker behind it."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -51,6 +52,8 @@ class Door:
 
     async def send(self, data: Any, signature: str | None) -> Answer:
         headers = {"X-Hub-Signature-256": signature} if signature is not None else {}
+        if isinstance(data, bytes):  # aiohttp warns of large ones, which it writes in one go
+            data = io.BytesIO(data)
         return await self._answer("POST", "/webhooks/whatsapp", data=data, headers=headers)
 
     async def ready(self, patience_s: float = 20.0) -> None:

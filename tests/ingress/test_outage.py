@@ -158,8 +158,9 @@ async def test_the_door_closes_while_the_broker_hangs(node: RabbitMQ) -> None:
         started = loop.time()
     try:
         assert loop.time() - started < 4
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await aiohttp.ClientSession().get(opened.url + "/healthz")
+        async with aiohttp.ClientSession() as http:
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await http.get(opened.url + "/healthz")
     finally:
         os.kill(node.pid, signal.SIGCONT)
 

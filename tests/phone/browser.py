@@ -4,16 +4,15 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import shutil
-import tempfile
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from local.processes import Process
+from local.servers.daemon import Workplace, base_environment, workplace
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MISSING = (
@@ -94,19 +93,17 @@ class Browser:
 
 @contextlib.asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
+    """It ends with us and leaves nothing, whatever ends us."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     assert path, MISSING
-    with tempfile.TemporaryDirectory(
-        prefix="swiftreplies-chromium-", ignore_cleanup_errors=True
-    ) as home:
-        process = await Process.start(  # which ends with us, whatever ends us
-            "Chromium",
+    async with workplace("chromium", "TERM", in_memory=False) as place:
+        home = place.directory("home")
+        process = place.spawn(
             [path, *FLAGS, f"--user-data-dir={home}", "about:blank"],
-            {**os.environ, "HOME": home, "TMPDIR": home},
-            Path(home) / "log",
+            {**base_environment(home), "TMPDIR": str(home)},
         )
         try:
-            port = await _port(Path(home) / "DevToolsActivePort", process)
+            port = await _port(home / "DevToolsActivePort", process, place)
             async with aiohttp.ClientSession() as http:
                 async with http.get(f"http://127.0.0.1:{port}/json") as response:
                     tabs = json.loads(await response.text())
@@ -117,13 +114,14 @@ async def browser() -> AsyncIterator[Browser]:
                     yield Browser(socket)
         finally:
             process.terminate()
-            await process.ended()
+            await asyncio.to_thread(process.wait)
+            place.forget(process.pid)
 
 
-async def _port(file: Path, process: Process) -> int:
+async def _port(file: Path, process: subprocess.Popen[bytes], place: Workplace) -> int:
     async with asyncio.timeout(START_S):
         while True:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 return int(file.read_text().splitlines()[0])
-            assert process.returncode is None, process.tail()
+            assert process.poll() is None, place.log_tail()
             await asyncio.sleep(0.02)

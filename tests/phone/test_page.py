@@ -8,9 +8,6 @@ import pytest
 
 from tests.phone.conftest import Page, Switch
 
-# The first test starts the whole product and a browser: 20 s, on a crowded machine a minute.
-pytestmark = pytest.mark.timeout(150)
-
 HOSTILE = (
     "<img src=x onerror='window.broken = 1'><script>window.broken = 1</script>",
     "\u0645\u0631\u062d\u0628\u0627 \u202e abc \u202c \u05e9\u05dc\u05d5\u05dd 123",

@@ -25,6 +25,7 @@ from handlers.turns.write import WRITE_PATIENCE_S
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from simulator.app import create_app
 from simulator.client import Simulator
+from tests.e2e.conftest import until
 from tests.factories import make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)
@@ -97,6 +98,10 @@ async def test_a_template_has_a_name_and_a_language(owner: Conn, wrong: str) -> 
         await owner.execute("UPDATE chatbots SET window_template = $1::text::jsonb", wrong)
 
 
+async def _at_work(presence: Presence) -> int:
+    return presence.at_work
+
+
 async def test_typing_is_shown_again_while_the_turn_thinks_and_delays_nothing(
     pool: Pool, owner: Conn
 ) -> None:
@@ -114,10 +119,13 @@ async def test_typing_is_shown_again_while_the_turn_thinks_and_delays_nothing(
         await meta.say(context.phone_number_id, "+12025550178", "hello", wamids=["w.1"])
         tokens = Tokens(Vault(("a-key-of-sixteen-characters",)), "shared")
         presence = Presence(GraphApi(http, meta.url, "v25.0"), tokens, refresh_s=0.2)
+        began = time.monotonic()
         async with presence.shown(context, Wamid("w.1")):
-            await asyncio.sleep(0.5)
+            await until(lambda: meta.log("typing"), lambda seen: len(seen) >= 2)
+        thought_s = time.monotonic() - began
+        await until(lambda: _at_work(presence), lambda calls: calls == 0)
         shown = len(await meta.log("typing"))
-        assert shown in (2, 3)
+        assert 2 <= shown <= 1 + thought_s / 0.2
         for odd in (
             replace(context, attempts=1),
             replace(context, phone_number_id=None),
