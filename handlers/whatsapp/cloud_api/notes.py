@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.rules.texts import storable
-from handlers.whatsapp.cloud_api.wire import Json, error_report, get, string
+from handlers.whatsapp.cloud_api.untrusted import Json, get, string
+from handlers.whatsapp.cloud_api.wire import error_report
 
 MAX_TEXT_CHARS = 4096  # of a text body, by WhatsApp's own limit
 MAX_PART_CHARS = 300  # of a name, an address, a field within a note
