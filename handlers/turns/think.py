@@ -10,7 +10,7 @@ from db.usage import reserve_actions
 from handlers.agent.answerer import NoAnswer
 from handlers.agent.graph import Reply, Task
 from handlers.agent.knowledge import Knowledge
-from handlers.agent.prompt import Beyond, Briefing, OpenAction
+from handlers.agent.prompt import Beyond, Briefing, OpenAction, shown
 from handlers.agent.tools import Toolbox
 from handlers.plans import Feature
 from handlers.turns.decide import (
@@ -97,6 +97,6 @@ def _toolbox(turn: Turn, found: Found, knowledge: Knowledge) -> Toolbox:
                 conn, claim.user_id, claim.conversation_id, turn.worker_id, claim.epoch, requests
             )
 
-    wrote = tuple(row.content_text for row in found.inputs if row.content_text)
+    wrote = tuple(shown(row.content_text) for row in found.inputs if row.content_text)
     asks = found.plan.allows(Feature.ACTIONS_CENTER)
     return Toolbox(knowledge, reserve if asks else None, wrote)

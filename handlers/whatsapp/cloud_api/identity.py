@@ -7,12 +7,13 @@ contacts and one message, and a name that went to the neighbour's message would 
 
 import re
 
+from handlers.rules.cutting import head
 from handlers.rules.numbers import normalised, variants
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.untrusted import Json, get, string
 from handlers.whatsapp.values import Customer
 
-MAX_NAME_CHARS = 255
+MAX_NAME_UNITS = 255
 # A country, and letters or digits; a parent's has ENT between. Meta puts them where numbers were:
 # into from, to, wa_id and the ids of threads.
 _BSUID = re.compile(r"[A-Z]{2}(?:\.[A-Za-z0-9]+)+")
@@ -29,7 +30,7 @@ def customer_of(number: Json, bsuid: Json, contact: Json) -> Customer:
         phone_number=own.phone_number or known.phone_number,
         wa_id=own.wa_id or known.wa_id,
         bsuid=own.bsuid or known.bsuid,
-        name=storable(name)[:MAX_NAME_CHARS] if name else None,
+        name=head(storable(name), MAX_NAME_UNITS) if name else None,
     )
 
 

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Literal
 
 from db.ids import Wamid
+from handlers.rules.cutting import head
 from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.identity import customer_of
-from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part, referral_of
+from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part
 from handlers.whatsapp.cloud_api.untrusted import Json, get, moment, string, wamid_of
 from handlers.whatsapp.cloud_api.wire import STATUSES, NotUnderstood, Update, from_business
 from handlers.whatsapp.values import (
@@ -26,7 +27,7 @@ from handlers.whatsapp.values import (
     Preference,
 )
 
-MAX_EMOJI_CHARS = 30
+MAX_EMOJI_UNITS = 50  # a family with skin tones has 26, a flag of letters 14
 CHANGES = ("reaction", "edit", "revoke")
 MOVES = ("user_changed_number", "customer_changed_number", "user_changed_user_id")
 KEPT_TYPES = ("system", "request_welcome")
@@ -89,21 +90,17 @@ def parse_other(update: Update) -> list[Parsed | NotUnderstood]:
     return [_happening(update)]
 
 
-def _inbound(
-    wamid: Wamid, at: datetime, who: Customer, kind: str, raw: Json
-) -> Inbound | NotUnderstood:
+def _inbound(wamid: Wamid, at: datetime, who: Customer, kind: str, raw: Json) -> Inbound:
     content = content_of(kind, raw)
-    if content is None:
-        return NotUnderstood(f"message_type:{kind[:40]}")
     return Inbound(
         wamid=wamid,
         sent_at=at,
         who=who,
-        kind=storable(kind)[:MAX_KIND_CHARS],
+        kind=head(storable(kind), MAX_KIND_CHARS),
         text=content.text,
         replies_to=wamid_of(get(get(raw, "context"), "id")),
         opaque=content.opaque,
-        details=content.details | referral_of(raw),
+        details=content.details,
     )
 
 
@@ -122,15 +119,13 @@ def _change(
     match kind:
         case "reaction":
             emoji = string(get(inner, "emoji"))
-            shown = storable(emoji)[:MAX_EMOJI_CHARS] if emoji else None
+            shown = head(storable(emoji), MAX_EMOJI_UNITS) if emoji else None
             return Change("reaction", by, wamid, at, who, target, emoji=shown)
         case "revoke":
             return Change("revoke", by, wamid, at, who, target)
         case _:
             message = get(inner, "message")
             new = _inbound(target, at, who, string(get(message, "type")) or "none", message)
-            if isinstance(new, NotUnderstood):
-                return new
             # The context of an edit names no message ("M0"), and quotes nothing.
             return Change("edit", by, wamid, at, who, target, new=replace(new, replies_to=None))
 
@@ -209,8 +204,6 @@ def _said(
     if at is None:
         return NotUnderstood("message_without_timestamp")
     read = _inbound(wamid, at, who, string(get(raw, "type")) or "none", raw)
-    if isinstance(read, NotUnderstood):
-        return read
     return Past(source, read.wamid, at, who, direction, status, read.kind, read.text, read.details)
 
 
