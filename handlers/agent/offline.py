@@ -16,6 +16,8 @@ from handlers.agent.events import EVENT, event_text
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import LATE, Briefing, Row
 from handlers.agent.tools import PENDING, REQUEST, Toolbox
+from handlers.rules.cutting import units
+from handlers.rules.reply import sentences
 
 OFFLINE = "offline"  # the value of OPENAI_MODEL
 # Tuned on the phrasings in tests/unit/test_offline.py: below the bar an answer is a guess, and
@@ -26,6 +28,8 @@ OFFLINE_NO_ANSWER = (
     "I'm sorry, I don't have that information. Would you like me to pass your question to a"
     " colleague?"
 )
+LONG_UNITS = 200
+LAST_SENTENCES = 3  # of a long message, each asked by itself
 NEEDS_HUMAN = "needs_human"  # category of rows whose subject a person decides
 OFFLINE_ASKED = "A person will decide about it. You will hear here as soon as they have."
 OFFLINE_NOT_ASKED = "I cannot pass it on today. Please ask again tomorrow."
@@ -93,13 +97,25 @@ async def offline_rows(asked: Sequence[str], knowledge: Knowledge) -> list[Row]:
     """The rows that answer: for each line of the burst by itself, else for the burst as a whole."""
     found: list[Row] = []
     for line in asked:
-        row = await _best(line, knowledge)
+        row = await _of_message(line, knowledge)
         if row is not None and row not in found:
             found.append(row)
     if not found and len(asked) > 1:
         row = await _best(" ".join(asked), knowledge)
         found = [row] if row is not None else []
     return found
+
+
+async def _of_message(text: str, knowledge: Knowledge) -> Row | None:
+    """Of a long one that as a whole finds nothing: by its last sentences, or else its first."""
+    row = await _best(text, knowledge)
+    if row is not None or units(text) <= LONG_UNITS:
+        return row
+    said = sentences(text)
+    for sentence in (*said[: -LAST_SENTENCES - 1 : -1], said[0]):
+        if (row := await _best(sentence, knowledge)) is not None:
+            return row
+    return None
 
 
 async def _best(question: str, knowledge: Knowledge) -> Row | None:

@@ -5,7 +5,7 @@ one character may be many code points (an emoji of a family, a vowel sign of Hin
 Hangul in its parts), so nothing is cut but between grapheme clusters, as Unicode has them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import regex
 
@@ -21,13 +21,18 @@ def head(text: str, room: int) -> str:
     """The longest beginning that fits."""
     if units(text) <= room:
         return text
-    used = end = 0
+    return text[: places(text, room)[-1]] or _units_of(text, room)
+
+
+def places(text: str, room: int) -> Sequence[int]:
+    """Where a text may be cut within its first `room` units, its beginning among them."""
+    used, found = 0, [0]
     for cluster in _clusters(text):
         used += units(cluster)
         if used > room:
             break
-        end += len(cluster)
-    return text[:end] or _units_of(text, room)
+        found.append(found[-1] + len(cluster))
+    return found
 
 
 def tail(text: str, room: int) -> str:

@@ -13,6 +13,7 @@ from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import Beyond, Briefing, OpenAction, shown
 from handlers.agent.tools import Toolbox
 from handlers.plans import Feature
+from handlers.rules.cutting import head
 from handlers.turns.decide import (
     NoThought,
     Read,
@@ -23,6 +24,7 @@ from handlers.turns.turn import Turn
 
 TURN_TIMEOUT_S = 45.0  # of the agent's run, all its calls together
 KB_SAMPLES = 5  # questions in the prompt, of a knowledge base that is not
+SAMPLE_UNITS = 200
 
 
 async def thought_of(turn: Turn, read: Read) -> Thought:
@@ -73,7 +75,7 @@ def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:
 def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
     context = found.context
     fits = knowledge.fits_prompt
-    samples = tuple(row.question[:200] for row in knowledge.rows[:KB_SAMPLES])
+    samples = tuple(head(row.question, SAMPLE_UNITS) for row in knowledge.rows[:KB_SAMPLES])
     return Briefing(
         chatbot_name=context.chatbot_name,
         general_instructions=context.general_instructions,

@@ -95,6 +95,13 @@ async def test_a_close_call_is_no_answer() -> None:
     assert await offline_rows(["Do you sell red roses?"], Knowledge(1, twins)) == []
 
 
+async def test_a_long_message_is_answered_by_what_it_asks_at_its_end() -> None:
+    story = "My aunt came by train and we had such a long and lovely walk in the rain. " * 20
+    assert await found(story + "Now tell me, do you deliver?") == ["Do you deliver?"]
+    assert await found("Do you deliver? " + story) == ["Do you deliver?"]
+    assert await found(story) == []
+
+
 async def reply(*messages: AnyMessage, knowledge: tuple[Row, ...] = KNOWLEDGE) -> AIMessage:
     briefing = replace(BRIEFING, knowledge=knowledge)
     tools = Toolbox(Knowledge(1, knowledge), None)

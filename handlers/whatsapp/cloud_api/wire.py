@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from db.ids import Wamid
+from handlers.rules.cutting import head
 from handlers.rules.numbers import digits, normalised
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.identity import contact_of, customer_of
@@ -152,8 +153,8 @@ def error_report(error: Json) -> dict[str, Json]:
     code = get(error, "code")
     return {
         "code": code if isinstance(code, int) and abs(code) < 2**31 else None,
-        "title": storable(title)[:200] if isinstance(title, str) else None,
-        "details": storable(details)[:500] if isinstance(details, str) else None,
+        "title": head(storable(title), 200) if isinstance(title, str) else None,
+        "details": head(storable(details), 500) if isinstance(details, str) else None,
     }
 
 
