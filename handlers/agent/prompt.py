@@ -6,12 +6,13 @@ beginning); what changes with the conversation or the day comes last.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from handlers.fixed.voice import Voice
 from handlers.rules.cutting import both_ends
 
 # Of one message, as the model and those who decide a request see it; the record has it whole. As
@@ -63,6 +64,7 @@ class Briefing:
     beyond: Beyond | None = None
     actions: bool = False  # the plan lets the bot ask a person
     open_actions: tuple[OpenAction, ...] = ()
+    voice: Voice = field(default_factory=Voice)  # of what is said without a model
 
 
 @cache

@@ -6,7 +6,6 @@ from handlers.rules.cutting import head, places, units
 from handlers.rules.texts import storable
 
 MAX_CHARS = 4096
-SHORTENED = "\n\n(I had to shorten this - ask me for the rest.)"
 
 # Where a text of any script may end, best first: at the end of a sentence or line, of a part of a
 # sentence, of a word. By Unicode's properties (UAX #29), so that the dandas of Hindi, the question
@@ -39,20 +38,23 @@ _SPANS = tuple(
 _FENCE = "```"
 
 
-def fitted(text: str, shortened: str = SHORTENED) -> str:
-    """One message, storable: one that is too long ends with a whole sentence, if there is one in
-    the second half of what fits, and says so.
+def fits(text: str) -> bool:
+    """One message, as it is. WhatsApp counts UTF-16 units, of which an emoji has two."""
+    return units(text) <= MAX_CHARS and storable(text) == text
 
-    WhatsApp counts UTF-16 units, of which an emoji has two.
-    """
+
+def fitted(text: str, shortened: str) -> str:
+    """One message, storable: one that is too long ends with a whole sentence, if there is one in
+    the second half of what fits, and then says so."""
     text = storable(text)
     if units(text) <= MAX_CHARS:
         return text
+    said = f"\n\n{shortened}"
     spare = units(f"\n{_FENCE}") if _FENCE in text else 0
-    room = MAX_CHARS - units(shortened) - spare
+    room = MAX_CHARS - units(said) - spare
     allowed = places(text, room)
     end = _end(text, allowed[-1], set(allowed)) or len(head(text, room))
-    return _whole_marks(text, text[:end].rstrip()) + shortened
+    return _whole_marks(text, text[:end].rstrip()) + said
 
 
 def sentences(text: str) -> list[str]:

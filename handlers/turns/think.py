@@ -87,6 +87,7 @@ def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
         customer_name=context.contact_name,
         now=datetime.now(UTC),
         timezone=context.timezone,
+        voice=found.voice,
     )
 
 

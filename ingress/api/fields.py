@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_never
 
-from handlers.rules.reply import fitted
+from handlers.rules.reply import fits
 from handlers.rules.texts import storable
 
 Kind = Literal["text", "flag", "time", "count", "choice", "cursor"]
@@ -125,7 +125,7 @@ def _text(field: Field, given: Any) -> tuple[str | None, str | None]:
         return None, "empty"
     if storable(given) != given:
         return None, "has a character that cannot be stored: NUL, or half of a surrogate pair"
-    if field.message and fitted(given) != given:
+    if field.message and not fits(given):
         return None, f"longer than the {field.most} UTF-16 units of a WhatsApp message"
     if len(given) > field.most:
         return None, f"has {len(given)} characters, {field.most} at most"

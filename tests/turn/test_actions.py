@@ -14,7 +14,8 @@ from db.ids import ActionId, ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool, tenant
 from handlers.actions import Outcome, Verdict, decide, expire_overdue, raise_passed_events
 from handlers.agent.graph import INPUTS_MAX, Agent
-from handlers.agent.offline import OFFLINE_ASKED, OFFLINE_NOT_ASKED, Offline
+from handlers.agent.offline import Offline
+from handlers.fixed.texts import Kind, fixed_text
 from handlers.turns.run import run_turn
 from handlers.turns.turn import Turn
 from handlers.turns.write import give_up
@@ -24,6 +25,8 @@ ME = WorkerId(1)
 REFUND = "Can I get my money back?"
 RULE = "Money back is decided by our manager."
 HOURS = "We open at seven."
+ASKED = fixed_text(Kind.REQUEST_KEPT, "en")
+NOT_ASKED = fixed_text(Kind.REQUEST_REFUSED, "en")
 Who = tuple[ContactId, ConversationId]
 
 
@@ -121,7 +124,7 @@ async def test_a_person_decides_and_the_customer_hears_it_once(
     who = await make_conversation(owner, user)
     await write(owner, user, who, "can I get my money back?")
     assert await turns(pool, agent) == 1
-    assert await said(owner) == [f"{RULE}\n\n{OFFLINE_ASKED}"]
+    assert await said(owner) == [f"{RULE}\n\n{ASKED}"]
     (row,) = await owner.fetch("SELECT * FROM actions")
     assert (row["status"], row["request_type"]) == ("pending", "can_i_get_my_money_back")
     assert row["request_details"] == "can I get my money back?"
@@ -194,7 +197,7 @@ async def test_no_more_than_the_plan_allows_in_a_day(pool: Pool, owner: Conn, ag
         await write(owner, user, await make_conversation(owner, user), "money back?")
     await turns(pool, agent)
     answers = Counter(await said(owner))
-    assert answers == {f"{RULE}\n\n{OFFLINE_ASKED}": 3, f"{RULE}\n\n{OFFLINE_NOT_ASKED}": 9}
+    assert answers == {f"{RULE}\n\n{ASKED}": 3, f"{RULE}\n\n{NOT_ASKED}": 9}
     assert await counters(owner) == (3, 0, 12, 0)
     assert (await told(owner)).count("limit.reached") == 1
 
@@ -206,7 +209,7 @@ async def test_a_limit_that_is_no_number_allows_nothing(
     user = await shop(owner, limits={"max_actions_per_day": limit})
     await write(owner, user, await make_conversation(owner, user), "money back?")
     await turns(pool, agent)
-    assert await said(owner) == [f"{RULE}\n\n{OFFLINE_NOT_ASKED}"]
+    assert await said(owner) == [f"{RULE}\n\n{NOT_ASKED}"]
     assert await counters(owner) == (0, 0, 1, 0)
 
 

@@ -16,14 +16,15 @@ from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
 from handlers.agent.prompt import SHOWN_UNITS, Briefing
 from handlers.agent.tools import Toolbox
+from handlers.fixed.texts import Kind, fixed_text
 from handlers.ingest.recording import record_batch
-from handlers.rules.opaque import NOTICE
 from handlers.turns.run import run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 from tests.recording import DEBOUNCE, to, wrote
 from tests.unit.kinds import interactive
 
 ME = WorkerId(1)
+NOTICE = fixed_text(Kind.MEDIA, "en")
 
 
 async def turn(pool: Pool, owner: Conn, answerer: Answerer | None = None) -> None:

@@ -9,11 +9,18 @@ from hypothesis import strategies as st
 
 from handlers.agent.prompt import Briefing, Row, system_prompt
 from handlers.agent.retrieval import Index
+from handlers.rules import reply
 from handlers.rules.backoff import backoff
-from handlers.rules.reply import MAX_CHARS, SHORTENED, fitted
+from handlers.rules.reply import MAX_CHARS
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+MARK = "(there is more)"
+SHORTENED = f"\n\n{MARK}"
 LEMON = "\U0001f34b"  # two UTF-16 units
+
+
+def fitted(text: str) -> str:
+    return reply.fitted(text, MARK)
 
 
 def units(text: str) -> int:

@@ -11,8 +11,9 @@ from handlers.agent.retrieval import Index, terms
 from handlers.agent.tools import request_type
 from handlers.rules.cutting import both_ends, head, tail, units
 from handlers.rules.formatting import whatsapp
-from handlers.rules.reply import MAX_CHARS, SHORTENED, fitted, sentences
+from handlers.rules.reply import MAX_CHARS, sentences
 from handlers.rules.texts import same, searched
+from tests.unit.test_rules import SHORTENED, fitted
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 FLAG = "\U0001f1e9\U0001f1ea"
