@@ -84,6 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--email", required=True)
     create.add_argument("--name", help="of the person")
     create.add_argument(
+        "--timezone",
+        metavar="Area/City",
+        default="UTC",
+        help="whose days limits are counted on, e.g. Europe/Madrid (default: UTC)",
+    )
+    create.add_argument(
+        "--language",
+        metavar="TAG",
+        help="of the texts that are said without a model, e.g. es (default: the customer's, or en)",
+    )
+    create.add_argument(
         "--config", type=Path, metavar="plan.json", help="the plan's features and limits"
     )
     create.add_argument("--daily-messages", type=_count, metavar="N", default=100)
@@ -288,6 +299,8 @@ def _tenant_create(args: argparse.Namespace) -> None:
             plan=args.config,
             daily_messages=args.daily_messages,
             monthly_messages=args.monthly_messages,
+            timezone=args.timezone,
+            language=args.language,
         )
     )
     _print(args, created, f"tenant {created['user_id']} created")

@@ -13,6 +13,7 @@ import asyncpg
 
 from cli.dead_items import DeadId, replay
 from cli.operating import Refused, as_owner, check, database_problem, log_problem
+from cli.timezones import zone_problem
 from db import migrate as migrations
 from db.chatbots import (
     chatbot_owner,
@@ -25,12 +26,14 @@ from db.ids import ChatbotId, UserId
 from db.parked import parked_of_number
 from db.pool import UNAVAILABLE, Conn, tenant_transaction
 from db.tenants import (
+    NewUser,
     create_subscription,
     create_user,
     lock_user,
     next_user_id,
     read_plan,
 )
+from handlers.fixed.texts import is_language
 from handlers.ingest_log.factory import adapter
 from handlers.ingest_log.port import OldTopology
 from handlers.plans import SUBSCRIPTION_NAME, Limit, Plan, validate
@@ -74,15 +77,24 @@ async def tenant_create(
     plan: Path | None,
     daily_messages: int,
     monthly_messages: int,
+    timezone: str = "UTC",
+    language: str | None = None,
 ) -> dict[str, Any]:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email) or len(email) > 255:
         raise Refused(f"--email is not an e-mail address: {email!r}")
+    if (problem := zone_problem(timezone)) is not None:
+        raise Refused(f"--timezone: {problem}")
+    if language is not None and not is_language(language):
+        raise Refused(f"--language is no language tag like es or pt-BR: {language!r}")
     config = _plan(plan)
+    user = NewUser(
+        email=email, password_hash=NO_LOGIN, full_name=name, timezone=timezone, language=language
+    )
     async with as_owner(env) as conn:
         user_id = await next_user_id(conn)
         try:
             async with tenant_transaction(conn, user_id):
-                await create_user(conn, user_id, email, NO_LOGIN, name)
+                await create_user(conn, user_id, user)
                 await create_subscription(
                     conn,
                     user_id,
@@ -93,6 +105,8 @@ async def tenant_create(
                 )
         except asyncpg.UniqueViolationError:
             raise Refused(f"there is a tenant with the e-mail {email} already") from None
+        except asyncpg.InvalidParameterValueError:
+            raise Refused(f"--timezone: the database does not know {timezone}") from None
     return {"user_id": user_id}
 
 

@@ -38,6 +38,10 @@ ALTER TABLE users FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON users
     USING (id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")))
     WITH CHECK (id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")));
+CREATE TRIGGER keep_plan_in_force AFTER UPDATE OF timezone ON users
+    FOR EACH ROW
+    WHEN (old.timezone IS DISTINCT FROM new.timezone)
+    EXECUTE FUNCTION keep_plan_in_force();
 GRANT SELECT, UPDATE (full_name, company_name, phone, timezone, updated_at, last_login, language) ON users TO swiftreplies_app;
 
 -- 0002_tenants.sql, 0005_sends.sql, 0010_inbound_kinds.sql, 0011_actions.sql, 0013_manners.sql, 0017_languages.sql
@@ -955,10 +959,13 @@ CREATE INDEX idx_user_subscriptions_user_id ON user_subscriptions USING btree (u
 CREATE UNIQUE INDEX one_active_subscription_per_user ON user_subscriptions USING btree (user_id) WHERE is_active;
 ALTER TABLE user_subscriptions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE user_subscriptions FORCE ROW LEVEL SECURITY;
+CREATE POLICY system ON user_subscriptions TO swiftreplies_system
+    USING (true);
 CREATE POLICY tenant ON user_subscriptions
     USING (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")))
     WITH CHECK (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")));
 GRANT SELECT ON user_subscriptions TO swiftreplies_app;
+GRANT SELECT (id, user_id, contract_start_date, is_active), UPDATE (contract_start_date, updated_at) ON user_subscriptions TO swiftreplies_system;
 
 -- 0002_tenants.sql
 CREATE TABLE webhooks (
@@ -1371,6 +1378,24 @@ BEGIN
                     (count(*) FILTER (WHERE overage))::int AS beyond
                FROM unnest(p_days, p_overage) AS u (day, overage) GROUP BY day) d;
 END $function$;
+
+-- 0018_contract_start.sql
+CREATE FUNCTION keep_plan_in_force()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    UPDATE public.user_subscriptions s SET contract_start_date = n.start, updated_at = now()
+      FROM (SELECT k.id, public.start_in_zone(k.contract_start_date, OLD.timezone, NEW.timezone,
+                                              now()) AS start
+              FROM public.user_subscriptions k WHERE k.user_id = NEW.id AND k.is_active) n
+     WHERE s.id = n.id AND s.contract_start_date <> n.start;
+    RETURN NULL;
+END $function$;
+ALTER FUNCTION keep_plan_in_force() OWNER TO swiftreplies_system;
+REVOKE ALL ON FUNCTION keep_plan_in_force() FROM PUBLIC;
 
 -- 0004_metering.sql
 CREATE FUNCTION lock_usage(p_user bigint, p_days date[])
@@ -1834,6 +1859,16 @@ BEGIN
     END IF;
     RETURN p_sent <= held.messages;
 END $function$;
+
+-- 0018_contract_start.sql
+CREATE FUNCTION start_in_zone(p_start date, p_from text, p_to text, p_at timestamp with time zone)
+ RETURNS date
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT CASE WHEN p_start <= (p_at AT TIME ZONE p_from)::date
+                THEN least(p_start, (p_at AT TIME ZONE p_to)::date) ELSE p_start END
+$function$;
 
 -- 0003_isolation.sql
 CREATE FUNCTION sweep_dead_workers(p_term interval)
