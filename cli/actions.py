@@ -33,7 +33,7 @@ def declare(noun: argparse.ArgumentParser) -> None:
             decision.add_argument(
                 "--similar",
                 action="store_true",
-                help="and every later one of this type of the same chatbot, by itself",
+                help="and every later one of the same contact that asks for the same, by itself",
             )
         decision.set_defaults(run=_decide, verdict=verdict)
 

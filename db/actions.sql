@@ -1,6 +1,8 @@
 -- name: create_action
 -- As the tenant's earlier decisions have it: an approved action that says auto_approve_similar
--- approves this one too.
+-- approves this one too, if the same contact asks for the same. Type, details and context are a
+-- model's words, and a model can be talked into words: equal are those that differ in nothing but
+-- case, spaces and how Unicode spells a letter. What the customer wrote meanwhile may differ.
 INSERT INTO actions (user_id, chatbot_id, contact_id, request_type, request_details, context_data,
                      usage_day, expires_at, status, auto_approved_by, resolved_at, resolved_by)
 SELECT $1, v.chatbot_id, v.contact_id, $3, $4, $5, $6,
@@ -11,7 +13,11 @@ SELECT $1, v.chatbot_id, v.contact_id, $3, $4, $5, $6,
   FROM conversations v
   LEFT JOIN LATERAL (
        SELECT a.id FROM actions a
-        WHERE a.user_id = $1 AND a.chatbot_id = v.chatbot_id AND a.request_type = $3
+        WHERE a.user_id = $1 AND a.chatbot_id = v.chatbot_id AND a.contact_id = v.contact_id
+          AND a.request_type = $3
+          AND lower(normalize(btrim(regexp_replace(a.request_details, '\s+', ' ', 'g')), NFC))
+            = lower(normalize(btrim(regexp_replace($4::text, '\s+', ' ', 'g')), NFC))
+          AND a.context_data - 'customer_wrote' = $5::jsonb - 'customer_wrote'
           AND a.status = 'approved' AND a.auto_approve_similar
         ORDER BY a.id DESC LIMIT 1) like_it ON true
  WHERE v.user_id = $1 AND v.id = $2

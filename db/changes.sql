@@ -5,8 +5,11 @@ SELECT i.place::int
                   AND m.message_id = i.wamid);
 
 -- name: quoted_texts
--- What customers quote, shortly.
-SELECT i.place::int, left(m.content_text, 200) AS content_text
+-- What customers quote: of a long text its two ends, as they are shown.
+SELECT i.place::int,
+       CASE WHEN length(m.content_text) > 2000
+            THEN left(m.content_text, 1000) || right(m.content_text, 1000)
+            ELSE m.content_text END AS content_text
   FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS i (chatbot_id, wamid, place)
   JOIN messages m ON m.user_id = $1 AND m.chatbot_id = i.chatbot_id AND m.message_id = i.wamid;
 
@@ -41,8 +44,8 @@ UPDATE messages m
 RETURNING m.id;
 
 -- name: edit_message
--- The newest edit by Meta's time counts, each once; the first text is kept. Only the side that wrote
--- a message edits it. The conversation is locked before its message, as in a turn.
+-- The newest edit by Meta's time counts, each once; the first text is kept, and what was sent with
+-- it. Only the side that wrote a message edits it. The conversation is locked before its message, as in a turn.
 WITH v AS MATERIALIZED (
     SELECT v.id FROM conversations v
      WHERE v.user_id = $1 AND v.id = (
@@ -52,7 +55,11 @@ WITH v AS MATERIALIZED (
 )
 UPDATE messages m
    SET content_text = $5,
-       metadata = (m.metadata - 'opaque') || $8::jsonb || jsonb_build_object(
+       metadata = (m.metadata - ARRAY['opaque', 'details']) || $8::jsonb
+           || CASE WHEN coalesce(m.metadata -> 'original_details', m.metadata -> 'details') IS NULL
+                   THEN '{}' ELSE jsonb_build_object('original_details',
+                        coalesce(m.metadata -> 'original_details', m.metadata -> 'details')) END
+           || jsonb_build_object(
            'original', coalesce(m.metadata -> 'original', to_jsonb(m.content_text)),
            'edited_at', $7::timestamptz,
            'edits', coalesce(m.metadata -> 'edits', '[]') || to_jsonb($6::text))
@@ -74,7 +81,7 @@ WITH v AS MATERIALIZED (
 )
 UPDATE messages m
    SET content_text = NULL,
-       metadata = (m.metadata - ARRAY['original', 'details', 'opaque'])
+       metadata = (m.metadata - ARRAY['original', 'original_details', 'details', 'opaque'])
                   || jsonb_build_object('revoked', $5::timestamptz)
   FROM v
  WHERE m.user_id = $1 AND m.chatbot_id = $2 AND m.message_id = $3 AND m.direction = $4

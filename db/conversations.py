@@ -58,12 +58,16 @@ class TurnContext:
     by_human: bool  # with taken_over: a person has it, not the product's own handover
     paused: bool
     contact_name: str | None
+    contact_language: str | None  # a BCP 47 tag, as the next two
     chatbot_name: str
+    chatbot_language: str | None
+    texts: dict[str, Any]  # of its own, as they are stored
     chatbot_active: bool
     phone_number_id: str | None
     access_token: str | None  # encrypted
     general_instructions: str | None
     timezone: str
+    tenant_language: str | None
     instructions: list[str]
     kb_version: int
     plan: dict[str, Any]  # as it is stored

@@ -43,13 +43,13 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
        coalesce(v.taken_over_until > now(), false) AS taken_over,
        coalesce(v.taken_over_by = 'human', false) AS by_human,
        coalesce(c.conversation_paused, false) AS paused,
-       c.name AS contact_name,
-       b.name AS chatbot_name,
+       c.name AS contact_name, c.language AS contact_language,
+       b.name AS chatbot_name, b.language AS chatbot_language, b.texts,
        (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
            AS chatbot_active,
        b.phone_number_id, b.access_token,
        b.general_instructions,
-       u.timezone,
+       u.timezone, u.language AS tenant_language,
        ARRAY (SELECT i.instruction_text FROM conversation_instructions i
                WHERE i.user_id = $1 AND i.chatbot_id = v.chatbot_id AND i.contact_id = v.contact_id
                  AND i.is_active AND (i.expires_at IS NULL OR i.expires_at > now())

@@ -26,19 +26,25 @@ ON CONFLICT (user_id, chatbot_id, message_id) DO NOTHING
 RETURNING id, conversation_id, input_seq, sent_at;
 
 -- name: read_messages
--- The last $4 rows of the conversation that are no open inputs, and the first $5 that are.
-(SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-        message_id AS wamid, metadata
-   FROM messages WHERE user_id = $1 AND conversation_id = $2
-    AND (input_seq IS NULL OR input_seq <= $3)
-    AND metadata ->> 'source' IS DISTINCT FROM 'history'  -- was said long before, and came late
-  ORDER BY id DESC LIMIT $4)
-UNION ALL
-(SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-        message_id AS wamid, metadata
-   FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
-  ORDER BY input_seq LIMIT $5)
-ORDER BY id;
+-- The last $4 rows of the conversation that are no open inputs, and the first $5 that are. Of a text
+-- of more than 16,000 characters its two ends: a turn shows less of one, and might read 70 of them.
+SELECT id, direction, is_from_human, status,
+       CASE WHEN length(content_text) > 16000 THEN left(content_text, 8000) || right(content_text, 8000)
+            ELSE content_text END AS content_text,
+       sent_at, created_at, input_seq, wamid,
+       metadata - ARRAY['details', 'original', 'original_details'] AS metadata
+  FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
+                message_id AS wamid, metadata
+           FROM messages WHERE user_id = $1 AND conversation_id = $2
+            AND (input_seq IS NULL OR input_seq <= $3)
+            AND metadata ->> 'source' IS DISTINCT FROM 'history'  -- was said long before, and came late
+          ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
+                message_id AS wamid, metadata
+           FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
+          ORDER BY input_seq LIMIT $5)) m
+ ORDER BY id;
 
 -- name: settle_inputs
 -- The turn's inputs: answered ($3), or not, and then the reason why none will be. One that a person

@@ -1,10 +1,11 @@
 """Users (the tenants) and their plans."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from db.ids import UserId
 from db.pool import Conn
-from db.sql import load
+from db.sql import load, values
 
 _SQL = load(__file__)
 
@@ -13,10 +14,17 @@ async def next_user_id(conn: Conn) -> UserId:
     return UserId(await conn.fetchval(_SQL["next_user_id"]))
 
 
-async def create_user(
-    conn: Conn, user_id: UserId, email: str, password_hash: str, full_name: str | None
-) -> None:
-    await conn.execute(_SQL["create_user"], user_id, email, password_hash, full_name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    email: str
+    password_hash: str
+    full_name: str | None
+    timezone: str
+    language: str | None  # a BCP 47 tag
+
+
+async def create_user(conn: Conn, user_id: UserId, user: NewUser) -> None:
+    await conn.execute(_SQL["create_user"], user_id, *values(user))
 
 
 async def create_subscription(

@@ -3,9 +3,11 @@
 SELECT nextval(pg_get_serial_sequence('users', 'id'));
 
 -- name: create_user
-INSERT INTO users (id, email, password_hash, full_name) VALUES ($1, $2, $3, $4);
+INSERT INTO users (id, email, password_hash, full_name, timezone, language)
+VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: create_subscription
+-- From the tenant's today on. Another zone later does not take it back: keep_plan_in_force().
 INSERT INTO user_subscriptions (user_id, subscription_name, subscription_config,
                                 daily_message_limit, monthly_message_limit, contract_start_date)
 SELECT u.id, $2, $3, $4, $5, (now() AT TIME ZONE u.timezone)::date FROM users u WHERE u.id = $1;

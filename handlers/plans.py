@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from handlers.rules.reply import MAX_CHARS, fitted
+from handlers.rules.reply import MAX_CHARS, fits
 from handlers.rules.texts import storable
 
 MAX_LIMIT = 2**31 - 1  # an integer of PostgreSQL
@@ -134,7 +134,7 @@ def _is_name(value: str) -> bool:
 
 def _is_message(value: str) -> bool:
     """As WhatsApp takes it whole."""
-    return bool(value.strip()) and fitted(value) == value
+    return bool(value.strip()) and fits(value)
 
 
 BOOLEAN = Kind(_boolean, "is neither true nor false")

@@ -12,10 +12,11 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from db.conversation_events import DECIDED, HANDED_BACK, Event
+from handlers.fixed.texts import DETAILS_UNITS, Kind
+from handlers.fixed.voice import Voice
+from handlers.rules.cutting import both_ends
 
 EVENT = "system_event"
-
-QUOTED_CHARS = 200  # of a request, when it is named to the customer
 
 _TODO = {
     DECIDED: "Tell the customer now what was decided. Promise nothing beyond it.",
@@ -48,22 +49,14 @@ def as_messages(events: Sequence[Event]) -> list[AnyMessage]:
     return messages
 
 
-def event_text(content: str) -> str | None:
+def event_text(content: str, voice: Voice) -> str | None:
     """Of an event's message, what a customer is told without a model; None: nothing."""
     event: dict[str, Any] = json.loads(content)
-    return decided_text(event) if event.get("event") == DECIDED else None
+    return decided_text(event, voice) if event.get("event") == DECIDED else None
 
 
-def decided_text(data: dict[str, Any]) -> str:
-    details = str(data.get("details", ""))
-    if len(details) > QUOTED_CHARS:
-        details = details[:QUOTED_CHARS].rstrip() + "..."
-    text = {
-        "approved": f'Your request "{details}" has been approved.',
-        "denied": f'Your request "{details}" has been declined.',
-    }.get(
-        str(data.get("status")),
-        f'Nobody has decided about your request "{details}" in time. Please ask again if you'
-        " still need it.",
-    )
+def decided_text(data: dict[str, Any], voice: Voice) -> str:
+    kinds = {"approved": Kind.APPROVED, "denied": Kind.DENIED}
+    kind = kinds.get(str(data.get("status")), Kind.EXPIRED)
+    text = voice.says(kind, details=both_ends(str(data.get("details", "")), DETAILS_UNITS))
     return f"{text} {data['response']}" if data.get("response") else text

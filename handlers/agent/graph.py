@@ -28,7 +28,7 @@ from handlers.agent.answerer import Answerer
 from handlers.agent.events import as_messages
 from handlers.agent.knowledge import Shelf
 from handlers.agent.memory import Slot, SlotSaver, run_on
-from handlers.agent.prompt import LATE, Briefing
+from handlers.agent.prompt import LATE, Briefing, shown
 from handlers.agent.tools import SEARCH, Toolbox
 
 HISTORY_MESSAGES = 40  # prompt cost, CPU and the checkpoint's size all follow it
@@ -216,7 +216,7 @@ def _is_own(row: Message) -> bool:
 
 def as_message(row: Message) -> AnyMessage | None:
     """A row of the record as the model sees it. Ids are stable, so nothing is taken in twice."""
-    text = row.content_text or ""
+    text = shown(row.content_text or "")
     if not text:
         return None
     name = f"row-{MessageId(row.id)}"

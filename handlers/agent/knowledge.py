@@ -16,12 +16,13 @@ from db.ids import ChatbotId, UserId
 from db.pool import Pool, tenant
 from handlers.agent.prompt import Row
 from handlers.agent.retrieval import Hit, Index
+from handlers.rules.cutting import both_ends
 
 PROMPT_CHARS = (
     12_000  # of questions and answers, about 3,000 tokens: so much is in the prompt whole
 )
 KEPT_ROWS = 50_000  # of all chatbots together; a row with its index takes about 6 KB
-QUERY_CHARS = 500
+QUERY_UNITS = 500
 INLINE_ROWS = 300  # above, indexing and searching (50 ms at 10,000 rows) leave the event loop
 
 
@@ -45,7 +46,7 @@ class Knowledge:
 
     async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
         """Best first."""
-        query = query[:QUERY_CHARS]
+        query = both_ends(query, QUERY_UNITS, " ")
         if len(self.rows) <= INLINE_ROWS:
             if self._index is None:
                 self._index = _indexed(self.rows)

@@ -16,19 +16,18 @@ from handlers.agent.events import EVENT, event_text
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import LATE, Briefing, Row
 from handlers.agent.tools import PENDING, REQUEST, Toolbox
+from handlers.fixed.texts import Kind
+from handlers.rules.cutting import units
+from handlers.rules.reply import sentences
 
 OFFLINE = "offline"  # the value of OPENAI_MODEL
 # Tuned on the phrasings in tests/agent/test_offline.py: below the bar an answer is a guess, and
 # within the margin two rows answer different questions about equally well.
 OFFLINE_BAR = 0.22
 OFFLINE_MARGIN = 0.03
-OFFLINE_NO_ANSWER = (
-    "I'm sorry, I don't have that information. Would you like me to pass your question to a"
-    " colleague?"
-)
+LONG_UNITS = 200
+LAST_SENTENCES = 3  # of a long message, each asked by itself
 NEEDS_HUMAN = "needs_human"  # category of rows whose subject a person decides
-OFFLINE_ASKED = "A person will decide about it. You will hear here as soon as they have."
-OFFLINE_NOT_ASKED = "I cannot pass it on today. Please ask again tomorrow."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,18 @@ class Offline:
 
     async def answer(
         self,
-        briefing: Briefing,  # noqa: ARG002 - it speaks no words of its own
+        briefing: Briefing,
         messages: Sequence[AnyMessage],
         tools: Toolbox,
         may_call: bool,
     ) -> AIMessage:
-        turn = of_this_turn(messages)
+        turn, voice = of_this_turn(messages), briefing.voice
         asked = [
             m.text for m in turn if isinstance(m, HumanMessage) and not m.text.startswith(LATE)
         ]
         results = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == REQUEST]
-        told = [
-            text
-            for m in turn
-            if isinstance(m, ToolMessage) and m.name == EVENT and (text := event_text(m.text))
-        ]
+        happened = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
+        told = [text for event in happened if (text := event_text(event, voice))]
         rows = await offline_rows(asked, tools.knowledge)
         delegated = [row for row in rows if (row.category or "").casefold() == NEEDS_HUMAN]
         if delegated and tools.requests_actions and may_call and not results:
@@ -75,8 +71,9 @@ class Offline:
             )
         said = [*told, *(row.answer for row in rows)]
         if results:
-            said.append(OFFLINE_ASKED if PENDING in results else OFFLINE_NOT_ASKED)
-        text = "\n\n".join(dict.fromkeys(said)) or OFFLINE_NO_ANSWER
+            kept = PENDING in results
+            said.append(voice.says(Kind.REQUEST_KEPT if kept else Kind.REQUEST_REFUSED))
+        text = "\n\n".join(dict.fromkeys(said)) or voice.says(Kind.NO_INFORMATION)
         return AIMessage(text, response_metadata={"kb_ids": [row.id for row in rows]})
 
 
@@ -93,13 +90,25 @@ async def offline_rows(asked: Sequence[str], knowledge: Knowledge) -> list[Row]:
     """The rows that answer: for each line of the burst by itself, else for the burst as a whole."""
     found: list[Row] = []
     for line in asked:
-        row = await _best(line, knowledge)
+        row = await _of_message(line, knowledge)
         if row is not None and row not in found:
             found.append(row)
     if not found and len(asked) > 1:
         row = await _best(" ".join(asked), knowledge)
         found = [row] if row is not None else []
     return found
+
+
+async def _of_message(text: str, knowledge: Knowledge) -> Row | None:
+    """Of a long one that as a whole finds nothing: by its last sentences, or else its first."""
+    row = await _best(text, knowledge)
+    if row is not None or units(text) <= LONG_UNITS:
+        return row
+    said = sentences(text)
+    for sentence in (*said[: -LAST_SENTENCES - 1 : -1], said[0]):
+        if (row := await _best(sentence, knowledge)) is not None:
+            return row
+    return None
 
 
 async def _best(question: str, knowledge: Knowledge) -> Row | None:

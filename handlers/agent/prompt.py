@@ -6,12 +6,19 @@ beginning); what changes with the conversation or the day comes last.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from handlers.fixed.voice import Voice
+from handlers.rules.cutting import both_ends
+
+# Of one message, as the model and those who decide a request see it; the record has it whole. As
+# long as WhatsApp lets a text be.
+SHOWN_UNITS = 4_096
+LEFT_OUT = "\n[\u2026 the middle of this message is left out here \u2026]\n"
 # Before what a customer wrote so long ago that nobody answers it any more.
 LATE = "(arrived too late to be answered) "
 
@@ -57,6 +64,7 @@ class Briefing:
     beyond: Beyond | None = None
     actions: bool = False  # the plan lets the bot ask a person
     open_actions: tuple[OpenAction, ...] = ()
+    voice: Voice = field(default_factory=Voice)  # of what is said without a model
 
 
 @cache
@@ -75,6 +83,11 @@ BEYOND = (
     " the business, search it with the tool search_knowledge_base, in its language. Some of its"
     " questions:"
 )
+
+
+def shown(text: str) -> str:
+    """With both its ends: the question of a long message stands in one of them."""
+    return both_ends(text, SHOWN_UNITS, LEFT_OUT)
 
 
 def system_prompt(briefing: Briefing) -> str:

@@ -6,15 +6,15 @@ websearch_to_tsquery is no substitute: it ANDs every word of the question and fi
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from handlers.rules.texts import searched, words
+
 K1 = 1.2
 B = 0.75
 GRAMS = (3, 4)
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Index:
 
 
 def terms(text: str) -> list[str]:
-    """Words, and each word's grams with its borders marked."""
+    """Words of any script, and each word's grams with its borders marked."""
     found: list[str] = []
-    for word in _WORD.findall(text.casefold()):
+    for word in words(searched(text)):
         found.append(word)
         padded = f"^{word}$"
         for size in GRAMS:

@@ -6,7 +6,6 @@ turn.
 """
 
 import json
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +13,8 @@ import structlog
 
 from handlers.actions import Request
 from handlers.agent.knowledge import Knowledge
-from handlers.rules.texts import storable
+from handlers.rules.cutting import both_ends, head
+from handlers.rules.texts import same, slug, storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -22,8 +22,8 @@ REQUEST = "request_human_action"
 SEARCH = "search_knowledge_base"
 
 MAX_REQUESTS = 3  # a turn
-MAX_TYPE_CHARS = 50
-MAX_DETAILS_CHARS = 2_000
+MAX_TYPE_CHARS = 50  # of the column, in UTF-16 units at most
+MAX_DETAILS_UNITS = 2_000
 MAX_CONTEXT_CHARS = 4_000  # as JSON
 SEARCH_ROWS = 6
 SEARCH_CHARS = 12_000  # of a result: as much as a knowledge base that is in the prompt whole
@@ -133,8 +133,8 @@ class Toolbox:
             return "error: details is missing"
         if not isinstance(context, dict):
             context = {"note": context}
-        details = storable(details).strip()[:MAX_DETAILS_CHARS]
-        if any(r.request_type == kind and r.details == details for r in self.requests):
+        details = head(storable(details).strip(), MAX_DETAILS_UNITS)
+        if any(r.request_type == kind and same(r.details, details) for r in self.requests):
             return PENDING
         if len(self.requests) >= MAX_REQUESTS:
             return f"error: {MAX_REQUESTS} requests at once are the most"
@@ -145,7 +145,7 @@ class Toolbox:
             return "error: nothing can be requested at this moment"
         plain = _plain(context)
         if len(json.dumps(plain)) > MAX_CONTEXT_CHARS:
-            plain = {"note": json.dumps(plain, ensure_ascii=False)[:MAX_CONTEXT_CHARS]}
+            plain = {"note": both_ends(json.dumps(plain, ensure_ascii=False), MAX_CONTEXT_CHARS)}
         # The person who decides sees the customer's own words beside the model's: the model may
         # have been talked into something.
         plain["customer_wrote"] = list(self._customer_wrote)
@@ -178,7 +178,7 @@ class Toolbox:
 
 def request_type(text: str) -> str:
     """One spelling, since equal types are approved alike."""
-    return re.sub(r"\W+", "_", storable(text).casefold()).strip("_")[:MAX_TYPE_CHARS]
+    return head(slug(storable(text)), MAX_TYPE_CHARS)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """What happens to messages that were sent before: edits, revocations, reactions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from db.changes import (
     Edit,
@@ -54,13 +55,16 @@ async def apply_change(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, chang
         )
     else:
         assert change.new is not None, "an edit has a new text"
+        marks: dict[str, Any] = {"opaque": True} if change.new.opaque else {}
+        if change.new.details:
+            marks["details"] = change.new.details
         edit = Edit(
             wamid=change.target,
             direction=direction,
             content_text=change.new.text,
             edit=change.wamid,
             at=change.at,
-            marks={"opaque": True} if change.new.opaque else {},
+            marks=marks,
         )
         changed = await edit_message(conn, user_id, chatbot_id, edit)
     if changed is not None:

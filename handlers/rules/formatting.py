@@ -12,11 +12,23 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
+from handlers.rules.emphasis import (
+    CLOSING,
+    OPENING,
+    bare,
+    is_operator,
+    is_shown,
+    placed,
+    tokenize,
+    tokenize_strike,
+    without_strays,
+)
+
 # A reply has 4,096 characters; markup is at most a few times as long as what it marks.
 MAX_SOURCE = 20_000
 MAX_LABEL = 40  # of a table's column: beyond that a cell stands without it
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_IDENTIFIER = re.compile(r"\w+")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 # Not: indented code and underlined headings, which people write without meaning them; references,
 # which would vanish. The tree is at most 20 deep.
@@ -25,6 +37,8 @@ _PARSER = (
     .enable(["table", "strikethrough"])
     .disable(["code", "lheading", "reference", "html_block", "html_inline"])
 )
+_PARSER.inline.ruler.at("emphasis", tokenize)
+_PARSER.inline.ruler.at("strikethrough", tokenize_strike)
 _PARSER.normalizeLink = lambda url: url  # type: ignore[method-assign]  # as the model wrote it
 _PARSER.normalizeLinkText = lambda link: link  # type: ignore[method-assign]
 
@@ -34,19 +48,26 @@ _AS_IT_IS = {"root", "paragraph", "inline", "text", "softbreak", "em", "code_inl
 
 def whatsapp(text: str) -> str:
     """Idempotent but for exotic nestings; never empty for a text that is not."""
-    source = text[:MAX_SOURCE]
+    source = bare(text[:MAX_SOURCE])
     tree = SyntaxTreeNode(_PARSER.parse(source))
     if not any(_converts(node) for node in tree.walk()):
         return text
-    return _Renderer(source).blocks(tree.children).strip() or text
+    return placed(_Renderer(source).blocks(tree.children)).strip() or text
 
 
 def _converts(node: SyntaxTreeNode) -> bool:
-    if node.type == "fence":
-        return bool(node.info) or node.markup[0] != "`"
-    if node.type == "text":
-        return _BREAK.search(node.content) is not None
-    return node.type not in _AS_IT_IS
+    match node.type:
+        case "fence":
+            return bool(node.info) or node.markup[0] != "`"
+        case "text":
+            return _BREAK.search(node.content) is not None or (
+                without_strays(node.content) != node.content
+            )
+        case "em":
+            breaks = any(child.type in ("softbreak", "hardbreak") for child in node.walk())
+            return not _is_literal(node) and (breaks or not is_shown(*_around(node)))
+        case _:
+            return node.type not in _AS_IT_IS
 
 
 class _Renderer:
@@ -71,7 +92,7 @@ class _Renderer:
         match node.type:
             case "heading":
                 words = _inlines(node.children, in_bold=True).strip()
-                return f"*{words}*" if words else ""
+                return _marked("*", words) if words else ""
             case "fence":
                 return f"```\n{node.content.rstrip()}\n```"
             case "bullet_list":
@@ -104,7 +125,7 @@ def _table(node: SyntaxTreeNode) -> str:
         for part in node.children
         for row in part.children
     ]
-    labels = [label.strip("*_~ ") if len(label) <= MAX_LABEL else "" for label in rows[0]]
+    labels = [bare(label).strip() if len(label) <= MAX_LABEL else "" for label in rows[0]]
     if len(rows) == 1:
         return ", ".join(rows[0])
     lines = []
@@ -119,35 +140,32 @@ def _table(node: SyntaxTreeNode) -> str:
 
 
 def _inlines(nodes: Sequence[SyntaxTreeNode], *, in_bold: bool = False) -> str:
-    around = [None, *nodes, None]
-    return "".join(
-        _inline(node, around[place], around[place + 2], in_bold) for place, node in enumerate(nodes)
-    )
+    return "".join(_inline(node, in_bold) for node in nodes)
 
 
-def _inline(
-    node: SyntaxTreeNode,
-    before: SyntaxTreeNode | None,
-    after: SyntaxTreeNode | None,
-    in_bold: bool,
-) -> str:
+def _inline(node: SyntaxTreeNode, in_bold: bool) -> str:
     match node.type:
         case "inline":
             return _inlines(node.children, in_bold=in_bold)
         case "text":
-            return _BREAK.sub("\n", node.content)
+            return _BREAK.sub("\n", without_strays(node.content))
         case "softbreak" | "hardbreak":
             return "\n"
         case "code_inline":
             return f"`{node.content}`"
         case "strong":
-            return _strong(node, before, after, in_bold)
+            words = _inlines(node.children, in_bold=True)
+            if _is_literal(node):
+                return f"{node.markup}{words}{node.markup}"
+            return words if in_bold else _marked("*", words)
         case "em":
+            words = _inlines(node.children, in_bold=in_bold)
+            if _is_literal(node):
+                return f"{node.markup}{words}{node.markup}"
             nested = in_bold or any(child.type == "strong" for child in node.walk())
-            mark = "_" if nested else node.markup
-            return f"{mark}{_inlines(node.children, in_bold=in_bold)}{mark}"
+            return _marked("_" if nested else node.markup, words)
         case "s":
-            return f"~{_inlines(node.children, in_bold=in_bold)}~"
+            return _marked("~", _inlines(node.children, in_bold=in_bold))
         case "link":
             return _link(_inlines(node.children, in_bold=in_bold).strip(), node.attrs["href"])
         case "image":
@@ -156,23 +174,25 @@ def _inline(
             return node.content
 
 
-def _strong(
-    node: SyntaxTreeNode,
-    before: SyntaxTreeNode | None,
-    after: SyntaxTreeNode | None,
-    in_bold: bool,
-) -> str:
-    words = _inlines(node.children, in_bold=True)
-    within_a_word = _ends(before, -1).isalnum() or _ends(after, 0).isalnum()
-    if within_a_word or (node.markup == "__" and _IDENTIFIER.fullmatch(words)):
-        return f"{node.markup}{words}{node.markup}"  # 2**3**4, __init__
-    return words if in_bold else f"*{words}*"
+def _marked(mark: str, words: str) -> str:
+    return f"{OPENING[mark]}{words}{CLOSING[mark]}"
 
 
-def _ends(neighbour: SyntaxTreeNode | None, place: int) -> str:
-    """The character of a text that touches the mark."""
-    text = neighbour.content if neighbour is not None and neighbour.type == "text" else ""
-    return text[place] if text else ""
+def _is_literal(node: SyntaxTreeNode) -> bool:
+    """No emphasis, though it looks like one: 2**3**4, __init__.py."""
+    before, after = _text_of(node.previous_sibling), _text_of(node.next_sibling)
+    words = "".join(_text_of(child) for child in node.walk())
+    if node.markup == "__":
+        return bool(_IDENTIFIER.fullmatch(words)) and after[:1] in (".", "(")
+    return "*" in node.markup and (is_operator(before, words) or is_operator(words, after))
+
+
+def _around(node: SyntaxTreeNode) -> tuple[str, str]:
+    return _text_of(node.previous_sibling)[-1:], _text_of(node.next_sibling)[:1]
+
+
+def _text_of(node: SyntaxTreeNode | None) -> str:
+    return node.content if node is not None and node.type == "text" else ""
 
 
 def _link(words: str, url: Any) -> str:

@@ -6,10 +6,6 @@ from typing import Any
 
 MEDIA = "media"  # messages.metadata.reason
 NOTICE_EVERY = timedelta(hours=24)  # a conversation is told at most once in it
-NOTICE = (
-    "I can't open that yet: I only see that something was sent, not what is in it."
-    " Could you write it to me in words?"
-)
 
 
 def why_unanswered(inputs: Sequence[Mapping[str, Any]]) -> str | None:

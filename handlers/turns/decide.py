@@ -13,17 +13,14 @@ from handlers.actions import Request
 from handlers.agent.graph import Reply
 from handlers.agent.memory import Slot
 from handlers.agent.offline import OFFLINE
+from handlers.fixed.texts import Kind
 from handlers.rules import opaque
 from handlers.rules.formatting import whatsapp
-from handlers.rules.reply import fitted
+from handlers.rules.reply import fits, fitted
 from handlers.turns.inputs import Found, in_fixed_words
 
 MAX_FAILURES = 6  # turns that failed, or died with their worker, one after the other
 FIXED = "fixed"  # in the place of the model's name: a decision in fixed words
-APOLOGY = (
-    "I'm sorry, I can't answer right now. I've passed your message to a colleague, who will get"
-    " back to you."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,15 @@ def decide(read: Read, thought: Thought | None) -> Decision:
         case NoThought(reason):
             text = in_fixed_words(read.found)
             if text is None:
-                return Apologise(APOLOGY, reason)
+                return Apologise(read.found.voice.says(Kind.APOLOGY), reason)
             metadata = _metadata(read, FIXED, ())
-            return Say(fitted(whatsapp(text)), metadata, _unit(read), reason=reason)
+            return Say(_one_message(whatsapp(text), read), metadata, _unit(read), reason=reason)
         case Reply():
             # Stored answers are sent word for word.
             text = thought.text if thought.model == OFFLINE else whatsapp(thought.text)
             metadata = _metadata(read, thought.model, thought.kb_ids)
-            return Say(fitted(text), metadata, _unit(read), thought.requests, thought.slot)
+            text = _one_message(text, read)
+            return Say(text, metadata, _unit(read), thought.requests, thought.slot)
 
 
 def unsaid(decision: Decision, read: Read) -> Silent:
@@ -135,10 +133,16 @@ def _unanswered(read: Read) -> Notice | Silent:
         and at_limit.notice is not None
         and read.found.inputs  # who only would have heard a decision asked nothing
     ):
-        return Notice(fitted(at_limit.notice), at_limit.outcome, at_limit.usage_day)
+        # The plan has one text; the chatbot may have the customer's language.
+        text = read.found.voice.own_text(Kind.LIMIT) or at_limit.notice
+        return Notice(_one_message(text, read), at_limit.outcome, at_limit.usage_day)
     if silence == opaque.MEDIA:
-        return Notice(opaque.NOTICE, silence, None)
+        return Notice(read.found.voice.says(Kind.MEDIA), silence, None)
     return Silent(silence, read.found.context.by_human)
+
+
+def _one_message(text: str, read: Read) -> str:
+    return text if fits(text) else fitted(text, read.found.voice.says(Kind.SHORTENED))
 
 
 def _unit(read: Read) -> Reservation:

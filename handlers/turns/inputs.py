@@ -11,6 +11,8 @@ from db.ids import Wamid
 from db.messages import Message
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
+from handlers.fixed.languages import TEXTS_MAX
+from handlers.fixed.voice import Voice
 from handlers.plans import Plan
 from handlers.rules.opaque import why_unanswered
 from handlers.rules.window import is_stale
@@ -60,6 +62,18 @@ class Found:
         """For the reply's metadata: the webhook that brought the last input."""
         trace_id = self.inputs[-1].metadata.get("trace_id") if self.inputs else None
         return {"trace_id": trace_id} if trace_id else {}
+
+    @property
+    def voice(self) -> Voice:
+        context = self.context
+        said = (*self.history, *self.inputs)
+        wrote = [r.content_text for r in said if r.direction == "inbound" and r.content_text]
+        return Voice(
+            own=context.texts,
+            chosen=context.contact_language,
+            wrote=wrote[: -TEXTS_MAX - 1 : -1],
+            otherwise=(context.chatbot_language, context.tenant_language),
+        )
 
     @property
     def history(self) -> list[Message]:
@@ -114,7 +128,8 @@ def has_to_say(
 
 def in_fixed_words(found: Found) -> str | None:
     """What a customer who asked nothing is told when there is no model to tell it."""
-    decided = [decided_text(event.data) for event in found.events if event.kind == DECIDED]
+    voice = found.voice
+    decided = [decided_text(event.data, voice) for event in found.events if event.kind == DECIDED]
     return "\n\n".join(decided) if decided and not found.inputs else None
 
 

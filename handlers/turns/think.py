@@ -10,9 +10,10 @@ from db.usage import reserve_actions
 from handlers.agent.answerer import NoAnswer
 from handlers.agent.graph import Reply, Task
 from handlers.agent.knowledge import Knowledge
-from handlers.agent.prompt import Beyond, Briefing, OpenAction
+from handlers.agent.prompt import Beyond, Briefing, OpenAction, shown
 from handlers.agent.tools import Toolbox
 from handlers.plans import Feature
+from handlers.rules.cutting import head
 from handlers.turns.decide import (
     NoThought,
     Read,
@@ -23,6 +24,7 @@ from handlers.turns.turn import Turn
 
 TURN_TIMEOUT_S = 45.0  # of the agent's run, all its calls together
 KB_SAMPLES = 5  # questions in the prompt, of a knowledge base that is not
+SAMPLE_UNITS = 200
 
 
 async def thought_of(turn: Turn, read: Read) -> Thought:
@@ -73,7 +75,7 @@ def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:
 def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
     context = found.context
     fits = knowledge.fits_prompt
-    samples = tuple(row.question[:200] for row in knowledge.rows[:KB_SAMPLES])
+    samples = tuple(head(row.question, SAMPLE_UNITS) for row in knowledge.rows[:KB_SAMPLES])
     return Briefing(
         chatbot_name=context.chatbot_name,
         general_instructions=context.general_instructions,
@@ -85,6 +87,7 @@ def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
         customer_name=context.contact_name,
         now=datetime.now(UTC),
         timezone=context.timezone,
+        voice=found.voice,
     )
 
 
@@ -97,6 +100,6 @@ def _toolbox(turn: Turn, found: Found, knowledge: Knowledge) -> Toolbox:
                 conn, claim.user_id, claim.conversation_id, turn.worker_id, claim.epoch, requests
             )
 
-    wrote = tuple(row.content_text for row in found.inputs if row.content_text)
+    wrote = tuple(shown(row.content_text) for row in found.inputs if row.content_text)
     asks = found.plan.allows(Feature.ACTIONS_CENTER)
     return Toolbox(knowledge, reserve if asks else None, wrote)

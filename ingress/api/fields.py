@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from handlers.rules.reply import MAX_CHARS, fitted
+from handlers.rules.reply import MAX_CHARS, fits
 
 PAGE, PAGE_MAX = 50, 200
 FURTHEST = timedelta(days=3_660)  # that a time in the future may be
@@ -104,7 +104,7 @@ class Paged(Parameters):
 def _sendable(given: str) -> str:
     if not given.strip():
         raise wrong("empty")
-    if fitted(given) != given:
+    if not fits(given):
         raise wrong(f"longer than the {MAX_CHARS} UTF-16 units of a WhatsApp message")
     return given
 

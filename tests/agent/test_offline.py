@@ -8,9 +8,10 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from handlers.agent.knowledge import Knowledge
-from handlers.agent.offline import OFFLINE_NO_ANSWER, Offline, offline_rows
+from handlers.agent.offline import Offline, offline_rows
 from handlers.agent.prompt import Row
 from handlers.agent.tools import Toolbox
+from handlers.fixed.texts import Kind, fixed_text
 from tests.unit.test_rules import BRIEFING
 
 BAKERY = Path(__file__).parents[2] / "local" / "demo_data" / "bakery.csv"
@@ -25,6 +26,7 @@ def bakery() -> tuple[Row, ...]:
 
 
 KNOWLEDGE = bakery()
+NO_ANSWER = fixed_text(Kind.NO_INFORMATION, "en")
 
 
 async def found(*asked: str) -> list[str]:
@@ -95,6 +97,13 @@ async def test_a_close_call_is_no_answer() -> None:
     assert await offline_rows(["Do you sell red roses?"], Knowledge(1, twins)) == []
 
 
+async def test_a_long_message_is_answered_by_what_it_asks_at_its_end() -> None:
+    story = "My aunt came by train and we had such a long and lovely walk in the rain. " * 20
+    assert await found(story + "Now tell me, do you deliver?") == ["Do you deliver?"]
+    assert await found("Do you deliver? " + story) == ["Do you deliver?"]
+    assert await found(story) == []
+
+
 async def reply(*messages: AnyMessage, knowledge: tuple[Row, ...] = KNOWLEDGE) -> AIMessage:
     briefing = replace(BRIEFING, knowledge=knowledge)
     tools = Toolbox(Knowledge(1, knowledge), None)
@@ -112,10 +121,10 @@ async def test_only_the_latest_burst_is_answered() -> None:
     answer = await reply(
         HumanMessage("do you deliver?"), AIMessage("Yes."), HumanMessage("Who are you?")
     )
-    assert answer.text == OFFLINE_NO_ANSWER
+    assert answer.text == NO_ANSWER
     assert answer.response_metadata == {"kb_ids": []}
 
 
 async def test_without_knowledge_it_says_so() -> None:
-    assert (await reply(HumanMessage("do you deliver?"), knowledge=())).text == OFFLINE_NO_ANSWER
-    assert (await reply()).text == OFFLINE_NO_ANSWER
+    assert (await reply(HumanMessage("do you deliver?"), knowledge=())).text == NO_ANSWER
+    assert (await reply()).text == NO_ANSWER

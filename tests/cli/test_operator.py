@@ -53,6 +53,37 @@ async def new_chatbot(command: Command, user: int, *more: str) -> int:
 # ---- tenants -----------------------------------------------------------------------------------
 
 
+async def test_a_tenant_has_a_zone_and_a_language(command: Command, owner: Conn) -> None:
+    user = await new_tenant(
+        command, "--timezone", "Pacific/Pago_Pago", "--language", "pt-BR", "--daily-messages", "7"
+    )
+    (row,) = await owner.fetch(
+        "SELECT u.timezone, u.language, s.contract_start_date ="
+        " (now() AT TIME ZONE 'Pacific/Pago_Pago')::date AS from_today"
+        "  FROM users u JOIN user_subscriptions s ON s.user_id = u.id WHERE u.id = $1",
+        user,
+    )
+    assert tuple(row) == ("Pacific/Pago_Pago", "pt-BR", True)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--timezone", "Berlin"), "there is no zone 'Berlin': is it Europe/Berlin"),
+        (("--timezone", "America/New York"), "is it America/New_York"),
+        (("--timezone", "xyzzy"), "it is like Europe/Madrid"),
+        (("--timezone", "+02:00"), "there is no zone '+02:00'"),
+        (("--language", "Spanish"), "--language is no language tag like es or pt-BR: 'Spanish'"),
+    ],
+)
+async def test_a_zone_or_language_that_is_none_is_refused(
+    command: Command, owner: Conn, options: tuple[str, str], why: str
+) -> None:
+    said = await command.refused("tenant", "create", "--email", "t@example.com", *options)
+    assert why in said
+    assert await owner.fetchval("SELECT count(*) FROM users WHERE email = 't@example.com'") == 0
+
+
 async def test_a_tenant_has_an_active_plan(command: Command, owner: Conn, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"subscription_name": "gold", "limits": {"max_chatbots": 3}}))

@@ -14,7 +14,7 @@ import pytest
 
 from cli.chatbots import NewChatbot, chatbot_create
 from cli.knowledge import kb_import
-from cli.tenants import tenant_create
+from cli.tenants import NewTenant, tenant_create
 from db.pool import Conn
 from handlers.process.configuration import Environment
 from local.servers.postgres import Postgres
@@ -71,14 +71,10 @@ class Product:
         token = f"token-{stamp}-of-this-bot"
         plan = self.stack.log_directory / f"plan-{stamp}.json"
         plan.write_text(json.dumps({"limits": limits or {}}))
-        user = await tenant_create(
-            environment,
-            email=f"t{stamp}@example.com",
-            name=None,
-            plan=plan,
-            daily_messages=daily,
-            monthly_messages=3_000,
+        tenant = NewTenant(
+            email=f"t{stamp}@example.com", plan=plan, daily_messages=daily, monthly_messages=3_000
         )
+        user = await tenant_create(environment, tenant)
         wanted = NewChatbot(
             user_id=user["user_id"],
             name=f"Bot {stamp}",

@@ -179,6 +179,36 @@ async def test_the_newest_edit_counts_and_the_first_text_is_kept(
     assert (await conversation(owner))["rebuild_thread"] is True
 
 
+async def test_what_an_edit_brings_is_kept_beside_what_was_sent_first(
+    pool: Pool, owner: Conn, tenant: Tenant
+) -> None:
+    first = item("image", image={"id": "1", "caption": "this [one]?"})
+    new = {"type": "image", "image": {"id": "1", "caption": "or [that]?"}}
+    change_ = later("e1", "edit", 10, original_message_id=first["id"], message=new)
+    await record_batch(pool, [to(tenant, first, change_)], DEBOUNCE)
+    row = await message(owner, first["id"])
+    assert row["content_text"] == "[photo] or (that)?"
+    assert row["metadata"]["details"]["media"]["caption"] == "or [that]?"
+    assert row["metadata"]["original_details"]["media"]["caption"] == "this [one]?"
+    gone = later("d1", "revoke", 20, original_message_id=first["id"])
+    await record_batch(pool, [to(tenant, gone)], DEBOUNCE)
+    left = await message(owner, first["id"])
+    assert not {"original", "original_details", "details"} & set(left["metadata"])
+
+
+async def test_what_is_quoted_of_a_long_message_has_both_its_ends(
+    pool: Pool, owner: Conn, tenant: Tenant
+) -> None:
+    long = wrote("w1", text={"body": "First of all, " + "x" * 5_000 + " is it ready?"})
+    reply = wrote("w2", text={"body": "well?"}, context={"id": "w1"})
+    for one in (long, reply):
+        await record_batch(pool, [to(tenant, one)], DEBOUNCE)
+    said = (await message(owner, "w2"))["content_text"]
+    assert said.startswith('[in reply to "First of all, xx')
+    assert said.endswith(' is it ready?"]\nwell?')
+    assert len(said) < 160
+
+
 async def test_an_edit_before_its_message_is_the_message(
     pool: Pool, owner: Conn, tenant: Tenant
 ) -> None:

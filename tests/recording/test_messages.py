@@ -396,16 +396,19 @@ async def test_a_type_that_nobody_told_us_of_is_an_honest_note(
     assert json.loads(metadata["details"]["raw"]) == odd
 
 
-async def test_what_is_too_long_to_be_kept_beside_the_message_is_parked(
-    pool: Pool, owner: Conn
-) -> None:
+async def test_a_message_of_any_size_is_kept_whole(pool: Pool, owner: Conn) -> None:
+    """Up to what a webhook holds."""
     tenant = await make_tenant(owner)
-    odd = without(text(1), "text") | {"type": "hologram", "hologram": "x" * 20_000}
-    await record_batch(pool, [to(tenant, odd, wrote("w1"))], DEBOUNCE)
-    assert await recorded(owner, tenant) == ["w1"]
-    (row,) = await parked(owner)
-    assert (row["reason"], row["detail"]) == ("not_understood", "message_type:hologram")
-    assert parked_item(row) == odd
+    odd = without(text(1), "text") | {"type": "hologram", "hologram": "x" * 1_000_000}
+    words = "long " * 200_000 + "and where is it?"
+    items = [odd, wrote("w1", text={"body": words}), wrote("w2")]
+    await record_batch(pool, [to(tenant, *items)], DEBOUNCE)
+    assert await recorded(owner, tenant) == ["wamid.ADA1", "w1", "w2"]
+    assert await parked(owner) == []
+    kept = await one(owner, "SELECT metadata FROM messages WHERE message_id = 'wamid.ADA1'")
+    assert json.loads(json.loads(kept["metadata"])["details"]["raw"]) == odd
+    said = await one(owner, "SELECT content_text FROM messages WHERE message_id = 'w1'")
+    assert said["content_text"] == words
 
 
 async def test_poison_is_taken_out_alone(pool: Pool, owner: Conn) -> None:

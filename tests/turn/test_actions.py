@@ -3,18 +3,28 @@
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from db.actions import list_actions
+from db.actions import Action, list_actions
 from db.conversation_events import HANDED_BACK, add_event
 from db.conversations import Claim, claim_conversations
 from db.ids import ActionId, ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool, tenant
-from handlers.actions import Outcome, Verdict, decide, expire_overdue, raise_passed_events
+from handlers.actions import (
+    Outcome,
+    Request,
+    Verdict,
+    create,
+    decide,
+    expire_overdue,
+    raise_passed_events,
+)
 from handlers.agent.graph import INPUTS_MAX, Agent
-from handlers.agent.offline import OFFLINE_ASKED, OFFLINE_NOT_ASKED, Offline
+from handlers.agent.offline import Offline
+from handlers.fixed.texts import Kind, fixed_text
 from handlers.process.sweeps import Sweep
 from handlers.turns.run import run_turn
 from handlers.turns.turn import Turn
@@ -25,6 +35,8 @@ ME = WorkerId(1)
 REFUND = "Can I get my money back?"
 RULE = "Money back is decided by our manager."
 HOURS = "We open at seven."
+ASKED = fixed_text(Kind.REQUEST_KEPT, "en")
+NOT_ASKED = fixed_text(Kind.REQUEST_REFUSED, "en")
 Who = tuple[ContactId, ConversationId]
 
 
@@ -122,7 +134,7 @@ async def test_a_person_decides_and_the_customer_hears_it_once(
     who = await make_conversation(owner, user)
     await write(owner, user, who, "can I get my money back?")
     assert await turns(pool, agent) == 1
-    assert await said(owner) == [f"{RULE}\n\n{OFFLINE_ASKED}"]
+    assert await said(owner) == [f"{RULE}\n\n{ASKED}"]
     (row,) = await owner.fetch("SELECT * FROM actions")
     assert (row["status"], row["request_type"]) == ("pending", "can_i_get_my_money_back")
     assert row["request_details"] == "can I get my money back?"
@@ -197,7 +209,7 @@ async def test_no_more_than_the_plan_allows_in_a_day(pool: Pool, owner: Conn, ag
         await write(owner, user, await make_conversation(owner, user), "money back?")
     await turns(pool, agent)
     answers = Counter(await said(owner))
-    assert answers == {f"{RULE}\n\n{OFFLINE_ASKED}": 3, f"{RULE}\n\n{OFFLINE_NOT_ASKED}": 9}
+    assert answers == {f"{RULE}\n\n{ASKED}": 3, f"{RULE}\n\n{NOT_ASKED}": 9}
     assert await counters(owner) == (3, 0, 12, 0)
     assert (await told(owner)).count("limit.reached") == 1
 
@@ -209,7 +221,7 @@ async def test_a_limit_that_is_no_number_allows_nothing(
     user = await shop(owner, limits={"max_actions_per_day": limit})
     await write(owner, user, await make_conversation(owner, user), "money back?")
     await turns(pool, agent)
-    assert await said(owner) == [f"{RULE}\n\n{OFFLINE_NOT_ASKED}"]
+    assert await said(owner) == [f"{RULE}\n\n{NOT_ASKED}"]
     assert await counters(owner) == (0, 0, 1, 0)
 
 
@@ -270,7 +282,7 @@ async def test_a_turn_that_gives_up_gives_its_requests_back(
     assert await counters(owner) == (0, 0, 0, 0)
 
 
-async def test_similar_ones_are_approved_by_the_earlier_decision(
+async def test_the_same_request_of_the_same_contact_is_approved_by_the_earlier_decision(
     pool: Pool, owner: Conn, agent: Agent
 ) -> None:
     user = await shop(owner)
@@ -281,17 +293,61 @@ async def test_similar_ones_are_approved_by_the_earlier_decision(
         (action,) = await list_actions(conn, user.user_id, "pending", None, 10)
         await decide(conn, user.user_id, action.id, "approved", auto_approve_similar=True)
     await turns(pool, agent)
-    await write(owner, user, second, "money back?")
+    await write(owner, user, first, "Money  back?")
     await turns(pool, agent)
     like_it = await owner.fetchrow("SELECT * FROM actions ORDER BY id DESC LIMIT 1")
     assert like_it is not None
     assert (like_it["status"], like_it["auto_approved_by"]) == ("approved", action.id)
     assert await turns(pool, agent) == 1
     assert "approved" in (await said(owner))[-1]
-    other = await shop(owner)  # another tenant's is not like it
+    other = await shop(owner)  # neither another contact's is like it, nor another tenant's
+    await write(owner, user, second, "money back?")
     await write(owner, other, await make_conversation(owner, other), "money back?")
     await turns(pool, agent)
-    assert [status for _, status in await actions(owner)] == ["approved", "approved", "pending"]
+    assert [status for _, status in await actions(owner)] == [
+        *("approved", "approved", "pending", "pending")
+    ]
+
+
+APPROVED = Request("refund", "Refund 5 EUR for order 12, caf\u00e9", {"amount": 5})
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (APPROVED, "approved"),
+        (replace(APPROVED, details=" refund 5 eur\nfor order 12,  cafe\u0301 "), "approved"),
+        (replace(APPROVED, context={"amount": 5, "customer_wrote": ["again"]}), "approved"),
+        (replace(APPROVED, details="Refund 9,500 EUR for order 99, caf\u00e9"), "pending"),
+        (replace(APPROVED, details="Refund 5 EUR for order 12, cafe"), "pending"),
+        (replace(APPROVED, details=""), "pending"),
+        (replace(APPROVED, request_type="refunds"), "pending"),
+        (replace(APPROVED, context={"amount": 9_500}), "pending"),
+        (replace(APPROVED, context={}), "pending"),
+    ],
+)
+async def test_what_an_earlier_decision_approves(
+    pool: Pool, owner: Conn, request_: Request, status: str
+) -> None:
+    """The model may be talked into any type, details and context."""
+    user = await shop(owner)
+    who, other = [await make_conversation(owner, user) for _ in range(2)]
+
+    async def ask(conversation_id: ConversationId, what: Request) -> Action:
+        async with tenant(pool, user.user_id) as conn:
+            await conn.execute("SELECT reserve_messages($1, $2, 1)", user.user_id, conversation_id)
+            await conn.execute("SELECT reserve_actions($1, $2, 1)", user.user_id, conversation_id)
+            (action,) = await create(conn, user.user_id, conversation_id, (what,), 24)
+            return action
+
+    first = await ask(who[1], APPROVED)
+    assert first.status == "pending"
+    async with tenant(pool, user.user_id) as conn:
+        await decide(conn, user.user_id, first.id, "approved", auto_approve_similar=True)
+    assert (await ask(other[1], request_)).status == "pending"
+    again = await ask(who[1], request_)
+    by = first.id if status == "approved" else None
+    assert (again.status, again.auto_approved_by) == (status, by)
 
 
 @pytest.mark.parametrize("value", [False, 0, None, "no", "", []])

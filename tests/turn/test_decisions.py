@@ -14,9 +14,8 @@ from handlers.actions import Request
 from handlers.agent.graph import Reply
 from handlers.agent.memory import Slot
 from handlers.agent.offline import OFFLINE
-from handlers.rules import opaque
+from handlers.fixed.texts import Kind, fixed_text
 from handlers.turns.decide import (
-    APOLOGY,
     FIXED,
     MAX_FAILURES,
     Apologise,
@@ -51,12 +50,16 @@ def context(**changed: Any) -> TurnContext:
         "by_human": False,
         "paused": False,
         "contact_name": None,
+        "contact_language": None,
         "chatbot_name": "Luma",
+        "chatbot_language": None,
+        "texts": {},
         "chatbot_active": True,
         "phone_number_id": None,
         "access_token": None,
         "general_instructions": None,
         "timezone": "UTC",
+        "tenant_language": None,
         "instructions": [],
         "kb_version": 1,
         "plan": {},
@@ -119,7 +122,9 @@ def test_a_stored_answer_is_said_word_for_word() -> None:
 
 def test_who_asked_and_gets_no_answer_gets_an_apology() -> None:
     this = read(written(1), events=(event(2, status="approved"),), reserved=GRANTED)
-    assert decide(this, NoThought("model:timeout")) == Apologise(APOLOGY, "model:timeout")
+    assert decide(this, NoThought("model:timeout")) == Apologise(
+        fixed_text(Kind.APOLOGY, "en"), "model:timeout"
+    )
 
 
 def test_a_decision_is_told_without_a_model() -> None:
@@ -160,7 +165,7 @@ def test_what_is_too_old_is_history() -> None:
 
 def test_media_alone_gets_a_notice() -> None:
     assert decide(read(written(1, opaque=True)), None) == Notice(
-        opaque.NOTICE, "media", usage_day=None
+        fixed_text(Kind.MEDIA, "en"), "media", usage_day=None
     )
     assert read(written(1, opaque=True), written(2), reserved=GRANTED).speaks
 

@@ -1,24 +1,31 @@
 """What a turn answers, and what it leaves alone."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from langchain_core.messages import AIMessage, AnyMessage
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
 from db.conversation_events import HANDED_BACK, add_event
 from db.conversations import claim_conversations
 from db.ids import ConversationId, WorkerId
+from db.messages import read_messages
 from db.pool import Conn, Pool, tenant, tenant_transaction
 from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
-from handlers.agent.prompt import Briefing
+from handlers.agent.prompt import SHOWN_UNITS, Briefing
 from handlers.agent.tools import Toolbox
-from handlers.rules.opaque import NOTICE
+from handlers.fixed.texts import Kind, fixed_text
+from handlers.ingest.recording import record_batch
 from handlers.turns.run import run_turn
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
+from tests.recording import DEBOUNCE, to, wrote
+from tests.unit.kinds import interactive
 
 ME = WorkerId(1)
+NOTICE = fixed_text(Kind.MEDIA, "en")
 
 
 async def turn(pool: Pool, owner: Conn, answerer: Answerer | None = None) -> None:
@@ -231,3 +238,47 @@ class TakenOver:
     ) -> AIMessage:
         await self.owner.execute(self.statement)
         return AIMessage("Yes.")
+
+
+@dataclass(slots=True)
+class Listens:
+    heard: list[str] = field(default_factory=list)
+    name: str = "m"
+
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        self.heard += [m.text for m in messages if isinstance(m, HumanMessage)]
+        return AIMessage("Yes.")
+
+
+@pytest.mark.parametrize("characters", [5_000, 300_000])
+async def test_the_end_of_a_long_text_reaches_the_model(
+    pool: Pool, owner: Conn, characters: int
+) -> None:
+    user = await make_tenant(owner)
+    words = "Dear bakery, " + "x" * characters + " Where is my order?"
+    payload = to(user, wrote("w1", at=round(time.time()), text={"body": words}))
+    await record_batch(pool, [payload], DEBOUNCE)
+    listens = Listens()
+    await turn(pool, owner, listens)
+    (heard,) = listens.heard
+    assert heard.startswith("Dear bakery, xxx")
+    assert heard.endswith("xxx Where is my order?")
+    assert "[\u2026 the middle of this message is left out here \u2026]" in heard
+    assert len(heard) <= SHOWN_UNITS
+    assert (
+        await owner.fetchval("SELECT content_text FROM messages WHERE message_id = 'w1'") == words
+    )
+
+
+async def test_details_are_for_people_and_cost_a_turn_nothing(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    form = interactive("nfm_reply", name="flow", response_json='{"note": "' + "x" * 9_000 + '?"}')
+    await record_batch(pool, [to(user, form)], DEBOUNCE)
+    async with tenant(pool, user.user_id) as conn:
+        conversation_id = await owner.fetchval("SELECT id FROM conversations")
+        (row,) = await read_messages(conn, user.user_id, conversation_id, 0, 40, 30)
+    assert "details" not in row.metadata
+    kept = await owner.fetchval("SELECT metadata -> 'details' -> 'form' ->> 'note' FROM messages")
+    assert kept == "x" * 9_000 + "?"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.rules.formatting import whatsapp
-from handlers.rules.reply import fitted
+from tests.unit.test_rules import fitted
 
 FAST = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 

@@ -24,7 +24,7 @@ from handlers.whatsapp.cloud_api.wire import ECHOES, NotUnderstood, Update, pars
 from handlers.whatsapp.values import Change, Happening, Inbound, Moved, Parsed, Past, Preference
 from ingress.webhook import taken_apart
 from tests.unit.anything import any_json
-from tests.unit.kinds import ECHO, FIELDS, MESSAGES, MORE, item
+from tests.unit.kinds import ECHO, FIELDS, MESSAGES, MORE, interactive, item
 from tests.unit.payloads import (
     ADA_BSUID,
     OUT_OF_BAND_ERRORS,
@@ -109,20 +109,155 @@ def test_what_is_not_the_customer_s_is_told_apart() -> None:
     assert (own.text, own.details) == ("see (1)", {"as_written": "see [1]"})
 
 
-def test_notes_are_bounded() -> None:
-    long = "x" * 100_000
+def test_notes_are_bounded_and_details_whole() -> None:
+    long = "x" * 1_000
     cards = [{"name": {"formatted_name": long}, "phones": [{"phone": long}] * 99}] * 99
     items = [{"product_retailer_id": long, "quantity": 1, "item_price": 1, "currency": long}] * 99
-    for raw in (
-        item("contacts", contacts=cards),
-        item("order", order={"product_items": items, "text": long}),
-        item("image", image={"caption": long, "id": long}),
-        text(body=long, referral={"headline": long, "body": long}),
-    ):
+    form = {long: [{long: long}] * 99}
+    said = "y" * 100_000 + " and where is it?"
+    sent: list[tuple[Any, str, Any]] = [
+        (item("contacts", contacts=cards), "contacts", cards),
+        (
+            item("order", order={"product_items": items, "text": said}),
+            "order",
+            {"product_items": items, "text": said},
+        ),
+        (
+            item("image", image={"caption": said, "id": long}),
+            "media",
+            {"caption": said, "id": long},
+        ),
+        (interactive("nfm_reply", response_json=json.dumps(form)), "form", form),
+        (text(body=said, referral={"body": long}), "referral", {"body": long}),
+        (item("hologram", hologram=form), "raw", item("hologram", hologram=form)),
+    ]
+    for raw, key, whole in sent:
         got = read(raw)
         assert isinstance(got, Inbound)
-        assert len(got.text) < 25_000
-        assert len(printed(got.details)) < 25_000
+        ours = got.text.removesuffix(said)
+        assert len(ours) < 25_000
+        kept = got.details[key]
+        assert (json.loads(kept) if key == "raw" else kept) == whole
+        assert (got.text != ours) == (said in printed(raw))
+
+
+ADDRESS = {"values": {"in_pin_code": "560001", "address": "12 Lake View", "name": "Asha"}}
+CARD = {
+    "name": {"first_name": "Grace", "last_name": "H"},
+    "org": {"company": "Hopper Ltd", "title": "Lead"},
+    "emails": [{"email": "grace@example.com", "type": "WORK"}],
+    "addresses": [{"street": "1 Way", "city": "Menlo Park", "zip": "94025"}],
+    "urls": [{"url": "https://example.com"}],
+    "birthday": "1990-12-10",
+    "vcard": "BEGIN:VCARD",
+}
+NESTED = {
+    "flow_token": "t",
+    "guest": {"name": "Ada [VIP]", "allergies": ["nuts", "milk"]},
+    "cakes": [{"kind": "rye", "count": 2}, {"kind": "oat", "count": 1}],
+    "note": None,
+    "agreed": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            interactive("nfm_reply", name="address_message", response_json=json.dumps(ADDRESS)),
+            "[sent an address: in_pin_code: 560001; address: 12 Lake View; name: Asha]",
+        ),
+        (
+            interactive("nfm_reply", name="address_message", body="Asha\n12 Lake View"),
+            "[sent an address: Asha 12 Lake View]",
+        ),
+        (
+            interactive("nfm_reply", name="flow", response_json=json.dumps(NESTED)),
+            (
+                "[filled in a form: guest name: Ada (VIP); guest allergies: nuts, milk;"
+                " cakes 1 kind: rye; cakes 1 count: 2; cakes 2 kind: oat; cakes 2 count: 1;"
+                " agreed: false]"
+            ),
+        ),
+        (
+            item("contacts", contacts=[CARD]),
+            (
+                "[contact card: Grace H, Lead, Hopper Ltd, grace@example.com,"
+                " 1 Way Menlo Park 94025, https://example.com, born 1990-12-10]"
+            ),
+        ),
+        (
+            item("contacts", contacts=[{"name": {"formatted_name": "G"}}] * 32),
+            "\n".join(["[contact card: G]"] * 30 + ["[and 2 more contact cards]"]),
+        ),
+        (
+            interactive("product", id="7", name="Rye", price={"amount": 4.5}),
+            "[answered with product: name: Rye; price amount: 4.5]",
+        ),
+        (
+            item("hologram", hologram={"id": "7", "title": "Where is my parcel?"}),
+            "[a message of the kind hologram: title: Where is my parcel?]",
+        ),
+        (
+            interactive("nfm_reply", response_json="{}") | {"text": {"body": "and [when]?"}},
+            "[filled in a form: no fields]\nand (when)?",
+        ),
+    ],
+)
+def test_structured_data_is_shown_and_kept_whole(raw: Any, said: str) -> None:
+    got = read(raw)
+    assert isinstance(got, Inbound)
+    assert (got.text, got.opaque) == (said, False)
+    kept = printed(got.details)
+    for sent in (ADDRESS, CARD, NESTED):
+        for leaf in leaves(sent):
+            assert (leaf in printed(raw)) <= (leaf in kept), leaf
+
+
+def leaves(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [leaf for inner in value.values() for leaf in leaves(inner)]
+    if isinstance(value, list):
+        return [leaf for inner in value for leaf in leaves(inner)]
+    return [printed(value)] if isinstance(value, str) else []
+
+
+def test_what_stands_beside_is_kept() -> None:
+    raw = text(
+        context={"id": "wamid.Q", "referred_product": {"catalog_id": "5"}, "mentions": ["a"]},
+        referral={"headline": "Fresh", "welcome_message": {"text": "Hi"}},
+        errors=[{"code": 7}],
+        hologram={"a": 10**30, "b": [float("nan")]},
+    )
+    got = read(raw)
+    assert isinstance(got, Inbound)
+    assert got.details == {
+        "product": {"catalog_id": "5"},
+        "context": {"mentions": ["a"]},
+        "referral": {"headline": "Fresh", "welcome_message": {"text": "Hi"}},
+        "errors": [{"code": 7}],
+        "more": {"hologram": {"a": str(10**30), "b": ["nan"]}},
+    }
+
+
+def test_nesting_without_end_is_kept_as_text() -> None:
+    deep: Any = "the bottom"
+    for _ in range(400):
+        deep = {"a": deep}
+    got = read(interactive("nfm_reply", response_json=json.dumps(deep)))
+    assert isinstance(got, Inbound)
+    assert "the bottom" in printed(got.details)
+    assert printed(got.details).count("{") < 60 + 400
+    assert len(got.text) < 500
+
+
+def test_a_long_part_keeps_both_its_ends() -> None:
+    form = {"note": "Please write " + "very " * 200 + "HAPPY BIRTHDAY"}
+    got = read(interactive("nfm_reply", response_json=json.dumps(form)))
+    assert isinstance(got, Inbound)
+    assert got.text.startswith("[filled in a form: note: Please write very very")
+    assert got.text.endswith("HAPPY BIRTHDAY]")
+    assert " \u2026 " in got.text
 
 
 # ---- lanes -------------------------------------------------------------------------------------

@@ -9,11 +9,18 @@ from hypothesis import strategies as st
 
 from handlers.agent.prompt import Briefing, Row, system_prompt
 from handlers.agent.retrieval import Index
+from handlers.rules import reply
 from handlers.rules.backoff import backoff
-from handlers.rules.reply import MAX_CHARS, SHORTENED, fitted
+from handlers.rules.reply import MAX_CHARS
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+MARK = "(there is more)"
+SHORTENED = f"\n\n{MARK}"
 LEMON = "\U0001f34b"  # two UTF-16 units
+
+
+def fitted(text: str) -> str:
+    return reply.fitted(text, MARK)
 
 
 def units(text: str) -> int:
@@ -56,7 +63,8 @@ def test_without_a_sentence_end_it_is_cut_where_it_must_be() -> None:
 
 
 def test_a_dot_within_a_number_ends_no_sentence() -> None:
-    assert fitted("One. " + "3.14" * 2_000).startswith("One." + SHORTENED)
+    reply = fitted("x" * 3_000 + " One. " + "3.14" * 2_000)
+    assert reply.removesuffix(SHORTENED).endswith(" One.")
 
 
 def test_a_line_is_an_end_too() -> None:

@@ -9,19 +9,13 @@ from datetime import datetime
 from typing import Literal
 
 from db.ids import Wamid
-from handlers.rules.numbers import digits, normalised
+from handlers.rules.cutting import head
+from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
-from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part, referral_of
-from handlers.whatsapp.cloud_api.wire import (
-    STATUSES,
-    Json,
-    NotUnderstood,
-    Update,
-    get,
-    moment,
-    string,
-    wamid_of,
-)
+from handlers.whatsapp.cloud_api.identity import customer_of
+from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part
+from handlers.whatsapp.cloud_api.untrusted import Json, get, moment, string, wamid_of
+from handlers.whatsapp.cloud_api.wire import STATUSES, NotUnderstood, Update, from_business
 from handlers.whatsapp.values import (
     Change,
     Customer,
@@ -33,8 +27,7 @@ from handlers.whatsapp.values import (
     Preference,
 )
 
-MAX_NAME_CHARS = 255
-MAX_EMOJI_CHARS = 30
+MAX_EMOJI_UNITS = 50  # a family with skin tones has 26, a flag of letters 14
 CHANGES = ("reaction", "edit", "revoke")
 MOVES = ("user_changed_number", "customer_changed_number", "user_changed_user_id")
 KEPT_TYPES = ("system", "request_welcome")
@@ -73,7 +66,7 @@ def parse_message(update: Update) -> Inbound | Past | Change | Moved | Happening
         return Happening("messages", kind)
     if kind == "system":
         return _system(raw, at)
-    who = _customer(raw, update.contact)
+    who = update.who
     if not who.is_named:
         return NotUnderstood("message_without_sender")
     if kind in CHANGES:
@@ -86,31 +79,28 @@ def parse_other(update: Update) -> list[Parsed | NotUnderstood]:
     raw = update.raw
     if isinstance(raw, dict):
         if "chunk" in raw and update.field == "history":
-            return _chunk(raw["chunk"])
+            return _chunk(raw["chunk"], update.display_number)
         if "past" in raw and update.field == "history":
-            return [_past(raw["past"], _customer(raw["past"], update.contact), update)]
+            sent = from_business(raw["past"], update.display_number)
+            return [_past(raw["past"], update.who, sent=sent)]
         if "preference" in raw and update.field == "user_preferences":
-            return [_preference(raw["preference"], update.contact)]
+            return [_preference(raw["preference"], update.who)]
         if "moved" in raw and update.field == "user_id_update":
             return [_moved(raw["moved"])]
     return [_happening(update)]
 
 
-def _inbound(
-    wamid: Wamid, at: datetime, who: Customer, kind: str, raw: Json
-) -> Inbound | NotUnderstood:
+def _inbound(wamid: Wamid, at: datetime, who: Customer, kind: str, raw: Json) -> Inbound:
     content = content_of(kind, raw)
-    if content is None:
-        return NotUnderstood(f"message_type:{kind[:40]}")
     return Inbound(
         wamid=wamid,
         sent_at=at,
         who=who,
-        kind=storable(kind)[:MAX_KIND_CHARS],
+        kind=head(storable(kind), MAX_KIND_CHARS),
         text=content.text,
         replies_to=wamid_of(get(get(raw, "context"), "id")),
         opaque=content.opaque,
-        details=content.details | referral_of(raw),
+        details=content.details,
     )
 
 
@@ -129,15 +119,13 @@ def _change(
     match kind:
         case "reaction":
             emoji = string(get(inner, "emoji"))
-            shown = storable(emoji)[:MAX_EMOJI_CHARS] if emoji else None
+            shown = head(storable(emoji), MAX_EMOJI_UNITS) if emoji else None
             return Change("reaction", by, wamid, at, who, target, emoji=shown)
         case "revoke":
             return Change("revoke", by, wamid, at, who, target)
         case _:
             message = get(inner, "message")
             new = _inbound(target, at, who, string(get(message, "type")) or "none", message)
-            if isinstance(new, NotUnderstood):
-                return new
             # The context of an edit names no message ("M0"), and quotes nothing.
             return Change("edit", by, wamid, at, who, target, new=replace(new, replies_to=None))
 
@@ -149,7 +137,7 @@ def _echo(update: Update) -> Past | Change | NotUnderstood:
         return NotUnderstood("message_without_id")
     if at is None:
         return NotUnderstood("message_without_timestamp")
-    who = _person(get(raw, "to"), get(raw, "to_user_id"), update.contact)
+    who = update.who
     if not who.is_named:
         return NotUnderstood("message_without_recipient")
     kind = string(get(raw, "type")) or "none"
@@ -158,7 +146,7 @@ def _echo(update: Update) -> Past | Change | NotUnderstood:
     return _said("echo", raw, who, "outbound", "sent")
 
 
-def _chunk(chunk: Json) -> list[Parsed | NotUnderstood]:
+def _chunk(chunk: Json, business: str | None) -> list[Parsed | NotUnderstood]:
     """Of a back-fill: threads with their messages, or why there are none."""
     threads = get(chunk, "threads")
     if not isinstance(threads, list):
@@ -170,23 +158,33 @@ def _chunk(chunk: Json) -> list[Parsed | NotUnderstood]:
             found.append(NotUnderstood("history_without_messages"))
             continue
         context = get(thread, "context")
-        who = _person(get(thread, "id"), get(context, "user_id"), context)
-        found += [_past(raw, who, None) for raw in messages]
+        who = customer_of(get(thread, "id"), get(context, "user_id"), context)
+        found += [_past(raw, who, sent=_sent_in_thread(raw, who, business)) for raw in messages]
     return found
 
 
-def _past(raw: Json, who: Customer, update: Update | None) -> Past | NotUnderstood:
-    """In a thread, the customer is the thread's; what is not from them is from the business."""
-    sender = normalised(string(get(raw, "from")))
-    if update is None:
-        from_customer = sender is None or sender == who.phone_number
-    else:
-        from_customer = sender is None or digits(sender) != digits(update.display_number)
-        if not from_customer:
-            who = _person(get(raw, "to"), get(raw, "to_user_id"), update.contact)
+def _sent_in_thread(raw: Json, who: Customer, business: str | None) -> bool:
+    """Whether the business wrote it. Where its number is not known, by who else was meant."""
+    if from_business(raw, business):
+        return True
+    sender = customer_of(get(raw, "from"), get(raw, "from_user_id"), None)
+    recipient = customer_of(get(raw, "to"), get(raw, "to_user_id"), None)
+    if not sender.is_named or _same(sender, who):
+        return False
+    return _same(recipient, who) or normalised(business) is None
+
+
+def _same(one: Customer, other: Customer) -> bool:
+    return (one.bsuid is not None and one.bsuid == other.bsuid) or (
+        one.phone_number is not None and one.phone_number == other.phone_number
+    )
+
+
+def _past(raw: Json, who: Customer, *, sent: bool) -> Past | NotUnderstood:
+    """`who` is the customer; `sent`: the business wrote it."""
     if not who.is_named:
         return NotUnderstood("message_without_sender")
-    if from_customer:
+    if not sent:
         return _said("history", raw, who, "inbound", "received")
     status = (string(get(get(raw, "history_context"), "status")) or "").lower()
     known = {"error": "failed", "pending": "accepted"} | {s: s for s in STATUSES}
@@ -206,19 +204,17 @@ def _said(
     if at is None:
         return NotUnderstood("message_without_timestamp")
     read = _inbound(wamid, at, who, string(get(raw, "type")) or "none", raw)
-    if isinstance(read, NotUnderstood):
-        return read
     return Past(source, read.wamid, at, who, direction, status, read.kind, read.text, read.details)
 
 
 def _system(raw: Json, at: datetime) -> Moved | Happening:
     system = get(raw, "system")
     event = string(get(system, "type"))
-    before = _person(
+    before = customer_of(
         get(raw, "from"), get(system, "previous_user_id") or get(raw, "from_user_id"), None
     )
     number = get(system, "wa_id") or get(system, "new_wa_id")
-    after = _person(number, get(system, "user_id"), None)
+    after = customer_of(number, get(system, "user_id"), None)
     if event not in MOVES or not before.is_named or not after.is_named:
         return Happening("messages", f"system:{part(event, 40) or 'none'}")
     return Moved(at, before, after)
@@ -226,16 +222,15 @@ def _system(raw: Json, at: datetime) -> Moved | Happening:
 
 def _moved(raw: Json) -> Moved | NotUnderstood:
     at, ids = moment(get(raw, "timestamp")), get(raw, "user_id")
-    before = _person(None, get(ids, "previous"), None)
-    after = _person(get(raw, "wa_id"), get(ids, "current"), None)
+    before = customer_of(None, get(ids, "previous"), None)
+    after = customer_of(get(raw, "wa_id"), get(ids, "current"), None)
     if at is None or not before.is_named or not after.is_named:
         return NotUnderstood("user_id_update")
     return Moved(at, before, after)
 
 
-def _preference(raw: Json, contact: Json) -> Preference | Happening | NotUnderstood:
+def _preference(raw: Json, who: Customer) -> Preference | Happening | NotUnderstood:
     at = moment(get(raw, "timestamp"))
-    who = _person(get(raw, "wa_id"), get(raw, "user_id"), contact)
     choice = get(raw, "value")
     if at is None or not who.is_named:
         return NotUnderstood("user_preference")
@@ -284,19 +279,3 @@ def _event(value: Json) -> str | None:
 def _first_items(value: Json) -> list[Json]:
     lists = (get(value, key) for key in ("groups", "calls", "statuses", "state_sync"))
     return [items[0] for items in lists if isinstance(items, list) and items]
-
-
-def _customer(raw: Json, contact: Json) -> Customer:
-    return _person(get(raw, "from"), get(raw, "from_user_id"), contact)
-
-
-def _person(number: Json, bsuid: Json, contact: Json) -> Customer:
-    spelled = string(number) or string(get(contact, "wa_id"))
-    user_id = string(bsuid) or string(get(contact, "user_id"))
-    name = string(get(get(contact, "profile"), "name"))
-    return Customer(
-        phone_number=normalised(spelled),
-        wa_id=storable(spelled) if spelled else None,
-        bsuid=storable(user_id) if user_id else None,
-        name=storable(name)[:MAX_NAME_CHARS] if name else None,
-    )

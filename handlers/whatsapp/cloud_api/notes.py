@@ -2,25 +2,27 @@
 
 What is not the customer's own text stands in square brackets, in front of it: "[photo] Like this
 one?". Square brackets that a customer writes become round ones, so whatever is in square brackets
-is ours; the message keeps the customer's own characters in its details.
+is ours; the message keeps the customer's own characters in its details (details.py), with all else
+that was sent. The customer's own text is whole; of what is in notes, long parts lose their middle.
 """
 
 import json
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
+from handlers.rules.cutting import both_ends
 from handlers.rules.texts import storable
-from handlers.whatsapp.cloud_api.wire import Json, error_report, get, string
+from handlers.whatsapp.cloud_api.details import beside, parsed, plain
+from handlers.whatsapp.cloud_api.untrusted import Json, get, string
+from handlers.whatsapp.cloud_api.wire import error_report
 
-MAX_TEXT_CHARS = 4096  # of a text body, by WhatsApp's own limit
-MAX_PART_CHARS = 300  # of a name, an address, a field within a note
+MAX_PART_UNITS = 300  # of a name, an address, a field within a note
 MAX_PARTS = 30  # items of a cart, cards, fields of a form
+MAX_DEPTH = 6  # of a form's fields; what is deeper is shown as JSON
 MAX_KIND_CHARS = 50  # messages.message_type
-MAX_RAW_CHARS = 16_000
 _ROUND = str.maketrans("[]", "()")
-_SPACES = re.compile(r"\s+")
 
 MEDIA = {
     "image": "photo",
@@ -29,6 +31,9 @@ MEDIA = {
     "document": "document",
     "sticker": "sticker",
 }
+UNREADABLE = "[a message of a kind that cannot be shown here{which}]"
+# Of a kind that nobody told us of: what says nothing to anybody who reads it.
+_NOT_SHOWN = ("id", "sha256", "mime_type", "url", "hash", "flow_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +43,44 @@ class Content:
     details: dict[str, Any] = field(default_factory=dict)  # for messages.metadata
 
 
-def content_of(kind: str, raw: Json) -> Content | None:
-    """None: a kind that nobody told us of, and too long to be kept beside the message."""
+def content_of(kind: str, raw: Json) -> Content:
     read = READERS.get(kind)
     content = read(get(raw, kind)) if read is not None else None
     if content is None:
-        return _unreadable(kind, raw)
-    notes = _context_notes(raw)
-    if not notes:
-        return content
-    return Content("\n".join([*notes, content.text]), content.opaque, content.details)
+        content = _of_unknown_kind(kind, raw)
+    else:
+        content = replace(content, details=content.details | beside(kind, raw))
+    words = customers(get(get(raw, "text"), "body")) if kind != "text" else ""
+    lines = [*_context_notes(raw), content.text, *([words] if words else [])]
+    return Content("\n".join(lines), content.opaque and not words, content.details)
 
 
 def customers(text: Json) -> str:
-    """A customer's own text, bounded, in which nothing looks like one of our notes."""
-    return storable(text)[:MAX_TEXT_CHARS].translate(_ROUND) if isinstance(text, str) else ""
+    """A customer's own text, in which nothing looks like one of our notes."""
+    return storable(text).translate(_ROUND) if isinstance(text, str) else ""
 
 
-def part(value: Json, longest: int = MAX_PART_CHARS) -> str:
+def part(value: Json, longest: int = MAX_PART_UNITS) -> str:
     """A piece of a note: one line, without brackets."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     text = str(value) if not isinstance(value, int) or abs(value) < 10**30 else ""
-    return _SPACES.sub(" ", storable(text[: 4 * longest])).strip()[:longest].translate(_ROUND)
+    if len(text) > 8 * longest:  # so much that no cut falls on the seam
+        text = text[: 4 * longest] + text[-4 * longest :]
+    return both_ends(" ".join(storable(text).split()), longest).translate(_ROUND)
 
 
 def note(*parts: str) -> str:
     return f"[{', '.join(p for p in parts if p)}]"
 
 
-def _own(body: str) -> dict[str, Any]:
-    """What the customer wrote, where the readable text differs from it."""
-    plain = storable(body)[:MAX_TEXT_CHARS]
-    return {"as_written": plain} if plain.translate(_ROUND) != plain else {}
-
-
 def _text(inner: Json) -> Content | None:
     body = get(inner, "body")
     if not isinstance(body, str):
         return None
-    return Content(customers(body), details=_own(body))
+    said, written = customers(body), storable(body)
+    # What the customer wrote, where the readable text differs from it.
+    return Content(said, details={"as_written": written} if written != said else {})
 
 
 def _media(kind: str) -> Callable[[Json], Content | None]:
@@ -85,14 +88,12 @@ def _media(kind: str) -> Callable[[Json], Content | None]:
         if not isinstance(inner, dict):
             return None
         name = "voice message" if kind == "audio" and inner.get("voice") is True else MEDIA[kind]
-        keys = ("id", "mime_type", "sha256", "filename", "voice", "animated", "caption")
-        kept = {k: _plain(inner[k]) for k in keys if _plain(inner.get(k)) is not None}
         if kind == "document":
             name = " ".join(p for p in (name, _quoted(inner.get("filename"))) if p)
-        caption = string(inner.get("caption"))
+        caption, kept = string(inner.get("caption")), {"media": plain(inner)}
         if caption is None:
-            return Content(f"[{name}: cannot be opened]", True, {"media": kept})
-        return Content(f"[{name}] {customers(caption)}", details={"media": kept})
+            return Content(f"[{name}: cannot be opened]", True, kept)
+        return Content(f"[{name}] {customers(caption)}", details=kept)
 
     return read
 
@@ -101,25 +102,46 @@ def _location(inner: Json) -> Content | None:
     if not isinstance(inner, dict):
         return None
     at = [part(inner.get(k), 20) for k in ("latitude", "longitude")]
-    keys = ("latitude", "longitude", "name", "address", "url")
-    kept = {k: _plain(inner[k]) for k in keys if _plain(inner.get(k)) is not None}
     where = ", ".join(at) if all(at) else ""
     text = ", ".join(p for p in (part(inner.get("name")), part(inner.get("address")), where) if p)
-    return Content(f"[location: {text or 'unknown'}]", details={"location": kept})
+    return Content(f"[location: {text or 'unknown'}]", details={"location": plain(inner)})
 
 
 def _contacts(inner: Json) -> Content | None:
     if not isinstance(inner, list):
         return None
-    lines, kept = [], []
-    for card in inner[:MAX_PARTS]:
-        name = part(get(get(card, "name"), "formatted_name"))
-        phones = get(card, "phones")
-        found = phones[:10] if isinstance(phones, list) else []
-        numbers = [n for p in found if (n := part(get(p, "phone") or get(p, "wa_id"), 40))]
-        lines.append(note("contact card: " + (name or "without a name"), *numbers))
-        kept.append({"name": name, "phones": numbers, "origin": part(get(card, "origin"))})
-    return Content("\n".join(lines) or "[contact card: empty]", details={"contacts": kept})
+    lines = [note("contact card: " + _name(card), *_of_card(card)) for card in inner[:MAX_PARTS]]
+    if len(inner) > MAX_PARTS:
+        lines.append(f"[and {len(inner) - MAX_PARTS} more contact cards]")
+    return Content("\n".join(lines) or "[contact card: empty]", details={"contacts": plain(inner)})
+
+
+def _name(card: Json) -> str:
+    name = get(card, "name")
+    parts = ("prefix", "first_name", "middle_name", "last_name", "suffix")
+    spelled = " ".join(p for key in parts if (p := part(get(name, key))))
+    return part(get(name, "formatted_name")) or spelled or "without a name"
+
+
+def _of_card(card: Json) -> list[str]:
+    """Whatever a contact card has besides a name."""
+    org = get(card, "org")
+    address = ("street", "city", "state", "zip", "country")
+    return [
+        *(part(get(org, key)) for key in ("title", "department", "company")),
+        *(part(get(p, "phone") or get(p, "wa_id"), 40) for p in _each(get(card, "phones"))),
+        *(part(get(e, "email")) for e in _each(get(card, "emails"))),
+        *(
+            " ".join(p for key in address if (p := part(get(a, key))))
+            for a in _each(get(card, "addresses"))
+        ),
+        *(part(get(u, "url")) for u in _each(get(card, "urls"))),
+        f"born {birthday}" if (birthday := part(get(card, "birthday"), 40)) else "",
+    ]
+
+
+def _each(value: Json) -> list[Json]:
+    return value[:10] if isinstance(value, list) else []
 
 
 def _interactive(inner: Json) -> Content | None:
@@ -129,87 +151,78 @@ def _interactive(inner: Json) -> Content | None:
         return None
     match kind:
         case "button_reply" | "list_reply":
-            chosen = {"id": part(reply.get("id")), "title": part(reply.get("title"))}
             said = note(
                 f"chose {_quoted(reply.get('title')) or _quoted(reply.get('id'))}",
                 part(reply.get("description")),
             )
-            return Content(said, details={"reply": chosen})
+            return Content(said, details={"reply": plain(reply)})
         case "nfm_reply":
-            fields = _form(reply.get("response_json"))
-            said = "; ".join(f"{k}: {v}" for k, v in fields.items() if k != "flow_token")
-            return Content(f"[filled in a form: {said or 'no fields'}]", details={"form": fields})
+            return _form(reply)
         case "call_permission_reply":
             answer = "allows calls" if reply.get("response") == "accept" else "does not allow calls"
-            return Content(f"[{answer}]", details={"call_permission": part(reply.get("response"))})
+            return Content(f"[{answer}]", details={"call_permission": plain(reply)})
         case _:
-            return None
+            said = _shown(_fields(reply)) or "nothing that can be shown"
+            return Content(
+                f"[answered with {part(kind, 40)}: {said}]", details={"interactive": plain(inner)}
+            )
 
 
-def _form(text: Json) -> dict[str, str]:
-    """The fields of a Flow: what the customer typed, and anybody could have sent it."""
-    try:
-        # The bound keeps the nesting below what later steps can still write.
-        fields = json.loads(text) if isinstance(text, str) and len(text) < MAX_RAW_CHARS else None
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(fields, dict):
-        return {}
-    return {part(k, 60): _field(v) for k, v in [*fields.items()][:MAX_PARTS]}
-
-
-def _field(value: Json) -> str:
-    if isinstance(value, list):
-        return ", ".join(p for v in value[:MAX_PARTS] if (p := part(v, 60)))
-    return part(str(value).lower() if isinstance(value, bool) else value)
+def _form(reply: dict[str, Json]) -> Content:
+    """Of a Flow, or an address: what the customer typed, and anybody could have sent it."""
+    answer = parsed(reply.get("response_json"))
+    rest = {k: v for k, v in reply.items() if answer is None or k != "response_json"}
+    kept = {"form": plain(answer or {}), "flow": plain(rest)}
+    if reply.get("name") == "address_message":
+        values = get(answer, "values")
+        said = _shown(_fields(values if isinstance(values, dict) else answer or {}))
+        return Content(f"[sent an address: {said or part(reply.get('body'))}]", details=kept)
+    said = _shown(_fields(answer or {}))
+    return Content(f"[filled in a form: {said or 'no fields'}]", details=kept)
 
 
 def _button(inner: Json) -> Content | None:
-    text, payload = part(get(inner, "text")), part(get(inner, "payload"))
+    text, payload = string(get(inner, "text")), string(get(inner, "payload"))
     if not text and not payload:
         return None
-    return Content(
-        f'[chose "{text or payload}"]', details={"reply": {"id": payload, "title": text}}
-    )
+    kept = plain(inner) | {"id": plain(payload), "title": plain(text)}
+    return Content(f'[chose "{part(text) or part(payload)}"]', details={"reply": kept})
 
 
 def _order(inner: Json) -> Content | None:
     items = get(inner, "product_items")
     if not isinstance(items, list):
         return None
-    lines, kept = [], []
-    for item in items[:MAX_PARTS]:
-        cut = {
-            key: part(get(item, key), 100)
-            for key in ("product_retailer_id", "quantity", "item_price", "currency")
-        }
-        kept.append(cut)
-        price = f" at {cut['item_price']} {cut['currency']}".rstrip() if cut["item_price"] else ""
-        lines.append(f"{cut['quantity'] or '?'} x {cut['product_retailer_id'] or 'unnamed'}{price}")
+    lines = [_item(item) for item in items[:MAX_PARTS]]
     if len(items) > MAX_PARTS:
         lines.append(f"and {len(items) - MAX_PARTS} more items")
     text = f"[order: {'; '.join(lines) or 'empty'}]"
     said = customers(get(inner, "text"))
-    details = {"order": {"catalog_id": part(get(inner, "catalog_id")), "items": kept}}
-    return Content(f"{text} {said}" if said else text, details=details)
+    return Content(f"{text} {said}" if said else text, details={"order": plain(inner)})
 
 
-def _unreadable(kind: str, raw: Json) -> Content | None:
+def _item(item: Json) -> str:
+    keys = ("product_retailer_id", "quantity", "item_price", "currency")
+    product, quantity, price, currency = (part(get(item, key), 100) for key in keys)
+    at = f" at {price} {currency}".rstrip() if price else ""
+    return f"{quantity or '?'} x {product or 'unnamed'}{at}"
+
+
+def _of_unknown_kind(kind: str, raw: Json) -> Content:
     """A kind that Meta does not hand on or we do not know, or one without its body."""
     errors = get(raw, "errors")
     error = error_report(errors[0]) if isinstance(errors, list) and errors else None
     details: dict[str, Any] = {"error": error} if error else {}
     # As a text, so that whatever is in it can be stored.
-    details["raw"] = whole = json.dumps(raw, separators=(",", ":"))
-    if len(whole) > MAX_RAW_CHARS:
-        return None
+    details["raw"] = json.dumps(raw, separators=(",", ":"))
     if kind in MEDIA:
         return Content(f"[{MEDIA[kind]}: could not be received]", True, details)
-    inner = get(raw, "unsupported")
+    inner = get(raw, kind)
     what = part(get(inner, "type") if kind == "unsupported" else kind, 40)
+    if kind not in ("unsupported", "unknown") and (said := _shown(_fields(inner))):
+        return Content(f"[a message of the kind {what}: {said}]", details=details)
     named = f" ({what})" if what not in ("", "unsupported", "unknown", "none") else ""
-    text = f"[a message of a kind that cannot be shown here{named}]"
-    return Content(text, True, details)
+    return Content(UNREADABLE.format(which=named), True, details)
 
 
 def _context_notes(raw: Json) -> list[str]:
@@ -227,34 +240,43 @@ def _context_notes(raw: Json) -> list[str]:
     return notes
 
 
-def referral_of(raw: Json) -> dict[str, Any]:
-    """What is worth keeping of where a message came from."""
-    referral = get(raw, "referral")
-    product = get(get(raw, "context"), "referred_product")
-    kept: dict[str, Any] = {}
-    for name, source, keys in (
-        ("referral", referral, ("source_type", "source_id", "source_url", "headline", "ctwa_clid")),
-        ("product", product, ("catalog_id", "product_retailer_id")),
-    ):
-        if isinstance(source, dict):
-            kept[name] = {k: part(source.get(k), 500) for k in keys if part(source.get(k))}
-    return kept
-
-
 def _quoted(value: Json) -> str:
     text = part(value)
     return f'"{text}"' if text else ""
 
 
-def _plain(value: Json) -> str | int | float | bool | None:
-    """A scalar as jsonb takes it."""
-    if isinstance(value, str):
-        return storable(value)[:MAX_TEXT_CHARS] or None
-    if isinstance(value, float):
-        return value if abs(value) < 1e300 else None  # NaN and Infinity are no JSON
-    if isinstance(value, int):
-        return value if abs(value) < 2**63 else None
-    return None
+def _shown(fields: Iterator[str]) -> str:
+    """The first of them, and whether there are more."""
+    some = [*islice(fields, MAX_PARTS + 1)]
+    return "; ".join(some[:MAX_PARTS] + ["and more"] * (len(some) > MAX_PARTS))
+
+
+def _fields(value: Json, name: str = "", depth: int = MAX_DEPTH) -> Iterator[str]:
+    """Everything in a JSON value that can be read, one after the other: "guests: 4"."""
+    if isinstance(value, dict | list) and depth == 0:
+        value = json.dumps(value)
+    match value:
+        case dict():
+            for key, inner in value.items():
+                if key not in _NOT_SHOWN:
+                    yield from _fields(inner, f"{name} {part(key, 60)}".strip(), depth - 1)
+        case list() if all(not isinstance(inner, dict | list) for inner in value):
+            if said := ", ".join(p for v in value[:MAX_PARTS] if (p := _scalar(v))):
+                yield _field(name, said)
+        case list():
+            for n, inner in enumerate(value, start=1):
+                yield from _fields(inner, f"{name} {n}".strip(), depth - 1)
+        case _:
+            if said := _scalar(value):
+                yield _field(name, said)
+
+
+def _field(name: str, said: str) -> str:
+    return f"{name}: {said}" if name else said
+
+
+def _scalar(value: Json) -> str:
+    return part(str(value).lower() if isinstance(value, bool) else value)
 
 
 READERS: dict[str, Callable[[Json], Content | None]] = {

@@ -9,18 +9,20 @@ NotUnderstood with the reason, and the raw item stays beside it.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from datetime import datetime
+from typing import Literal, TypeAlias
 
 from db.ids import Wamid
-from handlers.rules.numbers import digits
+from handlers.rules.cutting import head
+from handlers.rules.numbers import digits, normalised
 from handlers.rules.texts import storable
+from handlers.whatsapp.cloud_api.identity import contact_of, customer_of
+from handlers.whatsapp.cloud_api.untrusted import Json, get, moment, string, wamid_of
+from handlers.whatsapp.values import Customer
 
-Json: TypeAlias = Any
 Kind: TypeAlias = Literal["message", "status", "other"]
 STATUSES = ("sent", "delivered", "read", "played", "failed")
 OUR_ID = re.compile(r"sr:(\d{1,18}):(\d{1,4})")  # see callback_data()
-_TIMESTAMP = re.compile(r"\d{1,11}")
 # The lists of a change's value that are taken apart, by field; anything else stays one update.
 # Items that are neither messages to us nor statuses are wrapped in a key of their own: a worker of
 # the release before, which takes every object in a message's lane for a message, parks them.
@@ -36,6 +38,7 @@ _PARTS: dict[str, tuple[tuple[Kind, str, str | None], ...]] = {
     "user_preferences": (("other", "user_preferences", "preference"),),
     "user_id_update": (("other", "user_id_update", "moved"),),
 }
+WRAPPERS = ("echo", "past", "preference")  # of items that name a customer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Update:
     phone_number_id: str | None
     display_number: str | None  # Meta's spelling
     raw: Json
-    contact: Json  # the element of contacts[] that belongs to it, or None
+    contact: Json  # the element of contacts[] that names the same person, or None
     waba_id: str | None = None  # of the account whose webhook this was,
     entry_time: int | None = None  # and Meta's time of it: account fields have no other
 
@@ -57,19 +60,29 @@ class Update:
         return self.kind == "other" and self.field in ECHOES and get(self.raw, "echo") is not None
 
     @property
+    def who(self) -> Customer:
+        """The customer that it is from, or to. Whoever put the contact beside it (a process of the
+        release before may have), it counts only if it names the same person."""
+        wrapper, item = self._unwrapped()
+        return customer_of(*_named(wrapper, item, self.display_number), self.contact)
+
+    @property
     def customer(self) -> str:
         """By what this customer's messages are kept in order; '' when nothing names one."""
-        raw, number, bsuid = self.raw, "from", "from_user_id"
-        if self.is_echo:
-            raw, number, bsuid = get(self.raw, "echo"), "to", "to_user_id"
+        (_, item), who = self._unwrapped(), self.who
         return (
-            string(get(raw, "group_id"))
-            or string(get(raw, bsuid))
-            or string(get(self.contact, "user_id"))
-            or digits(get(self.contact, "wa_id"))
-            or digits(get(raw, number))
-            or ""
+            string(get(item, "group_id"))
+            or who.bsuid
+            or digits(who.phone_number)
+            or digits(get(item, "to" if self.is_echo else "from"))
         )
+
+    def _unwrapped(self) -> tuple[str | None, Json]:
+        if self.kind == "other" and isinstance(self.raw, dict) and len(self.raw) == 1:
+            (found,) = self.raw.items()
+            if found[0] in WRAPPERS:
+                return found
+        return None, self.raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +153,8 @@ def error_report(error: Json) -> dict[str, Json]:
     code = get(error, "code")
     return {
         "code": code if isinstance(code, int) and abs(code) < 2**31 else None,
-        "title": storable(title)[:200] if isinstance(title, str) else None,
-        "details": storable(details)[:500] if isinstance(details, str) else None,
+        "title": head(storable(title), 200) if isinstance(title, str) else None,
+        "details": head(storable(details), 500) if isinstance(details, str) else None,
     }
 
 
@@ -174,26 +187,27 @@ def _of_change(change: Json, entry: Json) -> Iterator[Update]:
             continue
         for item in items:
             understood = True
-            contact = None if kind == "status" else _contact_of(item, value.get("contacts"))
+            contact = None
+            if kind != "status":
+                contact = contact_of(*_named(wrapper, item, display), value.get("contacts"))
             raw = item if wrapper is None else {wrapper: item}
             yield Update(kind, field, phone_number_id, display, raw, contact, *account)
     if odd or not understood or value.get("errors"):
         yield Update("other", field, phone_number_id, display, change, None, *account)
 
 
-def _contact_of(item: Json, contacts: Json) -> Json:
-    """By user_id, then by wa_id; by place only when there is nothing to choose."""
-    if not isinstance(contacts, list):
-        return None
-    for theirs, ours in (
-        ("user_id", ("from_user_id", "to_user_id", "user_id")),
-        ("wa_id", ("from", "to", "wa_id")),
-    ):
-        wanted = {string(get(item, key)) for key in ours} - {None}
-        for contact in contacts:
-            if string(get(contact, theirs)) in wanted:
-                return contact
-    return contacts[0] if len(contacts) == 1 else None
+def _named(wrapper: str | None, item: Json, business: Json) -> tuple[Json, Json]:
+    """The fields in which the customer of an item stands: a number and a BSUID."""
+    if wrapper == "preference":
+        return get(item, "wa_id"), get(item, "user_id")
+    if wrapper == "echo" or (wrapper == "past" and from_business(item, business)):
+        return get(item, "to"), get(item, "to_user_id")
+    return get(item, "from"), get(item, "from_user_id")
+
+
+def from_business(item: Json, business: Json) -> bool:
+    sender = normalised(string(get(item, "from")))
+    return sender is not None and sender == normalised(string(business))
 
 
 def _first(values: Iterable[str | None]) -> str | None:
@@ -202,25 +216,3 @@ def _first(values: Iterable[str | None]) -> str | None:
 
 def _whole(part: Json) -> Update:
     return Update("other", "", None, None, part, None)
-
-
-def get(value: Json, key: str) -> Json:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def wamid_of(value: Json) -> Wamid | None:
-    """As a column takes it."""
-    text = string(value)
-    return Wamid(storable(text)) if text else None
-
-
-def string(value: Json) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def moment(value: Json) -> datetime | None:
-    """Seconds since 1970, as a string or (in old payloads) a number."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not text.isascii() or not _TIMESTAMP.fullmatch(text):
-        return None
-    return datetime.fromtimestamp(int(text), UTC)
