@@ -8,6 +8,7 @@ from aiohttp import web
 from simulator.fields import Malformed
 from simulator.journal import KINDS, Kind
 from simulator.meta import Courier, NoWebhookUrl
+from simulator.model_rules import read_rules
 from simulator.script import (
     Doing,
     Inbound,
@@ -17,7 +18,6 @@ from simulator.script import (
     merge_settings,
     read_endpoint_answers,
     read_faults,
-    read_rules,
 )
 from simulator.state import HTTP, STATE
 
@@ -65,6 +65,7 @@ async def show_config(request: web.Request) -> web.Response:
             "webhook_retry": settings.webhook_retry,
             "templates": settings.templates,
             "lies": settings.lies.as_json(),
+            "model_quirks": settings.model_quirks.as_json(),
         }
     )
 

@@ -1,6 +1,5 @@
 """What the simulator is told to do: its settings, and the rules and faults it plays."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from simulator import fields
 from simulator.fields import Fields, Unfit, read_list
 from simulator.kinds import KINDS, Kind
 from simulator.lies import Lies, read_lies
+from simulator.quirks import Quirks, read_quirks
 
 Status = Literal["sent", "delivered", "read", "played", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -39,6 +39,7 @@ class Settings:
     webhook_retry: bool = False
     templates: tuple[str, ...] = ()  # those that are approved; none: any is taken
     lies: Lies = field(default_factory=Lies)
+    model_quirks: Quirks = field(default_factory=Quirks)
     subscribed: bool = True  # the account's webhooks reach the app
 
     def number(self, phone_number_id: str) -> Number:
@@ -63,26 +64,6 @@ class Fault:
 
     def concerns(self, phone_number_id: str, customer: str) -> bool:
         return self.phone_number_id in (None, phone_number_id) and self.to in (None, customer)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    match: re.Pattern[str] | None
-    system_match: re.Pattern[str] | None
-    tool_match: re.Pattern[str] | None
-    reply: str | None
-    tool_calls: tuple[ToolCall, ...]
-    latency_ms: int | None
-    status: int | None
-    retry_after: int | None
-    hang_ms: int | None
-    times: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +124,11 @@ def merge_settings(settings: Settings, value: object) -> Settings:
         webhook_retry=given.take("webhook_retry", fields.flag, settings.webhook_retry),
         templates=given.take("templates", fields.texts, settings.templates),
         lies=_lies(given, settings.lies),
+        model_quirks=given.take(
+            "model_quirks",
+            lambda value: read_quirks(settings.model_quirks, value),
+            settings.model_quirks,
+        ),
         subscribed=given.take("subscribed", fields.flag, settings.subscribed),
     )
     given.done()
@@ -151,10 +137,6 @@ def merge_settings(settings: Settings, value: object) -> Settings:
 
 def read_faults(value: object) -> list[Fault]:
     return read_list("faults", value, _fault)
-
-
-def read_rules(value: object) -> list[Rule]:
-    return read_list("rules", value, _rule)
 
 
 def read_endpoint_answers(value: object) -> list[EndpointAnswer]:
@@ -351,33 +333,12 @@ def _fault(where: str, value: object) -> Fault:
         statuses=given.take("statuses", _statuses, None),
         phone_number_id=given.take("phone_number_id", fields.filled, None),
         to=given.take("to", _customer, None),
-        times=_times(given, 1),
+        times=given.times(1),
     )
     if kind in ("error", "async_failure") and not given.has("code"):
         given.complain(f"a fault of kind {kind} needs `code`")
     given.done()
     return fault
-
-
-def _rule(where: str, value: object) -> Rule:
-    given = Fields(where, value)
-    rule = Rule(
-        match=given.take("match", fields.regex, None),
-        system_match=given.take("system_match", fields.regex, None),
-        tool_match=given.take("tool_match", fields.regex, None),
-        reply=given.take("reply", fields.text, None),
-        tool_calls=given.take("tool_calls", _tool_calls, ()),
-        latency_ms=given.take("latency_ms", fields.milliseconds, None),
-        status=given.take("status", fields.http_status, None),
-        retry_after=given.take("retry_after", fields.whole, None),
-        hang_ms=given.take("hang_ms", fields.milliseconds, None),
-        times=_times(given, None),
-    )
-    outcomes = (rule.reply, rule.tool_calls or None, rule.status, rule.hang_ms, rule.latency_ms)
-    if all(outcome is None for outcome in outcomes):
-        given.complain("needs `reply`, `tool_calls`, `status`, `hang_ms` or `latency_ms`")
-    given.done()
-    return rule
 
 
 def _lies(given: Fields, lies: Lies) -> Lies:
@@ -389,37 +350,13 @@ def _lies(given: Fields, lies: Lies) -> Lies:
     return given.take("lies", read, lies)
 
 
-def _times(given: Fields, default: int | None) -> int | None:
-    """`times` may be null, which means without end."""
-    return given.take("times", fields.repeats, None) if given.has("times") else default
-
-
-def _tool_calls(value: object) -> tuple[ToolCall, ...]:
-    return tuple(read_list("tool_calls", value, _tool_call))
-
-
-def _tool_call(where: str, value: object) -> ToolCall:
-    given = Fields(where, value)
-    call = ToolCall(
-        name=given.need("name", fields.filled, ""),
-        arguments=given.take("arguments", _arguments, "{}"),
-    )
-    given.done()
-    return call
-
-
-def _arguments(value: object) -> str:
-    """An object is encoded; a string goes out as it is, so that broken JSON can be played."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _endpoint_answer(where: str, value: object) -> EndpointAnswer:
     given = Fields(where, value)
     answer = EndpointAnswer(
         status=given.need("status", fields.http_status, 200),
         delay_ms=given.take("delay_ms", fields.milliseconds, 0),
         headers=given.take("headers", fields.headers, {}),
-        times=_times(given, 1),
+        times=given.times(1),
     )
     given.done()
     return answer

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from simulator.journal import Conversations, Journal, remember
 from simulator.limits import Limits
-from simulator.script import EndpointAnswer, Fault, Inbound, Rule, Script, Settings
+from simulator.model_rules import Rule
+from simulator.script import EndpointAnswer, Fault, Inbound, Script, Settings
 
 MAX_PEOPLE = 200_000
 
