@@ -114,7 +114,8 @@ def decide(read: Read, thought: Thought | None) -> Decision:
             # Stored answers are sent word for word.
             text = thought.text if thought.model == OFFLINE else whatsapp(thought.text)
             metadata = _metadata(read, thought.model, thought.kb_ids)
-            return Say(fitted(text), metadata, _unit(read), thought.requests, thought.slot)
+            text = fitted(text, cut=thought.cut)
+            return Say(text, metadata, _unit(read), thought.requests, thought.slot)
 
 
 def unsaid(decision: Decision, read: Read) -> Silent:
