@@ -5,13 +5,15 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 import asyncpg
 
+from cli.checks import Check, failed, ok, warning
+from cli.doctor_model import model
 from cli.operating import broker_problem, database_problem
 from db.chatbots import Credentials, chatbot_credentials, owners_of_chatbots
 from db.ingest_log import connect_publishing, lane_sizes, log_size
@@ -28,7 +30,6 @@ from handlers.rules.numbers import normalised
 from ingress import settings as ingress_settings
 from worker import settings as worker_settings
 
-State = Literal["ok", "warning", "failed"]
 OLDEST_POSTGRESQL = 15
 OLDEST_RABBITMQ = (3, 10)
 MANAGEMENT_PORT = 15_672
@@ -38,25 +39,6 @@ BEAT_FRESH_S = 4.0  # as workers judge each other
 CALL_TIMEOUT_S = 10.0
 EXPIRES_SOON_S = 14 * 86_400
 POLICY_HINT = "deploy/rabbitmq/policies.sh sets one, see docs/operations.md under RabbitMQ"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    check: str
-    state: State
-    detail: str  # what was found, and unless it is ok what to do
-
-
-def ok(check: str, detail: str) -> Check:
-    return Check(check, "ok", detail)
-
-
-def warning(check: str, detail: str) -> Check:
-    return Check(check, "warning", detail)
-
-
-def failed(check: str, detail: str) -> Check:
-    return Check(check, "failed", detail)
 
 
 async def examine(values: Mapping[str, str]) -> list[Check]:
@@ -70,7 +52,7 @@ async def examine(values: Mapping[str, str]) -> list[Check]:
         checks += await LOGS[adapter(log_url).NAME](log_url)
     if "DATABASE_URL" not in bad:
         checks += await meta(values, env.owner_url(database))
-    return checks
+    return [*checks, *await model(values)]
 
 
 def report(checks: list[Check]) -> dict[str, Any]:
