@@ -58,6 +58,10 @@ def dsml(*parts: str, bar: str = BAR) -> str:
         f"{SAID}<{BAR}end\u2581of\u2581sentence{BAR}>",
         f"{SAID}<end_of_turn>",
         f"<tool_response>{THOUGHT}</tool_response>{SAID}",
+        f"<tool_response>{SEARCH}: {THOUGHT}</tool_response>{SAID}",
+        f"<think/>{SAID}",
+        f"<think></think>{SAID}",
+        f"<|think|>{THOUGHT}<|/think|>{SAID}",
         f'{SAID}\n<tool_call>{{"name": "weather", "arguments": {{}}}}</tool_call>',
         f'{SAID}\n<tool_call>{{"name": "search_know',
         f"{SAID} <think>{THOUGHT}",
@@ -84,6 +88,7 @@ def test_only_the_answer_is_left(text: str) -> None:
         f"<function_calls>{INVOKE}</function_calls>",
         f"<ns:tool_call>{INVOKE}</ns:tool_call>",
         INVOKE,
+        f'<invoke name="{SEARCH}" arguments=\'{{"query": "open"}}\'/>',
         dsml(
             "<function_calls>",
             f'<invoke name="{SEARCH}">',

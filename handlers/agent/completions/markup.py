@@ -42,6 +42,7 @@ _TOOL = re.compile(
     r"(tools?|functions?|invoke|python_tag|calls?)"
     r"(_?(calls?|uses?|code|results?|responses?|outputs?|section))*"
 )
+_RESULT = re.compile(r"result|response|output", re.IGNORECASE)  # what a tool said, not a call
 # Such a name alone may be a word of the answer ("press <call>"), unless something ends it too.
 _MAY_BE_A_WORD = re.compile(r"thoughts?|reason|reflection|analysis|(tool|function|call)s?")
 _INNER = re.compile(r"(.*_)?(sep|args?|arguments?|parameters?|name|id|key|value)(_.*)?")
@@ -72,9 +73,10 @@ class _Mark:
     start: int
     end: int
     means: _Means
-    closes: bool = False
-    fence: bool = False
-    sure: bool = True  # it is no word of the answer
+    closes: bool
+    alone: bool  # it closes itself: <think/>
+    fence: bool
+    sure: bool  # it is no word of the answer
 
 
 @dataclass(slots=True)
@@ -124,9 +126,9 @@ def _marked(text: str, tools: Collection[str]) -> _Reading:
             return reading
         if not opens and reading.silent and (role := _ROLE.match(text, place)):
             place = role.end()
-        if opens and mark.means is _Means.TOOL:
+        if opens and mark.means is _Means.TOOL and not _RESULT.search(text, mark.start, mark.end):
             reading.of_tools.append(text[mark.start : place])
-        reading.thought |= opens and mark.means is _Means.THOUGHT
+        reading.thought |= opens and mark.means is _Means.THOUGHT and not mark.alone
     reading.said.append(text[place:])
     return reading
 
@@ -135,6 +137,8 @@ def _end(text: str, marks: Sequence[_Mark], opening: int) -> int | None:
     """Where what a mark opened is over; None: it opens nothing. Tools' marks are nested, thoughts
     are not: one that tells of the mark of thoughts would never end."""
     opened, depth = marks[opening], 1
+    if opened.alone:
+        return opened.end
     if opened.fence:
         end = text.find("```", opened.end)
         return len(text) if end < 0 else end + 3
@@ -164,9 +168,10 @@ def _marks(text: str, tools: Collection[str]) -> Iterator[_Mark]:
             means = _Means.FORM  # some template's, whatever it is
         if means is None or (fence and means not in (_Means.THOUGHT, _Means.TOOL)):
             continue
+        alone = inner.rstrip(_BARS + " ").endswith("/")
         sure = "=" in inner or left or _MAY_BE_A_WORD.fullmatch(name) is None
         closes = closes or (right and not left)
-        yield _Mark(found.start(), found.end(), means, closes, fence, sure)
+        yield _Mark(found.start(), found.end(), means, closes, alone, fence, sure)
 
 
 def _name(inner: str) -> tuple[str, bool]:
