@@ -12,6 +12,7 @@ from typing import Any
 from cli.checks.check import Check, failed, ok
 from cli.checks.ingest_log import LOGS
 from cli.checks.meta import meta
+from cli.checks.model import model
 from cli.checks.postgresql import postgresql
 from cli.command import show
 from handlers.ingest_log.factory import adapter
@@ -48,7 +49,7 @@ async def examine(values: Mapping[str, str]) -> list[Check]:
         checks += await LOGS[adapter(log_url).NAME](log_url)
     if "DATABASE_URL" not in bad:
         checks += await meta(values, env.owner_url(database))
-    return checks
+    return [*checks, *await model(values)]
 
 
 def report(checks: list[Check]) -> dict[str, Any]:

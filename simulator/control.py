@@ -9,7 +9,8 @@ from simulator.customers import customer_key
 from simulator.fields import Malformed
 from simulator.journal import KINDS, Kind
 from simulator.meta import Courier, NoWebhookUrl
-from simulator.script import Script, read_endpoint_answers, read_faults, read_rules
+from simulator.model_rules import read_rules
+from simulator.script import Script, read_endpoint_answers, read_faults
 from simulator.settings import merge_settings
 from simulator.state import HTTP, STATE
 from simulator.webhooks import Doing, Inbound, RawPost
@@ -58,6 +59,7 @@ async def show_config(request: web.Request) -> web.Response:
             "webhook_retry": settings.webhook_retry,
             "templates": settings.templates,
             "lies": settings.lies.as_json(),
+            "model_quirks": settings.model_quirks.as_json(),
         }
     )
 

@@ -57,6 +57,10 @@ class Fields:
             self._problems.append(f"{self._where}.{name}: is required")
         return self.take(name, read, blank)
 
+    def times(self, default: int | None) -> int | None:
+        """How often something serves; null means without end."""
+        return self.take("times", repeats, None) if self.has("times") else default
+
     def complain(self, problem: str) -> None:
         self._problems.append(f"{self._where}: {problem}")
 

@@ -14,17 +14,29 @@ Message = dict[str, Any]
 class Refused(Exception):
     """The request is one that the real API answers with 400."""
 
-    def __init__(self, message: str, param: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        *,
+        code: str | None = None,
+        status: int = 400,
+        answer: dict[str, Any] | None = None,
+    ) -> None:
+        """`answer`: the whole body, of a server that words its errors in another form."""
         super().__init__(message)
         self.param = param
+        self.code = code
+        self.status = status
+        self.answer = answer
 
 
-def check_request(body: object) -> dict[str, Any]:
+def check_request(body: object, *, streams: bool = False) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused("We could not parse the JSON body of your request.")
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise Refused("you must provide a model parameter", "model")
-    if body.get("stream"):
+    if body.get("stream") and not streams:
         raise Refused("This server does not stream.", "stream")
     messages = body.get("messages")
     if not isinstance(messages, list):

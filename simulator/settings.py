@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from simulator import fields
 from simulator.fields import Fields, Unfit, read_list
 from simulator.lies import Lies, read_lies
+from simulator.quirks import Quirks, read_quirks
 
 Status = Literal["sent", "delivered", "read", "played", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -31,6 +32,7 @@ class Settings:
     webhook_retry: bool = False
     templates: tuple[str, ...] = ()  # those that are approved; none: any is taken
     lies: Lies = field(default_factory=Lies)
+    model_quirks: Quirks = field(default_factory=Quirks)
     subscribed: bool = True  # the account's webhooks reach the app
 
     def number(self, phone_number_id: str) -> Number:
@@ -54,6 +56,11 @@ def merge_settings(settings: Settings, value: object) -> Settings:
         webhook_retry=given.take("webhook_retry", fields.flag, settings.webhook_retry),
         templates=given.take("templates", fields.texts, settings.templates),
         lies=_lies(given, settings.lies),
+        model_quirks=given.take(
+            "model_quirks",
+            lambda value: read_quirks(settings.model_quirks, value),
+            settings.model_quirks,
+        ),
         subscribed=given.take("subscribed", fields.flag, settings.subscribed),
     )
     given.done()

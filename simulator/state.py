@@ -12,7 +12,8 @@ from aiohttp import web
 
 from simulator.journal import Conversations, Journal, remember
 from simulator.limits import Limits
-from simulator.script import EndpointAnswer, Fault, Rule, Script
+from simulator.model_rules import Rule
+from simulator.script import EndpointAnswer, Fault, Script
 from simulator.settings import Settings
 from simulator.webhooks import Inbound
 

@@ -522,6 +522,39 @@ async def test_request_that_the_real_api_or_we_refuse(world: World, extra: Json)
     assert (await world.complete(user("x"), **extra))[0] == 400
 
 
+async def test_model_answers_as_servers_were_seen_to(world: World) -> None:
+    await world.sim.rules(
+        {"match": "parts", "message": {"content": [{"text": "a"}]}, "finish_reason": "length"},
+        {"match": "stream", "reply": "abcd", "streamed": True},
+        {"match": "page", "raw": {"body": "<p>", "content_type": "text/html", "filler": 2}},
+    )
+    assert (await world.complete(user("parts")))[1]["choices"][0] == {
+        "index": 0,
+        "message": {"role": "assistant", "content": [{"text": "a"}]},
+        "logprobs": None,
+        "finish_reason": "length",
+    }
+    body = {"model": "m", "messages": [user("stream")]}
+    url, headers = f"{world.sim.url}/v1/chat/completions", {"Authorization": "Bearer k"}
+    async with world.http.post(url, json=body, headers=headers) as streamed:
+        assert streamed.content_type == "text/event-stream"
+        events = (await streamed.text()).split("\n\n")
+    assert '"content": "abc"' in events[2]
+    assert events[-2:] == ["data: [DONE]", ""]
+    async with world.http.post(url, json=body | {"messages": [user("page")]}, headers=headers) as p:
+        assert (p.content_type, await p.text()) == ("text/html", "<p>xx")
+
+
+async def test_model_refuses_what_its_quirks_say(world: World) -> None:
+    await world.sim.config(model_quirks={"no_system": True, "max_prompt_chars": 10})
+    assert (await world.complete({"role": "system", "content": "x"}, user("y")))[0] == 400
+    status, answer = await world.complete(user("x" * 11))
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+    assert (await world.complete(user("x" * 10)))[0] == 200
+    await world.sim.config(model_quirks=None)
+    assert (await world.complete(user("x" * 11)))[0] == 200
+
+
 async def test_model_needs_a_key(world: World) -> None:
     status, answer = await world.complete(user("x"), key="")
     assert (status, answer["error"]["code"]) == (401, "invalid_api_key")
@@ -636,6 +669,10 @@ async def test_every_problem_of_a_configuration_is_named(world: World) -> None:
     [
         ("/_sim/model/rules", [{"match": "("}]),
         ("/_sim/model/rules", {}),
+        ("/_sim/model/rules", [{"raw": {}}]),
+        ("/_sim/model/rules", [{"finish_reason": "stop"}]),
+        ("/_sim/config", {"model_quirks": {"colour": True}}),
+        ("/_sim/config", {"model_quirks": {"filtered": "("}}),
         ("/_sim/graph/faults", [{"kind": "earthquake"}]),
         ("/_sim/graph/faults", [{"kind": "error"}]),
         ("/_sim/tenant/shop", [{"delay_ms": 1}]),

@@ -24,8 +24,9 @@ from db.conversation_events import Event
 from db.ids import MessageId
 from db.messages import Message
 from handlers.actions import Request
-from handlers.agent.answerer import Answerer
+from handlers.agent.answerer import CONTEXT_LENGTH, CUT, Answerer, NoAnswer
 from handlers.agent.events import as_messages
+from handlers.agent.giving_way import few_rows, short_results
 from handlers.agent.knowledge import Shelf
 from handlers.agent.memory import Slot, SlotSaver, run_on
 from handlers.agent.prompt import LATE, Briefing, shown
@@ -52,6 +53,7 @@ class Context:
     briefing: Briefing
     tools: Toolbox
     fresh: int  # messages at the end of the thread that this turn answers
+    history: int = 0  # messages before them
     rounds: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -79,6 +81,7 @@ class Reply:
     output_tokens: int
     slot: Slot  # to be stored with the reply
     requests: tuple[Request, ...] = ()  # to become actions with the reply
+    cut: bool = False  # the model had not ended
 
 
 class Agent:
@@ -110,6 +113,7 @@ class Agent:
             output_tokens=context.output_tokens,
             slot=task.slot,
             requests=tuple(task.tools.requests),
+            cut=CUT in answer.response_metadata,
         )
 
 
@@ -128,28 +132,65 @@ def _compile(saver: SlotSaver) -> CompiledStateGraph[State, Context, Any, Any]:
 async def _window(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     messages = state["messages"]
     kept = windowed(messages, runtime.context.fresh)
+    runtime.context.history = len(kept) - runtime.context.fresh
     if kept == messages:
         return {}
     return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept]}
 
 
 async def _agent(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    run = runtime.context
-    answer = await run.answerer.answer(
-        run.briefing, state["messages"], run.tools, run.rounds < TOOL_ROUNDS
-    )
+    run, messages = runtime.context, state["messages"]
+    kept, answer = await _answered(run, messages)
     usage = answer.usage_metadata
     if usage is not None:
         run.input_tokens += usage["input_tokens"]
         run.output_tokens += usage["output_tokens"]
-    return {"messages": [answer]}
+    if kept is messages:
+        return {"messages": [answer]}
+    return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept, answer]}
+
+
+async def _answered(run: Context, messages: list[AnyMessage]) -> tuple[list[AnyMessage], AIMessage]:
+    """And what of the messages it is an answer to. What a server refuses because of what it is told
+    it would refuse in every turn to come; so the history gives way, and, when even this turn's
+    messages are too long, most of what they are answered from."""
+
+    async def ask(messages: list[AnyMessage]) -> AIMessage:
+        may_call = run.rounds < TOOL_ROUNDS
+        return await run.answerer.answer(run.briefing, messages, run.tools, may_call)
+
+    if run.tools.knowledge.crowds:
+        run.briefing = await few_rows(run.briefing, run.tools.knowledge, messages)
+    try:
+        return messages, await ask(messages)
+    except NoAnswer as none:
+        if not none.of_what_was_told:
+            raise
+        refused = none
+    if run.history:
+        messages, run.history = messages[run.history :], 0
+        try:
+            return messages, await ask(messages)
+        except NoAnswer as none:
+            if none.word != CONTEXT_LENGTH:
+                raise
+            refused = none
+    if refused.word != CONTEXT_LENGTH:
+        raise refused
+    fewer = await few_rows(run.briefing, run.tools.knowledge, messages)
+    shorter = short_results(messages)
+    if (fewer, shorter) == (run.briefing, messages):
+        raise refused
+    crowds, run.briefing = fewer is not run.briefing, fewer
+    answer = await ask(shorter)
+    run.tools.knowledge.crowds |= crowds  # the next turn need not find it out
+    return shorter, answer
 
 
 async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Each call gets its result, one after the other, also those that cannot be understood: a call
     without one would make the thread invalid for ever."""
     run = runtime.context
-    run.rounds += 1
     asked = state["messages"][-1]
     assert isinstance(asked, AIMessage), "_next() sends only calls here"
     results: list[AnyMessage] = []
@@ -160,8 +201,10 @@ async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
             text = f"error: {CALLS_MAX} calls at once are the most"
         results.append(ToolMessage(text, tool_call_id=call["id"], name=call["name"]))
     for bad in asked.invalid_tool_calls:
-        text = "error: the arguments are not a JSON object"
+        text = f"error: {bad['error']}"
         results.append(ToolMessage(text, tool_call_id=bad["id"], name=bad["name"]))
+    # Who calls in vain twice will a third time, and every time is paid for.
+    run.rounds += 2 if all(result.text.startswith("error:") for result in results) else 1
     return {"messages": results}
 
 

@@ -32,6 +32,7 @@ class Knowledge:
 
     version: int
     rows: tuple[Row, ...]
+    crowds: bool = False  # whole in the prompt it leaves too little of the model's context
     _index: Index | None = None
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
 

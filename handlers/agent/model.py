@@ -1,65 +1,83 @@
 """A language model as the answerer: any server that speaks OpenAI's chat completions."""
 
-import re
+import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import httpx2
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+import structlog
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     BaseMessage,
+    InvalidToolCall,
     SystemMessage,
+    ToolCall,
 )
-from langchain_core.outputs import ChatResult
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages.ai import UsageMetadata
 from langchain_openai import ChatOpenAI
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 from pydantic import SecretStr
 
-from handlers.agent.answerer import NoAnswer
+from handlers.agent.answerer import (
+    CUT,
+    EMPTY_ANSWER,
+    ONLY_THOUGHT,
+    THOUGHT_TOO_LONG,
+    Kind,
+    NoAnswer,
+)
+from handlers.agent.completions import answer, dialect
+from handlers.agent.completions.answer import Answer
+from handlers.agent.completions.dialect import Concession
+from handlers.agent.completions.refusals import Refused, refused
 from handlers.agent.prompt import Briefing, system_prompt
 from handlers.agent.tools import Toolbox
 from handlers.agent.transport import AiohttpTransport
 from handlers.process import telemetry
+from handlers.rules.backoff import backoff
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 MODEL_TIMEOUT_S = 20.0  # a request; langchain-openai has none of its own
-MODEL_RETRIES = 1  # by the client, which honours Retry-After; nothing else retries the model
+MODEL_RETRIES = 1  # of one question, whatever is wrong; nothing else retries the model
+RETRY_AFTER_MAX_S = 5.0  # a server that wants a longer pause gets it, without a turn that waits
+MAX_ADAPTIONS = 3  # of one question: refusals that say what a server cannot take
 MAX_ANSWER_TOKENS = 800
+UNSAID = (EMPTY_ANSWER, ONLY_THOUGHT, THOUGHT_TOO_LONG)  # the server answered, the model did not
 
 
 class Completions(ChatOpenAI):
-    """ChatOpenAI without two detours that change nothing: the SDK's `create()` walks through every
-    message and tool looking for something to rename (with 40 messages 5.8 of 7.1 ms of CPU), and
-    each answer is taken apart in another thread. The request goes through the same client, so
-    timeouts, retries and errors stay; tests/turn/test_model_client.py holds both to the same body.
-    """
+    """ChatOpenAI without three detours that change nothing: the SDK's `create()` walks through
+    every message and tool looking for something to rename (with 40 messages 5.8 of 7.1 ms of CPU),
+    each answer is taken apart in another thread, and callbacks are called that nobody has. The
+    request goes through the same client; tests/turn/test_model_client.py holds both to the same
+    body. What the server answers is read by handlers/agent/completions, since ChatOpenAI raises
+    anything at an answer that is not as OpenAI's."""
 
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - nobody listens
-        **kwargs: Any,
-    ) -> ChatResult:
-        body = self._get_request_payload(messages, stop=stop, **kwargs)
-        answer: Any = await self.root_async_client.post(
-            "/chat/completions", cast_to=object, body=body
+    def body(self, messages: list[BaseMessage], **given: Any) -> dialect.Body:
+        return self._get_request_payload(messages, **given)
+
+    async def post(self, body: dialect.Body) -> httpx2.Response:
+        response: httpx2.Response = await self.root_async_client.post(
+            "/chat/completions", cast_to=httpx2.Response, body=body
         )
-        return self._create_chat_result(answer)
+        return response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Model:
-    """Any server that speaks OpenAI's chat completions."""
+    """Any server that speaks OpenAI's chat completions; one for the process and the endpoint."""
 
     name: str
-    client: ChatOpenAI
+    client: Completions
+    concessions: frozenset[Concession] = frozenset()  # found out so far
 
     @classmethod
     def create(
@@ -72,7 +90,7 @@ class Model:
                 api_key=SecretStr(api_key),
                 base_url=base_url,
                 timeout=MODEL_TIMEOUT_S,
-                max_retries=MODEL_RETRIES,
+                max_retries=0,
                 max_completion_tokens=MAX_ANSWER_TOKENS,
                 # Some model names would switch to /responses, which compatible servers lack.
                 use_responses_api=False,
@@ -85,63 +103,121 @@ class Model:
     async def answer(
         self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
     ) -> AIMessage:
-        prompt = [SystemMessage(system_prompt(briefing)), *messages]
         # What bind_tools() would make of them: they are in OpenAI's form already.
         given: dict[str, Any] = {"tools": tools.schemas} if tools.schemas else {}
         if given and not may_call:
             given["tool_choice"] = "none"
-        asked = time.monotonic()
+        body = self.client.body([SystemMessage(system_prompt(briefing)), *messages], **given)
+        asked, known = time.monotonic(), self.concessions
         outcome = "failed"  # also when the turn's time is up in the middle of it
         try:
-            answer = await self.client.ainvoke(prompt, RunnableConfig(callbacks=[]), **given)
+            read = await self.ask(body, may_call=may_call)
             outcome = "answered"
-        except OpenAIError as error:
-            raise NoAnswer(_why(error)) from error
         finally:
             telemetry.MODEL_SECONDS.labels(outcome).observe(time.monotonic() - asked)
-        if usage := answer.usage_metadata:
-            telemetry.MODEL_TOKENS.labels("input").inc(usage["input_tokens"])
-            telemetry.MODEL_TOKENS.labels("output").inc(usage["output_tokens"])
-        answer = tidied(answer, may_call=may_call)
-        if not (answer.text.strip() or answer.tool_calls or answer.invalid_tool_calls):
-            raise NoAnswer("empty_answer")
-        return answer
+            if new := self.concessions - known:
+                log.info("model.conceded", model=self.name, concessions=sorted(c.name for c in new))
+        if usage := read.usage:
+            telemetry.MODEL_TOKENS.labels("input").inc(usage.input_tokens)
+            telemetry.MODEL_TOKENS.labels("output").inc(usage.output_tokens)
+        return as_message(read)
+
+    async def ask(self, body: dialect.Body, *, may_call: bool) -> Answer:
+        """With as few requests as it takes, and none that is known to be refused."""
+        conceded, adaptions, retries = self.concessions, MAX_ADAPTIONS, MODEL_RETRIES
+        while True:
+            sent = dialect.adapted(body, conceded)
+            try:
+                read = await self._ask_once(sent, body, may_call)
+            except NoAnswer as none:
+                if none.word in UNSAID:
+                    self.concessions |= conceded  # it took the request
+                found = dialect.found_out(none, sent) if isinstance(none, Refused) else None
+                if found and adaptions:
+                    conceded, adaptions = conceded | found | self.concessions, adaptions - 1
+                elif retries and _may_pass(none):
+                    retries -= 1
+                    await asyncio.sleep(_pause_s(none))
+                else:
+                    raise
+            else:
+                self.concessions |= conceded  # only now: what does not help is not wanted
+                return read
+
+    async def _ask_once(self, sent: dialect.Body, body: dialect.Body, may_call: bool) -> Answer:
+        tools = [schema["function"]["name"] for schema in body.get("tools", ())]
+        try:
+            response = await self.client.post(sent)
+        except APIStatusError as error:
+            response = error.response
+            raise refused(
+                response.status_code, response.headers, response.content, datetime.now(UTC)
+            ) from error
+        except APITimeoutError as error:  # a kind of APIConnectionError, so it comes first
+            raise NoAnswer("timeout") from error
+        except APIConnectionError as error:
+            raise NoAnswer("unreachable") from error
+        except OpenAIError as error:
+            raise NoAnswer("client_failed") from error
+        return answer.read(response.content, tools, may_call=may_call)
 
 
-def tidied(answer: AIMessage, *, may_call: bool) -> AIMessage:
-    """As it can go into the thread: each call with an id of its own and a name that every server
-    takes, so that its result can be paired with it; nothing of the server's besides."""
+def _may_pass(none: NoAnswer) -> bool:
+    """Whether asking again at once may help. What came and made no sense was paid for, and waits
+    for the server to be well again; only that nothing was said is often chance."""
+    if none.word in UNSAID:
+        return none.word != THOUGHT_TOO_LONG
+    nothing_came = isinstance(none, Refused) or none.word in ("timeout", "unreachable")
+    return (
+        none.kind is Kind.LATER and nothing_came and (none.retry_after_s or 0) <= RETRY_AFTER_MAX_S
+    )
+
+
+def _pause_s(none: NoAnswer) -> float:
+    if none.retry_after_s is not None:
+        return none.retry_after_s
+    if none.kind is not Kind.LATER:
+        return 0.0
+    return backoff(0, base_s=0.5, cap_s=0.5, dice=random.random()).total_seconds()
+
+
+def as_message(read: Answer) -> AIMessage:
+    """As it can go into the thread: each call with an id of its own, so that its result can be
+    paired with it, and nothing of the server's besides."""
     ids: set[str] = set()
 
     def own_id(given: str | None) -> str:
         if not given or given in ids:
-            given = f"call_{uuid4().hex}"
+            given = uuid4().hex[:9]  # the strictest servers want nine
         ids.add(given)
         return given
 
-    calls = answer.tool_calls if may_call else []
-    invalid = answer.invalid_tool_calls if may_call else []
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for call in read.calls:
+        id_ = own_id(call.id)
+        if call.problem is None:
+            calls.append(ToolCall(name=call.name, args=call.arguments, id=id_))
+        else:
+            invalid.append(
+                InvalidToolCall(
+                    name=call.name,
+                    args="{}",
+                    id=id_,
+                    error=call.problem,
+                    type="invalid_tool_call",
+                )
+            )
+    usage = read.usage
     return AIMessage(
-        answer.text,
-        tool_calls=[c | {"id": own_id(c["id"]), "name": _name(c["name"])} for c in calls],
-        invalid_tool_calls=[
-            c | {"id": own_id(c["id"]), "name": _name(c["name"]), "args": "{}"} for c in invalid
-        ],
-        usage_metadata=answer.usage_metadata,
+        read.text,
+        tool_calls=calls,
+        invalid_tool_calls=invalid,
+        response_metadata={CUT: True} if read.cut else {},
+        usage_metadata=usage
+        and UsageMetadata(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.input_tokens + usage.output_tokens,
+        ),
     )
-
-
-def _name(given: str | None) -> str:
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", given or "")[:64] or "nameless"
-
-
-def _why(error: OpenAIError) -> str:
-    match error:
-        case APIStatusError():
-            return f"http_{error.status_code}"
-        case APITimeoutError():  # a kind of APIConnectionError, so it comes first
-            return "timeout"
-        case APIConnectionError():
-            return "unreachable"
-        case _:
-            return type(error).__name__

@@ -138,14 +138,15 @@ class Toolbox:
             return PENDING
         if len(self.requests) >= MAX_REQUESTS:
             return f"error: {MAX_REQUESTS} requests at once are the most"
+        plain = _plain(context)
+        text = json.dumps(plain, ensure_ascii=False, allow_nan=False)  # PostgreSQL knows no NaN
+        if len(text) > MAX_CONTEXT_CHARS:
+            plain = {"note": both_ends(text, MAX_CONTEXT_CHARS)}
         outcome = await reserve(len(self.requests) + 1)
         if outcome == "max_actions_per_day":
             return AT_LIMIT
         if outcome != "granted":
             return "error: nothing can be requested at this moment"
-        plain = _plain(context)
-        if len(json.dumps(plain)) > MAX_CONTEXT_CHARS:
-            plain = {"note": both_ends(json.dumps(plain, ensure_ascii=False), MAX_CONTEXT_CHARS)}
         # The person who decides sees the customer's own words beside the model's: the model may
         # have been talked into something.
         plain["customer_wrote"] = list(self._customer_wrote)

@@ -119,7 +119,7 @@ REPLY_SECONDS = _histogram(
     (1, 2, 3, 5, 8, 12, 20, 30, 45, 60, 120, 300, 600, 1_800, 3_600),
 )
 MODEL_SECONDS = _histogram(
-    *("model_request_seconds", "Requests to the model, their one repeat included, by outcome"),
+    *("model_request_seconds", "Questions to the model, repeated requests included, by outcome"),
     *(CALL, "outcome"),
 )
 MODEL_TOKENS = _counter(

@@ -43,18 +43,34 @@ def fits(text: str) -> bool:
     return units(text) <= MAX_CHARS and storable(text) == text
 
 
-def fitted(text: str, shortened: str) -> str:
-    """One message, storable: one that is too long ends with a whole sentence, if there is one in
-    the second half of what fits, and then says so."""
+def fitted(text: str, shortened: str, *, cut: bool = False) -> str:
+    """One message, storable: one that is too long, or was `cut` where it stops, ends with a whole
+    sentence (one that is too long: if there is one in the second half of what fits), and then says
+    so."""
     text = storable(text)
-    if units(text) <= MAX_CHARS:
+    if cut:
+        text = _whole_words(text)
+    elif units(text) <= MAX_CHARS:
         return text
     said = f"\n\n{shortened}"
     spare = units(f"\n{_FENCE}") if _FENCE in text else 0
     room = MAX_CHARS - units(said) - spare
-    allowed = places(text, room)
-    end = _end(text, allowed[-1], set(allowed)) or len(head(text, room))
+    if units(text) <= room:  # it was cut
+        end = max((m.end() for m in _ENDS[0].finditer(text)), default=len(text))
+    else:
+        allowed = places(text, room)
+        end = _end(text, allowed[-1], set(allowed)) or len(head(text, room))
     return _whole_marks(text, text[:end].rstrip()) + said
+
+
+def _whole_words(text: str) -> str:
+    """Without its last word, unless a sentence ends there: it may be half a word, or half a number
+    ("38." of 38.50)."""
+    before, *last = text.rsplit(maxsplit=1)
+    tail = text[-_CONTEXT:]
+    ends = [m.end() for m in _ENDS[0].finditer(tail)]
+    whole = bool(ends) and ends[-1] == len(tail) and not regex.search(r"\p{Nd}\.$", tail)
+    return text if whole or not last else before
 
 
 def sentences(text: str) -> list[str]:

@@ -6,6 +6,8 @@ import unicodedata
 import regex
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # neither fits into PostgreSQL's text
+# Halves of characters, and what is no character: C0 and C1 but tab and line ends.
+_BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
 _DIGIT = regex.compile(r"[\p{Nd}--[0-9]]", regex.VERSION1)
 _ASCII_WORD = re.compile(r"\w+")
@@ -49,3 +51,12 @@ def _folded(text: str, form: "unicodedata._NormalizationForm") -> str:
     folded = unicodedata.normalize(form, unicodedata.normalize(form, text).casefold())
     folded = _INVISIBLE.sub("", folded).replace("i\u0307", "i")  # what becomes of a Turkish capital
     return _DIGIT.sub(lambda m: str(unicodedata.decimal(m[0], m[0])), folded)
+
+
+def mended(text: str) -> str:
+    """For people to read: two halves of a character that belong together become one, and what
+    cannot be shown is left out instead of replaced."""
+    if _BROKEN.search(text) is None:
+        return text
+    paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return _BROKEN.sub("", paired)

@@ -111,7 +111,7 @@ def decide(read: Read, thought: Thought | None) -> Decision:
             # Stored answers are sent word for word.
             text = thought.text if thought.model == OFFLINE else whatsapp(thought.text)
             metadata = _metadata(read, thought.model, thought.kb_ids)
-            text = _one_message(text, read)
+            text = _one_message(text, read, cut=thought.cut)
             return Say(text, metadata, _unit(read), thought.requests, thought.slot)
 
 
@@ -141,8 +141,10 @@ def _unanswered(read: Read) -> Notice | Silent:
     return Silent(silence, read.found.context.by_human)
 
 
-def _one_message(text: str, read: Read) -> str:
-    return text if fits(text) else fitted(text, read.found.voice.says(Kind.SHORTENED))
+def _one_message(text: str, read: Read, *, cut: bool = False) -> str:
+    if fits(text) and not cut:
+        return text
+    return fitted(text, read.found.voice.says(Kind.SHORTENED), cut=cut)
 
 
 def _unit(read: Read) -> Reservation:

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
+from handlers.agent.completions import answer
 from handlers.agent.graph import HISTORY_MESSAGES, NOT_KEPT, windowed
 from handlers.agent.knowledge import INLINE_ROWS, PROMPT_CHARS, Knowledge
-from handlers.agent.model import tidied
+from handlers.agent.model import as_message
 from handlers.agent.prompt import Row
 from handlers.agent.tools import AT_LIMIT, MAX_REQUESTS, PENDING, REQUEST, SEARCH, Toolbox
 
@@ -91,6 +92,20 @@ async def test_a_tool_that_fails_ends_no_turn() -> None:
     assert tools.requests == []
 
 
+async def test_what_no_row_can_hold_reserves_nothing() -> None:
+    reserved: list[int] = []
+
+    async def reserve(requests: int) -> str:
+        reserved.append(requests)
+        return "granted"
+
+    tools = Toolbox(SMALL, reserve)
+    context = {"sum": float("nan")}
+    arguments = {"type": "refund", "details": "x", "context": context}
+    assert (await tools.call(REQUEST, arguments)).startswith("error")
+    assert (tools.requests, reserved) == ([], [])
+
+
 async def test_a_big_base_is_searched_and_a_small_one_not() -> None:
     assert len(BIG.rows) > INLINE_ROWS
     tools = box(knowledge=BIG)
@@ -135,22 +150,22 @@ async def test_public_questions_find_their_row() -> None:
 
 
 def test_calls_come_back_with_ids_and_names_of_their_own() -> None:
-    call = {"name": "a b", "args": {}, "id": "1", "type": "tool_call"}
-    answer = AIMessage(
-        "text",
-        tool_calls=[call, call | {"name": ""}, call | {"id": None}],
-        invalid_tool_calls=[
-            {"name": None, "args": "{", "id": "1", "error": "x", "type": "invalid_tool_call"}
-        ],
-        additional_kwargs={"tool_calls": ["raw"]},
-    )
-    clean = tidied(answer, may_call=True)
+    function = {"name": "a b", "arguments": "{}"}
+    calls = [
+        {"id": "1", "type": "function", "function": function},
+        {"id": "1", "type": "function", "function": function | {"name": ""}},
+        {"id": None, "type": "function", "function": function},
+        {"id": "1", "type": "function", "function": {"name": None, "arguments": "{"}},
+    ]
+    message = {"role": "assistant", "content": "text", "tool_calls": calls}
+    body = json.dumps({"choices": [{"message": message}]}).encode()
+    clean = as_message(answer.read(body, [], may_call=True))
     ids = [c["id"] for c in (*clean.tool_calls, *clean.invalid_tool_calls)]
     assert len(set(ids)) == 4
     assert None not in ids
     assert [c["name"] for c in clean.tool_calls] == ["a_b", "nameless", "a_b"]
     assert clean.additional_kwargs == {}
-    asked_no_more = tidied(answer, may_call=False)
+    asked_no_more = as_message(answer.read(body, [], may_call=False))
     assert (asked_no_more.text, asked_no_more.tool_calls) == ("text", [])
     assert asked_no_more.invalid_tool_calls == []
 

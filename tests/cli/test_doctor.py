@@ -204,3 +204,75 @@ async def test_a_log_in_postgresql_is_looked_at_instead_of_a_broker(
     await owner.execute("REVOKE ALL ON ingest_entries FROM swiftreplies_log")
     _, found = await looked(command, INGEST_LOG="postgres", AMQP_URL="")
     assert "permission denied" in found["ingest log"][1]
+
+
+async def model_checks(command: Command, simulator: Simulator) -> list[tuple[str, str]]:
+    result = await command(
+        *("doctor", "--json"),
+        OPENAI_MODEL="some-model",
+        OPENAI_API_KEY="sk-1",
+        OPENAI_BASE_URL=f"{simulator.url}/v1",
+    )
+    checks = json.loads(result.out)["checks"]
+    return [(c["state"], c["detail"]) for c in checks if c["check"] == "model"]
+
+
+async def test_the_model_is_asked_once_and_shortly(command: Command, simulator: Simulator) -> None:
+    assert await model_checks(command, simulator) == [
+        ("ok", f"some-model at {simulator.url}/v1/ answers")
+    ]
+    (asked,) = await simulator.log("model")
+    assert asked["request"]["max_completion_tokens"] == 16
+    assert asked["request"]["tools"]
+    assert len(json.dumps(asked["request"])) < 1_500
+
+
+async def test_without_a_key_no_model_is_asked(command: Command, simulator: Simulator) -> None:
+    _, found = await looked(command, OPENAI_API_KEY="sk-1")  # the model is `offline`
+    assert "model" not in found
+    assert await simulator.log("model") == []
+
+
+async def test_what_the_models_server_cannot_take_is_told(
+    command: Command, simulator: Simulator
+) -> None:
+    await simulator.config(
+        model_quirks={
+            "no_max_completion_tokens": True,
+            "alternating_roles": True,
+            "nine_character_ids": True,
+        }
+    )
+    first, *others = await model_checks(command, simulator)
+    assert first[0] == "ok"
+    assert others == [
+        ("ok", "takes max_tokens, not max_completion_tokens; it gets that"),
+        ("ok", "wants ids of calls with nine letters and digits; it gets that"),
+        ("ok", "wants user and assistant to take turns; it gets that"),
+    ]
+    assert len(await simulator.log("model")) == 4
+    await simulator.config(model_quirks=None)
+    await simulator.config(model_quirks={"no_tools": True})
+    _, (state, detail) = await model_checks(command, simulator)
+    assert state == "warning"
+    assert "no big knowledge base" in detail
+
+
+@pytest.mark.parametrize(
+    ("rule", "detail"),
+    [
+        ({"status": 401}, "the key is refused"),
+        ({"status": 404}, "OPENAI_BASE_URL"),
+        ({"status": 500}, "does not answer (http_500)"),
+        ({"raw": {"body": "<html>"}}, "does not answer (unreadable)"),
+        ({"message": {"content": ""}, "finish_reason": "length"}, ""),
+    ],
+    ids=str,
+)
+async def test_a_model_that_does_not_answer(
+    command: Command, simulator: Simulator, rule: dict[str, Any], detail: str
+) -> None:
+    await simulator.rules(rule)
+    ((state, said),) = await model_checks(command, simulator)
+    assert (state, detail in said) == ("failed" if detail else "ok", True)
+    assert "sk-1" not in said

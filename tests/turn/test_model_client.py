@@ -213,3 +213,51 @@ async def test_compressed_answer(server: Server, session: aiohttp.ClientSession)
     server.answers = [packed]
     model = Model.create("m", "sk-1", server.url, session)
     assert (await model.answer(BRIEFING, THREAD, toolbox(), True)).text.startswith("Yes. Yes.")
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("wire", "word"),
+    [
+        (b"", "unreachable"),
+        (b"garbage\r\n\r\n", "unreachable"),
+        (b"HTTP/1.1 abc\r\n\r\n", "unreachable"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "unreachable"),
+        (HEAD + b"Content-Length: 100\r\n\r\n{}", "unreachable"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}", "unreachable"),
+        (HEAD + b"Content-Length: 2\r\nContent-Encoding: br\r\n\r\n{}", "unreadable"),
+        (HEAD + b"Content-Length: 2\r\nContent-Encoding: gzip\r\n\r\n{}", "unreadable"),
+        (HEAD + b"Content-Length: 2\r\nContent-Encoding: identity\r\n\r\n{}", "no_choices"),
+        (HEAD.replace(b"200 OK", b"204 None") + b"\r\n", "unreadable"),
+        (
+            HEAD.replace(b"200", b"302") + b"Location: http://[\r\nContent-Length: 0\r\n\r\n",
+            "unreachable",
+        ),
+        (
+            HEAD.replace(b"200", b"302") + b"Location: /v1/\r\nContent-Length: 0\r\n\r\n",
+            "unreachable",
+        ),
+        (
+            HEAD.replace(b"200", b"302") + b"Location: ftp://x/\r\nContent-Length: 0\r\n\r\n",
+            "unreachable",
+        ),
+        (HEAD.replace(b"200", b"302") + b"Content-Length: 0\r\n\r\n", "http_302"),
+    ],
+    ids=lambda value: str(value)[:70],
+)
+async def test_whatever_comes_over_the_wire_is_no_answer(
+    session: aiohttp.ClientSession, wire: bytes, word: str
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(wire)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as raw:
+        url = f"http://127.0.0.1:{raw.sockets[0].getsockname()[1]}/v1"
+        with pytest.raises(NoAnswer) as none:
+            await Model.create("m", "sk-1", url, session).answer(BRIEFING, THREAD, toolbox(), True)
+    assert none.value.word == word

@@ -12,6 +12,7 @@ from handlers.agent.retrieval import Index
 from handlers.rules import reply
 from handlers.rules.backoff import backoff
 from handlers.rules.reply import MAX_CHARS
+from handlers.rules.texts import mended
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 MARK = "(there is more)"
@@ -19,8 +20,8 @@ SHORTENED = f"\n\n{MARK}"
 LEMON = "\U0001f34b"  # two UTF-16 units
 
 
-def fitted(text: str) -> str:
-    return reply.fitted(text, MARK)
+def fitted(text: str, *, cut: bool = False) -> str:
+    return reply.fitted(text, MARK, cut=cut)
 
 
 def units(text: str) -> int:
@@ -74,6 +75,41 @@ def test_a_line_is_an_end_too() -> None:
 def test_scripts_without_spaces_have_sentences() -> None:
     reply = fitted("\u6211\u4eec\u5468\u4e8c\u5f00\u95e8\u3002" * 1_000)
     assert reply.removesuffix(SHORTENED).endswith("\u3002")
+
+
+OPEN = "\u6211\u4eec\u5468\u4e8c\u5f00\u95e8\u3002"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Our cakes: lemon, rye. It costs 38 EUR and the choco", "Our cakes: lemon, rye."),
+        ("We open at seven.", "We open at seven."),
+        ("We are open. It costs 38.", "We are open."),
+        ("It costs 38 EU", "It costs 38"),
+        ("Lemon", "Lemon"),
+        ("- lemon\n- choco", "- lemon"),
+        (OPEN + OPEN[:3], OPEN),
+        ("It is. " * 1_000 + "And th", "It is. " * 581 + "It is."),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_was_cut_ends_with_a_whole_sentence_and_says_so(text: str, left: str) -> None:
+    assert fitted(text, cut=True) == left + SHORTENED
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("cake \U0001f382 a\tb\n", "cake \U0001f382 a\tb\n"),
+        ("\ud83c\udf82 \ud83c", "\U0001f382 "),
+        ("a\ud83cb\udf82c", "abc"),
+        ("a\x00\x07\x9b\x7fb", "ab"),
+    ],
+    ids=ascii,
+)
+def test_what_nobody_can_read_is_left_out(text: str, left: str) -> None:
+    assert mended(text) == left
 
 
 @FAST
