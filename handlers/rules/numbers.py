@@ -6,7 +6,6 @@ Spellings are only for finding a contact: what is sent goes to the one that Meta
 import re
 
 _SPELLED = re.compile(r"\+?[0-9 ()./-]{7,40}")
-_E164 = re.compile(r"[1-9][0-9]{6,14}")
 _BRAZIL = re.compile(r"\+55([1-9][0-9])(9?)([6-9][0-9]{7})")  # a landline begins with 2 to 5
 _MEXICO = re.compile(r"\+52(1?)([2-9][0-9]{9})")
 _ARGENTINA = re.compile(r"\+54(9?)([1-9][0-9]{9})")
@@ -35,7 +34,10 @@ def normalised(number: str | None) -> str | None:
     """'+' and digits, the form in which numbers are stored. None when it is no number as the world
     dials it: 7 to 15 digits, the first of them no zero, and nothing else but a plus and what people
     put between them. A text that has digits among letters is an id of something else."""
-    if number is None or not _SPELLED.fullmatch(number):
+    if number is None:
         return None
-    only_digits = digits(number)
-    return f"+{only_digits}" if _E164.fullmatch(only_digits) else None
+    if not (number.isascii() and number.isdigit()):  # Meta sends nothing else
+        if not _SPELLED.fullmatch(number):
+            return None
+        number = digits(number)
+    return f"+{number}" if 7 <= len(number) <= 15 and number[0] != "0" else None

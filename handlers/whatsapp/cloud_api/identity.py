@@ -39,6 +39,8 @@ def contact_of(number: Json, bsuid: Json, contacts: Json) -> Json:
     that differ, and nothing says which."""
     if not isinstance(contacts, list):
         return None
+    if len(contacts) == 1 and string(bsuid) and get(contacts[0], "user_id") == bsuid:
+        return contacts[0]  # nearly all
     own = _named(number, bsuid)
     close = [
         (closeness, contact)
@@ -53,7 +55,7 @@ def contact_of(number: Json, bsuid: Json, contacts: Json) -> Json:
 def _named(number: Json, bsuid: Json) -> Customer:
     """Each identifier by its form, whichever field it stands in."""
     spelled, user_id = string(number), string(bsuid)
-    if spelled is not None and _BSUID.fullmatch(spelled):
+    if spelled is not None and spelled[0].isupper() and _BSUID.fullmatch(spelled):
         spelled, user_id = None, user_id or spelled
     phone_number = normalised(spelled)
     return Customer(

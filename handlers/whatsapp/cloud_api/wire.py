@@ -69,13 +69,13 @@ class Update:
     @property
     def customer(self) -> str:
         """By what this customer's messages are kept in order; '' when nothing names one."""
-        (_, item), who = self._unwrapped(), self.who
-        return (
-            string(get(item, "group_id"))
-            or who.bsuid
-            or digits(who.phone_number)
-            or digits(get(item, "to" if self.is_echo else "from"))
-        )
+        wrapper, item = self._unwrapped()
+        number, bsuid = _named(wrapper, item, self.display_number)
+        named = string(get(item, "group_id")) or string(bsuid)
+        if named is not None:
+            return named
+        who = customer_of(number, bsuid, self.contact)
+        return who.bsuid or digits(who.phone_number) or digits(number)
 
     def _unwrapped(self) -> tuple[str | None, Json]:
         if self.kind == "other" and isinstance(self.raw, dict) and len(self.raw) == 1:
