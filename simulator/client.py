@@ -1,5 +1,7 @@
 """Drives a running simulator from tests and from the demo."""
 
+import io
+import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -107,7 +109,12 @@ class Simulator:
     ) -> Any:
         if self._http is None:
             raise RuntimeError("use `async with Simulator(url)`")
-        async with self._http.request(method, self.url + path, json=body, params=query) as response:
+        # A stream: aiohttp warns of a big body in one piece.
+        data = None if body is None else io.BytesIO(json.dumps(body).encode())
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        async with self._http.request(
+            method, self.url + path, data=data, headers=headers, params=query
+        ) as response:
             if response.status != 200:
                 raise ControlRefused(response.status, await response.text())
             return await response.json()
