@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from db.ids import ChatbotId, UserId
@@ -87,6 +88,16 @@ async def import_knowledge(
         _SQL["import_knowledge"], user_id, chatbot_id, questions, answers, categories
     )
     return [row["inserted"] for row in rows]
+
+
+async def mark_failing(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> datetime | None:
+    """None: it was marked before."""
+    since: datetime | None = await conn.fetchval(_SQL["mark_failing"], user_id, chatbot_id)
+    return since
+
+
+async def mark_recovered(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> bool:
+    return bool(await conn.fetchval(_SQL["mark_recovered"], user_id, chatbot_id))
 
 
 async def owners_of_chatbots(conn: Conn) -> list[UserId]:

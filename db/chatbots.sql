@@ -29,6 +29,17 @@ ON CONFLICT (user_id, chatbot_id, md5(question)) DO UPDATE
        updated_at = now()
 RETURNING (xmax = 0) AS inserted;
 
+-- name: mark_failing
+-- Comes back once, until it answers again.
+UPDATE chatbots SET failing_since = now()
+ WHERE user_id = $1 AND id = $2 AND failing_since IS NULL
+RETURNING failing_since;
+
+-- name: mark_recovered
+UPDATE chatbots SET failing_since = NULL
+ WHERE user_id = $1 AND id = $2 AND failing_since IS NOT NULL
+RETURNING true;
+
 -- name: owners_of_chatbots
 -- Across tenants, and not granted to the runtime: only for operator commands.
 SELECT owners_of_chatbots() AS user_id;

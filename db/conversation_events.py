@@ -56,6 +56,13 @@ async def settle_events(
     await conn.execute(_SQL["settle_events"], user_id, ids, reason)
 
 
+async def abandon_events(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, reason: str
+) -> None:
+    """All that nobody was told of."""
+    await conn.execute(_SQL["abandon_events"], user_id, conversation_id, reason)
+
+
 async def defer_events(
     conn: Conn, user_id: UserId, ids: Sequence[EventId], wait: timedelta
 ) -> None:

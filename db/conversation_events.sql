@@ -20,6 +20,10 @@ SELECT id, input_seq, kind, data, created_at FROM conversation_events
 UPDATE conversation_events SET settled_at = now(), reason = $3
  WHERE user_id = $1 AND id = ANY ($2::bigint[]);
 
+-- name: abandon_events
+UPDATE conversation_events SET settled_at = now(), reason = $3
+ WHERE user_id = $1 AND conversation_id = $2 AND settled_at IS NULL;
+
 -- name: defer_events
 -- The customer could not be told: it comes up again after $3, or with their next message.
 UPDATE conversation_events SET due_at = now() + $3::interval

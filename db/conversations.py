@@ -44,6 +44,32 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PutOff:
+    wait: timedelta
+    failing_for: timedelta  # by now
+    tried: bool  # the model was asked
+    tells: bool  # the customer is to be told that it takes longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a customer is spoken to."""
+
+    contact_language: str | None
+    chatbot_language: str | None
+    tenant_language: str | None
+    texts: dict[str, Any]
+    wrote: list[str]  # the last one first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    taken_over_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnContext:
     chatbot_id: ChatbotId
     contact_id: ContactId
@@ -51,6 +77,10 @@ class TurnContext:
     answered_seq: int
     attempts: int
     rebuild_thread: bool
+    failing_since: datetime | None  # the model, for what is unanswered
+    model_tries: int
+    told_slow: bool  # the customer, that it takes longer
+    chatbot_failing: bool  # it has handed over, and not answered since
     mine: bool  # the lease is still the asker's
     now: datetime  # the database's
     last_inbound_at: datetime | None  # by WhatsApp's time
@@ -149,8 +179,34 @@ async def hand_over(
     conversation_id: ConversationId,
     how_long: timedelta,
     reason: str,
-) -> None:
-    await conn.execute(_SQL["hand_over"], user_id, conversation_id, how_long, reason)
+) -> HandedOver | None:
+    """None: a person has it, and keeps it."""
+    row = await conn.fetchrow(_SQL["hand_over"], user_id, conversation_id, how_long, reason)
+    return HandedOver(**row) if row else None
+
+
+async def read_manner(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, texts: int
+) -> Manner:
+    row = await conn.fetchrow(_SQL["read_manner"], user_id, conversation_id, texts)
+    assert row is not None, "the caller has locked it"
+    return Manner(**row)
+
+
+async def put_off(conn: Conn, claim: Claim, worker_id: WorkerId, off: PutOff) -> bool | None:
+    """Whether the customer may be told. None: the lease is somebody else's now."""
+    tells: bool | None = await conn.fetchval(
+        _SQL["put_off"],
+        claim.user_id,
+        claim.conversation_id,
+        worker_id,
+        claim.epoch,
+        off.wait,
+        off.failing_for,
+        off.tried,
+        off.tells,
+    )
+    return tells
 
 
 async def note_limit(
@@ -176,11 +232,16 @@ async def put_back(
     worker_id: WorkerId,
     epoch: int,
     failed: bool,
-) -> ConversationId | None:
-    held: ConversationId | None = await conn.fetchval(
+) -> int | None:
+    """How many turns have failed by now, one after the other. None: the lease is not ours."""
+    attempts: int | None = await conn.fetchval(
         _SQL["put_back"], user_id, conversation_id, worker_id, epoch, failed
     )
-    return held
+    return attempts
+
+
+async def abandon(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    await conn.execute(_SQL["abandon"], user_id, conversation_id)
 
 
 async def trust_thread(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:

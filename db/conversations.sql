@@ -38,6 +38,8 @@ SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2, $3);
 -- All that a turn needs to know but the messages and what the chatbot knows, in one round trip. The lock keeps the lease where
 -- it is until the reservation is committed: one that a lost lease left behind would bind its unit.
 SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.rebuild_thread,
+       v.failing_since, v.model_tries, v.told_slow_at IS NOT NULL AS told_slow,
+       b.failing_since IS NOT NULL AS chatbot_failing,
        (v.lease_owner = $3 AND v.epoch = $4) AS mine,
        now() AS now, v.last_inbound_at,
        coalesce(v.taken_over_until > now(), false) AS taken_over,
@@ -55,7 +57,7 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
                  AND i.is_active AND (i.expires_at IS NULL OR i.expires_at > now())
                ORDER BY i.id) AS instructions,
        b.kb_version,
-       coalesce((SELECT s.subscription_config FROM user_subscriptions s
+       coalesce((SELECT as_object(s.subscription_config) FROM user_subscriptions s
                   WHERE s.user_id = $1 AND s.is_active), '{}') AS plan,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(a.id, a.request_type, a.request_details)
                                   ORDER BY a.id), '[]')
@@ -79,11 +81,30 @@ SELECT now() - last_inbound_at FROM conversations WHERE user_id = $1 AND id = $2
 SELECT fence_turn($1, $2, $3, $4, $5) AS silenced;
 
 -- name: hand_over
--- A human who has the conversation keeps it.
+-- A human who has the conversation keeps it; then nothing comes back.
 UPDATE conversations
    SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4,
        taken_over_by = 'product'
- WHERE user_id = $1 AND id = $2 AND NOT coalesce(taken_over_until > now(), false);
+ WHERE user_id = $1 AND id = $2 AND NOT coalesce(taken_over_until > now(), false)
+RETURNING chatbot_id, contact_id, taken_over_until;
+
+-- name: read_manner
+-- How the customer is spoken to, and nothing that a turn might choke on.
+SELECT c.language AS contact_language, b.language AS chatbot_language,
+       u.language AS tenant_language, b.texts,
+       ARRAY (SELECT left(m.content_text, 500) FROM messages m
+               WHERE m.user_id = $1 AND m.conversation_id = $2 AND m.direction = 'inbound'
+                 AND m.content_text <> ''
+               ORDER BY m.id DESC LIMIT $3) AS wrote
+  FROM conversations v
+  JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
+  JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+  JOIN users u ON u.id = $1
+ WHERE v.user_id = $1 AND v.id = $2;
+
+-- name: put_off
+-- See put_off_turn() in migrations/0020.
+SELECT put_off_turn($1, $2, $3, $4, $5, $6, $7, $8) AS tells;
 
 -- name: note_limit
 -- Comes back once a conversation and usage day: the customer is told then, and not again.
@@ -99,7 +120,8 @@ RETURNING true;
 
 -- name: put_back
 -- A turn that could not finish: somebody tries again. After a failure ($5) later with each one, up
--- to 32 times 0.5 s, and from messages alone: the checkpoint may be what it failed on.
+-- to 32 times 0.5 s, and from messages alone: the checkpoint may be what it failed on. How often it
+-- has failed by now.
 UPDATE conversations
    SET lease_owner = NULL, attempts = attempts + $5::boolean::int,
        rebuild_thread = rebuild_thread OR $5::boolean,
@@ -108,7 +130,15 @@ UPDATE conversations
                                        * (0.75 + random() / 2) END,
        updated_at = now()
  WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
-RETURNING id;
+RETURNING attempts;
+
+-- name: abandon
+-- Nothing that waits for an answer in it is read again.
+UPDATE conversations
+   SET answered_seq = input_seq, ready_at = NULL, pending_since = NULL, lease_owner = NULL,
+       attempts = 0, failing_since = NULL, model_tries = 0, told_slow_at = NULL,
+       rebuild_thread = true, updated_at = now()
+ WHERE user_id = $1 AND id = $2;
 
 -- name: trust_thread
 UPDATE conversations SET rebuild_thread = false WHERE user_id = $1 AND id = $2;

@@ -95,6 +95,13 @@ async def settle_inputs(
     await conn.execute(_SQL["settle_inputs"], user_id, ids, answered, reason, duration_s)
 
 
+async def abandon_inputs(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, reason: str
+) -> None:
+    """All that wait for an answer."""
+    await conn.execute(_SQL["abandon_inputs"], user_id, conversation_id, reason)
+
+
 async def queue_text(
     conn: Conn, user_id: UserId, conversation_id: ConversationId, text: NewText
 ) -> MessageId:

@@ -32,7 +32,7 @@ SELECT id, direction, is_from_human, status,
        CASE WHEN length(content_text) > 16000 THEN left(content_text, 8000) || right(content_text, 8000)
             ELSE content_text END AS content_text,
        sent_at, created_at, input_seq, wamid,
-       metadata - ARRAY['details', 'original', 'original_details'] AS metadata
+       as_object(metadata) - ARRAY['details', 'original', 'original_details'] AS metadata
   FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
                 message_id AS wamid, metadata
            FROM messages WHERE user_id = $1 AND conversation_id = $2
@@ -52,8 +52,17 @@ SELECT id, direction, is_from_human, status,
 UPDATE messages
    SET ai_processed = $3::boolean, processing_duration = $5::numeric,
        metadata = CASE WHEN $4::text IS NULL THEN metadata
-                       ELSE jsonb_build_object('reason', $4::text) || metadata END
+                       ELSE jsonb_build_object('reason', $4::text) || as_object(metadata) END
  WHERE user_id = $1 AND id = ANY ($2::bigint[]);
+
+-- name: abandon_inputs
+-- Whatever waits for an answer in the conversation gets none, and $3 is why.
+UPDATE messages m
+   SET ai_processed = false,
+       metadata = jsonb_build_object('reason', $3::text) || as_object(m.metadata)
+  FROM conversations v
+ WHERE v.user_id = $1 AND v.id = $2
+   AND m.user_id = $1 AND m.conversation_id = $2 AND m.input_seq > v.answered_seq;
 
 -- name: queue_text
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,

@@ -48,7 +48,7 @@ WITH n AS (
 ), marked AS (
     UPDATE messages m
        SET ai_processed = false,
-           metadata = m.metadata || jsonb_build_object('reason', 'answered_by_person')
+           metadata = as_object(m.metadata) || jsonb_build_object('reason', 'answered_by_person')
       FROM upto u
      WHERE m.user_id = $1 AND m.conversation_id = u.id
        AND m.input_seq > u.answered_seq AND m.input_seq <= u.seq

@@ -37,6 +37,9 @@ class Kind(StrEnum):
 class NoAnswer(Exception):
     """Nothing came that could be sent."""
 
+    asked = True  # the server was
+    billed = True  # it worked for it, and mostly bills it
+
     def __init__(
         self, word: str, kind: Kind = Kind.LATER, retry_after_s: float | None = None
     ) -> None:

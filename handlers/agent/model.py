@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -33,6 +33,7 @@ from handlers.agent.answerer import (
     Kind,
     NoAnswer,
 )
+from handlers.agent.breaker import Breaker
 from handlers.agent.completions import answer, dialect
 from handlers.agent.completions.answer import Answer
 from handlers.agent.completions.dialect import Concession
@@ -51,6 +52,12 @@ RETRY_AFTER_MAX_S = 5.0  # a server that wants a longer pause gets it, without a
 MAX_ADAPTIONS = 3  # of one question: refusals that say what a server cannot take
 MAX_ANSWER_TOKENS = 800
 UNSAID = (EMPTY_ANSWER, ONLY_THOUGHT, THOUGHT_TOO_LONG)  # the server answered, the model did not
+
+
+class NotReached(NoAnswer):
+    """Nothing came at all."""
+
+    billed = False
 
 
 class Completions(ChatOpenAI):
@@ -78,6 +85,7 @@ class Model:
     name: str
     client: Completions
     concessions: frozenset[Concession] = frozenset()  # found out so far
+    breaker: Breaker = field(default_factory=Breaker)
 
     @classmethod
     def create(
@@ -111,7 +119,8 @@ class Model:
         asked, known = time.monotonic(), self.concessions
         outcome = "failed"  # also when the turn's time is up in the middle of it
         try:
-            read = await self.ask(body, may_call=may_call)
+            with self.breaker.asked():
+                read = await self.ask(body, may_call=may_call)
             outcome = "answered"
         finally:
             telemetry.MODEL_SECONDS.labels(outcome).observe(time.monotonic() - asked)
@@ -154,11 +163,11 @@ class Model:
                 response.status_code, response.headers, response.content, datetime.now(UTC)
             ) from error
         except APITimeoutError as error:  # a kind of APIConnectionError, so it comes first
-            raise NoAnswer("timeout") from error
+            raise NotReached("timeout") from error
         except APIConnectionError as error:
-            raise NoAnswer("unreachable") from error
+            raise NotReached("unreachable") from error
         except OpenAIError as error:
-            raise NoAnswer("client_failed") from error
+            raise NotReached("client_failed") from error
         return answer.read(response.content, tools, may_call=may_call)
 
 
@@ -167,7 +176,7 @@ def _may_pass(none: NoAnswer) -> bool:
     for the server to be well again; only that nothing was said is often chance."""
     if none.word in UNSAID:
         return none.word != THOUGHT_TOO_LONG
-    nothing_came = isinstance(none, Refused) or none.word in ("timeout", "unreachable")
+    nothing_came = isinstance(none, Refused | NotReached) and none.word != "client_failed"
     return (
         none.kind is Kind.LATER and nothing_came and (none.retry_after_s or 0) <= RETRY_AFTER_MAX_S
     )

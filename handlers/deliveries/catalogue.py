@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, ClassVar, Literal
 
-from db.ids import ActionId, ChatbotId, ContactId, MessageId
+from db.ids import ActionId, ChatbotId, ContactId, ConversationId, MessageId
 
 _COLUMNS = ("chatbot_id", "contact_id")
 
@@ -76,6 +76,35 @@ class MessageFailed(TenantEvent):
     message_id: MessageId
     reason: str  # a fixed word
     detail: str | None  # Meta's code and title
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationTakenOver(TenantEvent):
+    """The bot is silent in it."""
+
+    TYPE = "conversation.taken_over"
+
+    conversation_id: ConversationId
+    by: Literal["human", "bot", "product"]  # the product: it had no answer
+    reason: str | None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotFailing(TenantEvent):
+    """The chatbot handed a conversation over because it had no answer. Told once, until it answers
+    again; every such conversation is told by itself."""
+
+    TYPE = "bot.failing"
+
+    conversation_id: ConversationId
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotRecovered(TenantEvent):
+    TYPE = "bot.recovered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

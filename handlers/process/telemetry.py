@@ -110,7 +110,8 @@ STATUSES = _counter(
 
 TURNS = _counter(
     *("turns_total", "Turns, by how they ended", "outcome"),
-    *("replied", "apologised", "silent", "nothing_to_do", "lost_lease", "failed", "cancelled"),
+    *("replied", "apologised", "put_off", "silent", "nothing_to_do", "lost_lease", "failed"),
+    "cancelled",
 )
 TURN_SECONDS = _histogram("turn_seconds", "From a turn's start to its commit", CALL)
 TURNS_RUNNING = _gauge("turns_running", "Turns of this process in flight")
@@ -122,6 +123,7 @@ MODEL_SECONDS = _histogram(
     *("model_request_seconds", "Questions to the model, repeated requests included, by outcome"),
     *(CALL, "outcome"),
 )
+MODEL_AWAY = _gauge("model_away", "1 while turns wait for the model's server to be back")
 MODEL_TOKENS = _counter(
     *("model_tokens_total", "Tokens as the model's server counts them", "direction"),
     *("input", "output"),

@@ -5,7 +5,7 @@ in meanwhile is known only inside that transaction: unsaid() is what becomes of 
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, TypeAlias
 
 from db.usage import Reservation
@@ -18,8 +18,10 @@ from handlers.rules import opaque
 from handlers.rules.formatting import whatsapp
 from handlers.rules.reply import fits, fitted
 from handlers.turns.inputs import Found, in_fixed_words
+from handlers.turns.ladder import Failing, NoThought, rung
 
 MAX_FAILURES = 6  # turns that failed, or died with their worker, one after the other
+TURN_FAILED = "turn_failed"  # the reason then
 FIXED = "fixed"  # in the place of the model's name: a decision in fixed words
 
 
@@ -48,13 +50,6 @@ class Read:
         return self.found.context.attempts >= MAX_FAILURES
 
 
-@dataclass(frozen=True, slots=True)
-class NoThought:
-    """The agent had nothing that could be said; `reason` is a fixed word."""
-
-    reason: str
-
-
 Thought: TypeAlias = Reply | NoThought
 
 
@@ -79,6 +74,17 @@ class Apologise:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """The turn comes again after `wait`. `text`: the customer is told that it takes longer."""
+
+    wait: timedelta
+    reason: str
+    tried: bool  # the model was asked
+    failing_for: timedelta  # by now
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """No answer, and the customer is told why, unless they were told not long ago."""
 
@@ -93,7 +99,7 @@ class Silent:
     by_human: bool  # a person has the conversation, and tells what has to be told
 
 
-Decision: TypeAlias = Say | Apologise | Notice | Silent
+Decision: TypeAlias = Say | Apologise | Later | Notice | Silent
 
 
 def decide(read: Read, thought: Thought | None) -> Decision:
@@ -101,18 +107,36 @@ def decide(read: Read, thought: Thought | None) -> Decision:
     match thought:
         case None:
             return _unanswered(read)
-        case NoThought(reason):
-            text = in_fixed_words(read.found)
-            if text is None:
-                return Apologise(read.found.voice.says(Kind.APOLOGY), reason)
-            metadata = _metadata(read, FIXED, ())
-            return Say(_one_message(whatsapp(text), read), metadata, _unit(read), reason=reason)
+        case NoThought():
+            return _unthought(read, thought)
         case Reply():
             # Stored answers are sent word for word.
             text = thought.text if thought.model == OFFLINE else whatsapp(thought.text)
             metadata = _metadata(read, thought.model, thought.kb_ids)
             text = _one_message(text, read, cut=thought.cut)
             return Say(text, metadata, _unit(read), thought.requests, thought.slot)
+
+
+def _unthought(read: Read, thought: NoThought) -> Say | Apologise | Later:
+    voice, context = read.found.voice, read.found.context
+    # What a tool promised is kept, and what a person decided is told, in fixed words.
+    kept = voice.says(Kind.REQUEST_KEPT) if thought.requests else None
+    if (text := kept or in_fixed_words(read.found)) is not None:
+        metadata = _metadata(read, FIXED, ())
+        text = _one_message(whatsapp(text), read)
+        return Say(text, metadata, _unit(read), thought.requests, reason=thought.reason)
+    since = context.now - context.failing_since if context.failing_since else timedelta(0)
+    failing = Failing(since=since, tries=context.model_tries, told_slow=context.told_slow)
+    step = rung(thought, failing)
+    if step is None:
+        return Apologise(voice.says(Kind.APOLOGY), thought.reason)
+    return Later(
+        wait=step.wait,
+        reason=thought.reason,
+        tried=thought.none.asked,
+        failing_for=since + thought.took,
+        text=voice.says(Kind.SLOW) if step.say_slow else None,
+    )
 
 
 def unsaid(decision: Decision, read: Read) -> Silent:
@@ -122,7 +146,7 @@ def unsaid(decision: Decision, read: Read) -> Silent:
             return decision
         case Notice():
             return Silent(decision.reason, read.found.context.by_human)
-        case Say() | Apologise():
+        case Say() | Apologise() | Later():
             return Silent("taken_over", by_human=True)
 
 

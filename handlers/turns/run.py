@@ -31,6 +31,7 @@ from handlers.process import telemetry
 from handlers.turns.decide import (
     Apologise,
     Decision,
+    Later,
     Notice,
     Read,
     Say,
@@ -112,6 +113,9 @@ def _tell(turn: Turn, read: Read, written: Decision) -> None:
                 telemetry.REPLY_SECONDS.observe(max(0.0, waited.total_seconds() + turn.elapsed_s))
         case Apologise():
             report.outcome = "apologised"
+        case Later():
+            report.outcome = "put_off"
+            report.fields["wait_s"] = round(written.wait.total_seconds(), 1)
         case Notice() | Silent():
             anything = report.inputs or read.found.asks
             report.outcome = "silent" if anything else "nothing_to_do"

@@ -3,23 +3,20 @@
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from db.pool import tenant
 from db.usage import reserve_actions
-from handlers.agent.answerer import NoAnswer
-from handlers.agent.graph import Reply, Task
+from handlers.agent.answerer import EMPTY_ANSWER, Kind, NoAnswer
+from handlers.agent.graph import Task
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.prompt import Beyond, Briefing, OpenAction, shown
 from handlers.agent.tools import Toolbox
 from handlers.plans import Feature
 from handlers.rules.cutting import head
-from handlers.turns.decide import (
-    NoThought,
-    Read,
-    Thought,
-)
+from handlers.turns.decide import TURN_FAILED, Read, Thought
 from handlers.turns.inputs import Found
+from handlers.turns.ladder import NoThought
 from handlers.turns.turn import Turn
 
 TURN_TIMEOUT_S = 45.0  # of the agent's run, all its calls together
@@ -29,19 +26,26 @@ SAMPLE_UNITS = 200
 
 async def thought_of(turn: Turn, read: Read) -> Thought:
     if read.failed_too_often:
-        return NoThought("turn_failed")
+        none = NoAnswer(TURN_FAILED, Kind.NEVER)
+        return NoThought(reason=none.word, none=none, took=timedelta(0))
     began = time.monotonic()
+    task: Task | None = None
     try:
         async with _shown(turn, read.found), asyncio.timeout(TURN_TIMEOUT_S):
-            reply = await _think(turn, read)
-    except NoAnswer as error:
-        return NoThought(f"model:{error}")
-    except TimeoutError:
-        return NoThought("model:turn_timeout")
+            task = await _task(turn, read)
+            reply = await turn.agent.run(task)
+        if not reply.text:  # nothing to send, though tools were used
+            raise NoAnswer(EMPTY_ANSWER, Kind.NEVER)
+    except (NoAnswer, TimeoutError) as error:
+        none = error if isinstance(error, NoAnswer) else NoAnswer("turn_timeout")
+        return NoThought(
+            reason=f"model:{none}",
+            none=none,
+            took=timedelta(seconds=time.monotonic() - began),
+            requests=() if task is None else tuple(task.tools.requests),
+        )
     finally:
         turn.report.fields["agent_ms"] = round((time.monotonic() - began) * 1000)
-    if not reply.text:  # nothing to send, though tools were used
-        return NoThought("model:empty_answer")
     turn.report.fields |= {
         "input_tokens": reply.input_tokens,
         "output_tokens": reply.output_tokens,
@@ -49,12 +53,12 @@ async def thought_of(turn: Turn, read: Read) -> Thought:
     return reply
 
 
-async def _think(turn: Turn, read: Read) -> Reply:
+async def _task(turn: Turn, read: Read) -> Task:
     context = read.found.context
     knowledge = await turn.agent.shelf.knowledge(
         turn.pool, turn.claim.user_id, context.chatbot_id, context.kb_version
     )
-    task = Task(
+    return Task(
         thread_id=context.thread_id,
         slot=read.slot,
         history=read.found.history,
@@ -63,7 +67,6 @@ async def _think(turn: Turn, read: Read) -> Reply:
         briefing=_briefing(read.found, knowledge),
         tools=_toolbox(turn, read.found, knowledge),
     )
-    return await turn.agent.run(task)
 
 
 def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:

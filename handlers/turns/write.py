@@ -9,22 +9,33 @@ from typing import assert_never
 
 import structlog
 
-from db.conversation_events import defer_events, settle_events
+from db.chatbots import mark_failing, mark_recovered
+from db.conversation_events import abandon_events, defer_events, settle_events
 from db.conversations import (
     Claim,
+    PutOff,
+    abandon,
     fence,
     forget_threads,
     hand_over,
     note_limit,
     note_media,
     put_back,
+    put_off,
+    read_manner,
     since_inbound,
     trust_thread,
 )
-from db.messages import NewText, queue_text, settle_inputs
+from db.ids import ChatbotId, UserId
+from db.messages import NewText, abandon_inputs, queue_text, settle_inputs
 from db.pool import UNAVAILABLE, Conn, tenant
 from db.usage import release_messages, settle_messages
 from handlers import actions
+from handlers.deliveries.catalogue import BotFailing, BotRecovered, ConversationTakenOver
+from handlers.deliveries.outbox import tell
+from handlers.fixed.languages import TEXTS_MAX
+from handlers.fixed.texts import Kind
+from handlers.fixed.voice import Voice
 from handlers.plans import ACTION_EXPIRY_HOURS
 from handlers.rules import opaque
 from handlers.rules.backoff import backoff
@@ -32,8 +43,11 @@ from handlers.rules.window import is_open
 from handlers.sends.ending import end_message
 from handlers.sends.rules import OUTSIDE_WINDOW
 from handlers.turns.decide import (
+    MAX_FAILURES,
+    TURN_FAILED,
     Apologise,
     Decision,
+    Later,
     Notice,
     Read,
     Say,
@@ -71,6 +85,8 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
     """The turn's last transaction, and what it came to be: a person may have come in. None: the
     lease is somebody else's, nothing was written."""
     claim = turn.claim
+    if isinstance(decision, Later):
+        return await _put_off(turn, read, decision)
     async with tenant(turn.pool, claim.user_id) as conn:
         silenced = await fence(
             conn,
@@ -89,13 +105,11 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
                 await _say(conn, turn, read, decision)
                 return decision
             case Apologise():
-                await _note(conn, turn, read, decision)
-                await hand_over(
-                    conn, claim.user_id, claim.conversation_id, HANDOVER, decision.reason
-                )
+                await _note(conn, turn, read, decision.text, decision.reason)
+                await _to_a_person(conn, claim, decision.reason)
             case Notice():
                 if await _is_news(conn, claim, decision):
-                    await _note(conn, turn, read, decision)
+                    await _note(conn, turn, read, decision.text, decision.reason)
             case Silent():
                 pass
             case _:
@@ -107,6 +121,8 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
 
 async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     claim, context = turn.claim, read.found.context
+    if context.chatbot_failing and say.reason is None:  # not in fixed words
+        await _recovered(conn, claim.user_id, context.chatbot_id)
     text = NewText(
         content_text=say.text,
         metadata=say.metadata,
@@ -132,11 +148,63 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         await end_message(conn, claim.user_id, queued, OUTSIDE_WINDOW)
 
 
-async def _note(conn: Conn, turn: Turn, read: Read, note: Apologise | Notice) -> None:
+async def _recovered(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> None:
+    if await mark_recovered(conn, user_id, chatbot_id):
+        await tell(conn, user_id, BotRecovered(chatbot_id=chatbot_id))
+
+
+async def _note(conn: Conn, turn: Turn, read: Read, text: str, reason: str) -> None:
     """In fixed words, and outside the meter."""
-    metadata = {"kind": "notice", "reason": note.reason} | read.found.trace
-    text = NewText(content_text=note.text, metadata=metadata, in_reply_to=read.found.quotable)
-    await queue_text(conn, turn.claim.user_id, turn.claim.conversation_id, text)
+    metadata = {"kind": "notice", "reason": reason} | read.found.trace
+    new = NewText(content_text=text, metadata=metadata, in_reply_to=read.found.quotable)
+    await queue_text(conn, turn.claim.user_id, turn.claim.conversation_id, new)
+
+
+async def _to_a_person(conn: Conn, claim: Claim, reason: str) -> bool:
+    """The bot is silent for a while, and the tenant hears why. False: a person has it already."""
+    user_id, conversation_id = claim.user_id, claim.conversation_id
+    handed = await hand_over(conn, user_id, conversation_id, HANDOVER, reason)
+    if handed is None:
+        return False
+    taken = ConversationTakenOver(
+        chatbot_id=handed.chatbot_id,
+        contact_id=handed.contact_id,
+        conversation_id=conversation_id,
+        by="product",
+        reason=reason,
+        until=handed.taken_over_until,
+    )
+    await tell(conn, user_id, taken)
+    since = await mark_failing(conn, user_id, handed.chatbot_id)
+    if since is not None:
+        failing = BotFailing(
+            chatbot_id=handed.chatbot_id,
+            contact_id=handed.contact_id,
+            conversation_id=conversation_id,
+            reason=reason,
+            since=since,
+        )
+        await tell(conn, user_id, failing)
+    return True
+
+
+async def _put_off(turn: Turn, read: Read, later: Later) -> Later | None:
+    """Nothing is settled: the turn comes again."""
+    claim = turn.claim
+    async with tenant(turn.pool, claim.user_id) as conn:
+        off = PutOff(
+            wait=later.wait,
+            failing_for=later.failing_for,
+            tried=later.tried,
+            tells=later.text is not None,
+        )
+        tells = await put_off(conn, claim, turn.worker_id, off)
+        if tells is None:
+            return None
+        if tells and later.text is not None:
+            await _note(conn, turn, read, later.text, later.reason)
+        await release_messages(conn, claim.user_id, claim.conversation_id)
+    return later
 
 
 async def _is_news(conn: Conn, claim: Claim, notice: Notice) -> bool:
@@ -183,7 +251,7 @@ async def give_up(turn: Turn, *, failed: bool) -> None:
     claim = turn.claim
     try:
         async with tenant(turn.pool, claim.user_id) as conn:
-            held = await put_back(
+            failures = await put_back(
                 conn,
                 claim.user_id,
                 claim.conversation_id,
@@ -191,7 +259,32 @@ async def give_up(turn: Turn, *, failed: bool) -> None:
                 claim.epoch,
                 failed,
             )
-            if held is not None:
-                await release_messages(conn, claim.user_id, claim.conversation_id)
+            if failures is None:
+                return
+            await release_messages(conn, claim.user_id, claim.conversation_id)
+            if failed and failures > MAX_FAILURES:
+                await _abandon(conn, claim)
     except Exception as error:
         log.warning("turn.not_put_back", conversation_id=claim.conversation_id, exc_info=error)
+
+
+async def _abandon(conn: Conn, claim: Claim) -> None:
+    """Even the turn that would have apologised failed: something in the record cannot be read. As
+    little of it as possible is."""
+    user_id, conversation_id = claim.user_id, claim.conversation_id
+    log.error("turn.abandoned", user_id=user_id, conversation_id=conversation_id)
+    await abandon_inputs(conn, user_id, conversation_id, TURN_FAILED)
+    await abandon_events(conn, user_id, conversation_id, TURN_FAILED)
+    await abandon(conn, user_id, conversation_id)
+    if not await _to_a_person(conn, claim, TURN_FAILED):
+        return
+    manner = await read_manner(conn, user_id, conversation_id, TEXTS_MAX)
+    voice = Voice(
+        own=manner.texts,
+        chosen=manner.contact_language,
+        wrote=manner.wrote,
+        otherwise=(manner.chatbot_language, manner.tenant_language),
+    )
+    metadata = {"kind": "notice", "reason": TURN_FAILED}
+    text = NewText(content_text=voice.says(Kind.APOLOGY), metadata=metadata)
+    await queue_text(conn, user_id, conversation_id, text)

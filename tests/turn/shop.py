@@ -14,6 +14,7 @@ from db.conversations import claim_conversations
 from db.ids import ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool
 from handlers.agent.answerer import NoAnswer
+from handlers.agent.breaker import Breaker
 from handlers.agent.graph import Agent
 from handlers.agent.model import Model
 from handlers.agent.prompt import Briefing
@@ -56,6 +57,8 @@ class Turn:
     none: NoAnswer | None
     requests: list[dict[str, Any]]  # to the model, in order
     failed: bool
+    due: bool  # the turn comes again
+    with_a_person: bool
 
 
 @dataclass(slots=True)
@@ -96,24 +99,32 @@ class Shop:
                 input_seq=seq,
                 text=text,
             )
+        await self.owner.execute(
+            "UPDATE conversations SET ready_at = CASE WHEN id = $1 THEN now() END", who[1]
+        )
         entries = await self.simulator.log()
         since = entries[-1]["seq"] if entries else 0
         last = await self.owner.fetchval("SELECT coalesce(max(id), 0) FROM messages")
         async with self.pool.acquire() as conn:
             (claim,) = await claim_conversations(conn, ME, 1, 100)
+        self.model.model.breaker = Breaker()  # each turn by itself
         await run_turn(self.pool, self.agent, ME, claim)
         replies = await self.owner.fetch(
             "SELECT content_text FROM messages WHERE id > $1 AND metadata ->> 'kind' = 'reply'"
             " ORDER BY id",
             last,
         )
+        (state,) = await self.owner.fetch(
+            "SELECT attempts > 0 AS failed, ready_at IS NOT NULL AS due,"
+            " coalesce(taken_over_until > now(), false) AS with_a_person"
+            " FROM conversations WHERE id = $1",
+            who[1],
+        )
         return Turn(
             said=[row[0] for row in replies],
             none=self.model.none,
             requests=[e["request"] for e in await self.simulator.log("model", since=since)],
-            failed=await self.owner.fetchval(
-                "SELECT attempts > 0 FROM conversations WHERE id = $1", who[1]
-            ),
+            **dict(state),
         )
 
     async def requested(self) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What a turn does, decided from values alone: no database, no model."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from db.ids import ChatbotId, ContactId, EventId, MessageId, Wamid
 from db.messages import Message
 from db.usage import Reservation
 from handlers.actions import Request
+from handlers.agent.answerer import Kind as Why
+from handlers.agent.answerer import NoAnswer
 from handlers.agent.graph import Reply
 from handlers.agent.memory import Slot
 from handlers.agent.offline import OFFLINE
@@ -20,7 +23,7 @@ from handlers.turns.decide import (
     MAX_FAILURES,
     Apologise,
     Decision,
-    NoThought,
+    Later,
     Notice,
     Read,
     Say,
@@ -29,6 +32,7 @@ from handlers.turns.decide import (
     unsaid,
 )
 from handlers.turns.inputs import STALE, found
+from handlers.turns.ladder import WAIT_MIN, NoThought
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)
@@ -43,6 +47,10 @@ def context(**changed: Any) -> TurnContext:
         "answered_seq": 0,
         "attempts": 0,
         "rebuild_thread": False,
+        "failing_since": None,
+        "model_tries": 0,
+        "told_slow": False,
+        "chatbot_failing": False,
         "mine": True,
         "now": NOW,
         "last_inbound_at": NOW,
@@ -100,6 +108,11 @@ def thought(text: str, model: str = "m", **changed: Any) -> Reply:
     return Reply(text, model, (7, 9), 10, 5, Slot(None), **changed)
 
 
+def no_thought(word: str, kind: Why, took_s: float = 0) -> NoThought:
+    none = NoAnswer(word, kind)
+    return NoThought(reason=f"model:{word}", none=none, took=timedelta(seconds=took_s))
+
+
 def test_an_answer_is_said_as_whatsapp_shows_it_and_costs_its_unit() -> None:
     refund = Request("refund", "the cake", {})
     this = read(written(1, trace_id="t1"), reserved=GRANTED)
@@ -122,14 +135,45 @@ def test_a_stored_answer_is_said_word_for_word() -> None:
 
 def test_who_asked_and_gets_no_answer_gets_an_apology() -> None:
     this = read(written(1), events=(event(2, status="approved"),), reserved=GRANTED)
-    assert decide(this, NoThought("model:timeout")) == Apologise(
-        fixed_text(Kind.APOLOGY, "en"), "model:timeout"
+    assert decide(this, no_thought("refused", Why.NEVER)) == Apologise(
+        fixed_text(Kind.APOLOGY, "en"), "model:refused"
     )
+
+
+def test_what_may_pass_is_waited_for_and_told_once() -> None:
+    this = read(written(1), reserved=GRANTED)
+    first = decide(this, no_thought("timeout", Why.LATER, took_s=3))
+    assert first == Later(
+        wait=WAIT_MIN,
+        reason="model:timeout",
+        tried=True,
+        failing_for=timedelta(seconds=3),
+        text=None,
+    )
+    began = NOW - timedelta(seconds=30)
+    for told, text in ((False, fixed_text(Kind.SLOW, "en")), (True, None)):
+        this = read(
+            written(1), reserved=GRANTED, failing_since=began, model_tries=1, told_slow=told
+        )
+        later = decide(this, no_thought("timeout", Why.LATER, took_s=3))
+        assert isinstance(later, Later)
+        assert (later.failing_for, later.text) == (timedelta(seconds=33), text)
+
+
+@pytest.mark.parametrize("kind", Why)
+def test_what_a_tool_requested_before_the_failure_is_kept(kind: Why) -> None:
+    refund = Request("refund", "two tarts", {})
+    thought = replace(no_thought("timeout", kind), requests=(refund,))
+    said = decide(read(written(1), reserved=GRANTED), thought)
+    assert isinstance(said, Say)
+    assert said.requests == (refund,)
+    assert said.text == fixed_text(Kind.REQUEST_KEPT, "en")
+    assert (said.unit, said.slot, said.reason) == (GRANTED, None, "model:timeout")
 
 
 def test_a_decision_is_told_without_a_model() -> None:
     this = read(events=(event(1, details="the cake", status="approved"),), reserved=GRANTED)
-    said = decide(this, NoThought("model:timeout"))
+    said = decide(this, no_thought("timeout", Why.LATER))
     assert said == Say(
         text='Your request "the cake" has been approved.',
         metadata={"kind": "reply", "model": FIXED, "kb_ids": []},

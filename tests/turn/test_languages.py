@@ -12,6 +12,7 @@ from db.conversations import claim_conversations
 from db.ids import ConversationId, WorkerId
 from db.pool import Conn, Pool
 from handlers.agent.answerer import Answerer, NoAnswer
+from handlers.agent.answerer import Kind as Why
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
 from handlers.agent.prompt import Briefing
@@ -34,7 +35,7 @@ class Says:
         self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
     ) -> AIMessage:
         if self.text is None:
-            raise NoAnswer("timeout")
+            raise NoAnswer("refused", Why.NEVER)
         return AIMessage(self.text)
 
 

@@ -18,6 +18,7 @@ from tests.turn.shop import Shop, Turn, open_shop
 
 OPEN = "We are open from 7 to 18."
 SHORTENED = f"\n\n{fixed_text(Kind.SHORTENED, (), {})}"
+KEPT = fixed_text(Kind.REQUEST_KEPT, (), {})
 SECRET = "Margin is 40%."
 MIB = 1024 * 1024
 WORDS = (
@@ -135,12 +136,16 @@ ANSWERS: list[tuple[str, Rules]] = [
 def got(turn: Turn, shop: Shop) -> str:
     if turn.failed:
         return "THE TURN FAILED"
-    if turn.none is not None:
-        wait = turn.none.retry_after_s
-        after = f", after {wait:.0f} s" if wait is not None else ""
-        return f"nothing: `{turn.none.word}`, {turn.none.kind}{after}"
-    said = " / ".join(turn.said).replace(SHORTENED, " (shortened)").replace("\n", " ")
-    return f'"{said}"'
+    if turn.said:
+        said = " / ".join(turn.said).replace(SHORTENED, " (shortened)").replace("\n", " ")
+        return "the request is kept" if said == KEPT else f'"{said}"'
+    assert turn.none is not None
+    assert turn.due != turn.with_a_person
+    if turn.with_a_person:
+        return f"a person takes over: `{turn.none.word}`"
+    wait = turn.none.retry_after_s
+    after = f", after {wait:.0f} s" if wait else ""
+    return f"it is asked again{after}: `{turn.none.word}`"
 
 
 async def test_the_table_of_answers(shop: Shop) -> None:

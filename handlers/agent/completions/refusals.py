@@ -59,6 +59,8 @@ _OURS = re.compile(r"invalid.?request|bad.?request|validation|invalid.?param")
 class Refused(NoAnswer):
     """The server said why."""
 
+    billed = False
+
     def __init__(
         self, word: str, kind: Kind, status: int | None, said: str, wait_s: float | None
     ) -> None:
