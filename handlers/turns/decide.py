@@ -1,6 +1,6 @@
 """What a turn does, decided from what it read and what the agent thought. Pure.
 
-Four things can come of a turn, and the last transaction writes one of them. Whether a person came
+Five things can come of a turn, and the last transaction writes one of them. Whether a person came
 in meanwhile is known only inside that transaction: unsaid() is what becomes of a decision then.
 """
 

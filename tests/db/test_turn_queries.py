@@ -201,7 +201,8 @@ async def test_the_epoch_grows_with_every_claim(pool: Pool, owner: Owner) -> Non
         (held,) = await claim(pool, ME, 1)
         assert held.epoch == epoch
         async with tenant(pool, user.user_id) as conn:
-            assert await put_back(conn, user.user_id, held.conversation_id, ME, epoch, False)
+            put = await put_back(conn, user.user_id, held.conversation_id, ME, epoch, False)
+        assert put == 0  # failures
 
 
 async def test_a_turn_that_failed_waits_longer_each_time(pool: Pool, owner: Owner) -> None:

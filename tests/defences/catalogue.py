@@ -24,6 +24,13 @@ ISOLATION = "db/migrations/0003_isolation.sql"
 CLAIMS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
 LOOKED_AT_AGAIN = "db/migrations/0017_looked_at_again.sql"
+LADDER = "db/migrations/0020_ladder.sql"
+ON_ITS_LEASE = (
+    "    SELECT c.contact_id, c.answered_seq, coalesce(c.taken_over_until > now(), false)"
+    " AS taken_over\n      INTO v FROM conversations c\n"
+    "     WHERE c.user_id = p_user AND c.id = p_conversation\n"
+    "       AND c.lease_owner = p_worker AND c.epoch = p_epoch\n"
+)
 RABBITMQ = "handlers/ingest_log/rabbitmq"
 CONFIRMS = f"{RABBITMQ}/confirms.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
@@ -61,8 +68,9 @@ DEFENCES = (
         "lease_owner and epoch in the first statement of a turn's last transaction",
         (
             Change(
-                LOOKED_AT_AGAIN,
-                "       AND c.lease_owner = p_worker AND c.epoch = p_epoch\n",
+                LADDER,
+                ON_ITS_LEASE,
+                ON_ITS_LEASE.replace(" AND c.lease_owner = p_worker AND c.epoch = p_epoch", ""),
             ),
         ),
         (
@@ -76,7 +84,7 @@ DEFENCES = (
         "input_seq > read_seq where a turn releases its conversation",
         (
             Change(
-                LOOKED_AT_AGAIN,
+                LADDER,
                 "           ready_at = CASE WHEN c.input_seq > p_read_seq"
                 " THEN coalesce(c.ready_at, now()) END,\n",
                 "           ready_at = NULL,\n",
@@ -367,5 +375,60 @@ DEFENCES = (
             ),
         ),
         (f"{WEBHOOK}::test_what_is_not_signed_is_refused_and_leaves_nothing",),
+    ),
+    Defence(
+        "a turn without an answer comes again",
+        "the rungs of the ladder before the last",
+        (
+            Change(
+                "handlers/turns/ladder.py",
+                "    if _in_vain(none, since, failing.tries + 1):\n        return None\n",
+                "    return None\n",
+            ),
+        ),
+        ("tests/turn/test_ladder.py::test_two_failures_cost_the_customer_seconds",),
+    ),
+    Defence(
+        "a model that is away is tried by one",
+        "the breaker's refusal",
+        (
+            Change(
+                "handlers/agent/breaker.py",
+                "        if self._trying or self.clock() < self._trial_at:\n",
+                "        if False:\n",
+            ),
+        ),
+        ("tests/unit/test_breaker.py::test_one_at_a_time_tries_what_is_away",),
+    ),
+    Defence(
+        "who is silenced is not told that it takes longer",
+        "the look at takeover and pause when the turn is put off",
+        (
+            Change(
+                LADDER,
+                "    v_tells := p_tells AND NOT v.taken_over\n"
+                "           AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = p_user"
+                " AND c.id = v.contact_id\n"
+                "                              AND c.conversation_paused);\n",
+                "    v_tells := p_tells;\n",
+            ),
+        ),
+        (
+            "tests/turn/test_ladder.py::test_who_is_silenced_meanwhile_is_not_told_that_it_takes_longer",
+        ),
+    ),
+    Defence(
+        "a request outlives the answer that fails",
+        "what a turn's tools had requested when its answer failed",
+        (
+            Change(
+                "handlers/turns/decide.py",
+                "    kept = voice.says(Kind.REQUEST_KEPT) if thought.requests else None\n",
+                "    kept = None\n",
+            ),
+        ),
+        (
+            "tests/turn/test_ladder.py::test_an_answer_that_fails_after_a_request_keeps_it_and_says_so",
+        ),
     ),
 )
