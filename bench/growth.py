@@ -36,7 +36,7 @@ from db.pool import Conn, Pool, create_pool, tenant
 from db.sends import Pace, claim_sends, lock_send, mark_accepted, mark_sending, read_send
 from db.status_fence import fence_wanted, overdue_sends
 from db.tenant_api import list_chatbots, list_conversations, list_messages, read_usage
-from db.usage import reserve_messages, settle_messages
+from db.usage import Reserving, reserve_for_turn, spend_messages
 from db.workers import sweep_dead_workers, sweep_unheld
 from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch
@@ -222,8 +222,11 @@ class Side:
                 rows = await read_messages(conn, *ids, context.answered_seq, 40, 30)
                 await read_events(conn, *ids, 30)
                 await load_checkpoint(conn, context.thread_id)
-                await reserve_messages(conn, *ids, 1)
-                return [row for row in rows if (row.input_seq or 0) > context.answered_seq]
+                read = [row for row in rows if (row.input_seq or 0) > context.answered_seq]
+            async with self.pool.acquire() as conn:
+                reserving = Reserving(claim.user_id, claim.conversation_id, ME, claim.epoch)
+                assert await reserve_for_turn(conn, reserving, 1) is not None
+            return read
 
         async def write(claim: Claim, inputs: Sequence[Message]) -> None:
             async with tenant(self.pool, claim.user_id) as conn:
@@ -245,7 +248,7 @@ class Side:
                 await save_checkpoint(conn, f"{claim.conversation_id}:thread", checkpoint)
                 read = [row.id for row in inputs]
                 await settle_inputs(conn, claim.user_id, read, True, None, Decimal("1.5"))
-                await settle_messages(conn, *ids, 1)
+                spend_messages(conn, *ids, 1)
                 await since_inbound(conn, *ids)
 
         inputs: list[list[Message]] = []

@@ -275,7 +275,9 @@ def _transactions(heard: Sequence[Heard]) -> list[list[Heard]]:
         if not inside:
             transactions.append([])
         transactions[-1].append(one)
-        inside = one.statement != "COMMIT" and (inside or one.statement.startswith("BEGIN"))
+        inside = not one.statement.endswith("COMMIT") and (
+            inside or one.statement.startswith("BEGIN")
+        )
     return transactions
 
 

@@ -51,6 +51,7 @@ def _completion(message: dict[str, Any], finish: str) -> bytes:
     ).encode()
 
 
+REFUSED = b'{"error":{"message":"Invalid OAuth access token.","type":"OAuthException","code":190}}'
 TEXT = _completion({"role": "assistant", "content": ANSWER, "refusal": None}, "stop")
 CALL = _completion(
     {
@@ -78,6 +79,7 @@ class Outside:
         self.model_calls = 0
         self.graph_calls = 0
         self.thinking = 0
+        self.refused: set[bytes] = set()
         self.sends: list[tuple[str, float]] = []  # to whom, and when the request was here
 
     def answer(self, path: bytes, body: bytes) -> tuple[float, bytes]:
@@ -91,12 +93,16 @@ class Outside:
             self.graph_calls += 1
             if b'"typing_indicator"' in body:
                 return 0.0, b'{"success":true}'
+            if path.split(b"/")[-2] in self.refused:
+                return 0.0, REFUSED
             self.sends.append((json.loads(body)["to"].lstrip("+"), time.time()))
             sent = {
                 "messaging_product": "whatsapp",
                 "messages": [{"id": f"wamid.{time.time_ns()}"}],
             }
             return 0.0, json.dumps(sent).encode()
+        if path.startswith(b"/refuse/"):  # whatever this number sends
+            self.refused.add(path.rpartition(b"/")[2])
         if path.startswith(b"/latency/"):
             self.latency_s = float(path.rpartition(b"/")[2])
         seen = {
@@ -142,7 +148,8 @@ class Connection(asyncio.Protocol):
 
     def _say(self, answer: bytes) -> None:
         if not self._transport.is_closing():
-            head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+            status = "401 Unauthorized" if answer is REFUSED else "200 OK"
+            head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: "
             self._transport.write(f"{head}{len(answer)}\r\n\r\n".encode() + answer)
 
 

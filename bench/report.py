@@ -33,7 +33,7 @@ SHOWN = {
     "start_ingress": ("ready_s", "rss_mb"),
     "start_worker": ("ready_s", "rss_mb"),
 }
-_ONE = ("read_turn", "read_messages", "read_events", "load_checkpoint", "reserve_messages")
+_ONE = ("read_turn", "read_messages", "read_events", "load_checkpoint", "reserve_for_turn")
 _LAST = ("fence", "queue_text", "pack and store the checkpoint", "settle_inputs")
 TRIPS = {
     "claim": "1 for up to 32",
@@ -42,7 +42,7 @@ TRIPS = {
     "write: transaction": "2: BEGIN with the tenant, COMMIT",
     "typing indicator": "1, HTTP, beside the turn",
     **{f"read: {step}": "1" for step in _ONE},
-    **{f"write: {step}": "1" for step in (*_LAST, "settle_messages")},
+    **{f"write: {step}": "1" for step in _LAST},
 }
 CUT = 3  # times a goal: more is not drawn
 OTHERS = ("#5b7fa6", "#a65b7f", "#7f6ba6", "#6ba67f")

@@ -40,7 +40,7 @@ STEPS: list[tuple[str, Any, str]] = [
     ("read: read_messages", run, "read_messages"),
     ("read: read_events", run, "read_events"),
     ("read: load_checkpoint", run, "load_checkpoint"),
-    ("read: reserve_messages", run, "reserve_messages"),
+    ("read: reserve_for_turn", run, "reserve_for_turn"),
     ("think: graph", graph.Agent, "run"),
     ("think: unpack the checkpoint", memory.SlotSaver, "aget_tuple"),
     ("think: answer", model.Model, "answer"),
@@ -52,7 +52,6 @@ STEPS: list[tuple[str, Any, str]] = [
     ("write: queue_text", write, "queue_text"),
     ("write: pack and store the checkpoint", memory.SlotSaver, "store"),
     ("write: settle_inputs", write, "settle_inputs"),
-    ("write: settle_messages", write, "settle_messages"),
     ("write: formatting", decide, "whatsapp"),
 ]
 

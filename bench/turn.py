@@ -189,6 +189,8 @@ def _statement(line: str) -> str | None:
     if found is None:
         return None
     text = re.sub(r"--.*$", "", found[1]).strip()
+    if text.endswith("COMMIT"):  # in one message with what is counted
+        return "COMMIT"
     return " ".join(text.split())[:70] or "(begins with a comment)"
 
 

@@ -8,6 +8,7 @@ message of ours came for ('status-17'), and what could not be written and is tri
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -34,9 +35,9 @@ from db.dead import (
 from db.ids import MessageId, UserId
 from db.orphans import take_orphans
 from db.parked import Shown, list_parked, show_parked, take_parked
-from db.pool import Conn, tenant_transaction
+from db.pool import CONFLICT, Conn, tenant_transaction
 from db.stuck import ShownStuck, retry_stuck_now, show_stuck
-from db.usage import reserve_messages, settle_messages
+from db.usage import could_reserve, spend_on_message
 from handlers.ingest.parking import entry_of, readable
 from handlers.ingest_log.factory import adapter
 from handlers.process.configuration import Environment
@@ -222,7 +223,7 @@ async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, A
             if one.kind == "stuck" and await _try_now(conn, one.number):
                 replayed.append(one)
             if one.kind == "send":
-                why = await _send_again(conn, MessageId(one.number))
+                why = await send_again(conn, MessageId(one.number))
                 if why is None:
                     replayed.append(one)
                 elif why:
@@ -295,16 +296,17 @@ async def _try_now(conn: Conn, stuck_id: int) -> bool:
         return bool(await retry_stuck_now(conn, user_id, stuck_id))
 
 
-async def _send_again(conn: Conn, message_id: MessageId) -> str | None:
+async def send_again(conn: Conn, message_id: MessageId) -> str | None:
     """Why not; '' when there is no such dead send. It costs a unit again, within the limits."""
     user_id = await owner_of_dead(conn, "send", message_id)
     if user_id is None:
         return ""
     for _ in range(TRIES):
-        async with tenant_transaction(conn, user_id):
-            why = await _queue_again(conn, user_id, message_id)
-        if why != BUSY:
-            return why
+        with contextlib.suppress(*CONFLICT):
+            async with tenant_transaction(conn, user_id):
+                why = await _queue_again(conn, user_id, message_id)
+            if why != BUSY:
+                return why
         await asyncio.sleep(TRY_AFTER_S)
     return BUSY
 
@@ -321,14 +323,12 @@ async def _queue_again(conn: Conn, user_id: UserId, message_id: MessageId) -> st
         return ""
     if locked.being_answered:  # its turn may hold the unit that we would take
         return BUSY
-    usage_day, overage = None, False
     if not locked.is_notice:
-        held = await reserve_messages(conn, user_id, locked.conversation_id, 1)
-        if held.outcome != "granted":
-            return f"{held.outcome}: nothing more may be sent"
-        await settle_messages(conn, user_id, locked.conversation_id, 1)
-        usage_day, overage = held.usage_day, held.overage
-    await requeue_dead_send(conn, user_id, message_id, usage_day, overage)
+        outcome = await could_reserve(conn, user_id, locked.conversation_id)
+        if outcome != "granted":
+            return f"{outcome}: nothing more may be sent"
+        spend_on_message(conn, user_id, locked.conversation_id, message_id)
+    await requeue_dead_send(conn, user_id, message_id)
     await forget_threads(conn, user_id, [locked.conversation_id])
     return None
 

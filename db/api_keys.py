@@ -84,7 +84,3 @@ async def note_api_use(
     conn: Conn, user_id: UserId, key_ids: Sequence[ApiKeyId], used_at: Sequence[datetime]
 ) -> None:
     await conn.execute(_SQL["note_api_use"], user_id, key_ids, used_at)
-
-
-async def count_api_calls(conn: Conn, user_id: UserId, usage_day: date, calls: int) -> None:
-    await conn.execute(_SQL["count_api_calls"], user_id, usage_day, calls)

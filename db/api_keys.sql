@@ -41,6 +41,3 @@ UPDATE api_keys k SET last_used = n.used_at
   FROM unnest($2::bigint[], $3::timestamptz[]) AS n (id, used_at)
  WHERE k.user_id = $1 AND k.id = n.id
    AND (k.last_used IS NULL OR k.last_used <= n.used_at - interval '1 min');
-
--- name: count_api_calls
-SELECT count_api_calls($1, $2, $3);

@@ -3,7 +3,7 @@ message. As the owner, for operator commands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
@@ -112,14 +112,8 @@ async def read_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> 
     return LockedDead(**row) if row else None
 
 
-async def requeue_dead_send(
-    conn: Conn,
-    user_id: UserId,
-    message_id: MessageId,
-    usage_day: date | None,
-    overage: bool,
-) -> None:
-    await conn.execute(_SQL["requeue_dead_send"], user_id, message_id, usage_day, overage)
+async def requeue_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
+    await conn.execute(_SQL["requeue_dead_send"], user_id, message_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ WITH gone AS (DELETE FROM dead_sends WHERE user_id = $1 AND message_id = $2)
 UPDATE messages
    SET status = 'queued', message_id = NULL, send_owner = NULL, send_after = 'infinity',
        replayed_at = clock_timestamp(),
-       unknown_at = NULL, unknown_count = 0, sent_at = now(), usage_day = $3, overage = $4,
+       unknown_at = NULL, unknown_count = 0, sent_at = now(), usage_day = NULL, overage = false,
        metadata = metadata - 'reason' - 'errors' - 'refused' - 'last_error'
                   - 'resent_after_unknown' || jsonb_build_object('replayed_at', now())
  WHERE user_id = $1 AND id = $2;

@@ -1,9 +1,11 @@
 """Connections, and the transaction in which one tenant is visible."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -39,7 +41,11 @@ UNAVAILABLE = (
 )
 
 # Two transactions wanted the same; the same work done again succeeds.
-CONFLICT = (asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
+CONFLICT = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,
+    asyncpg.SerializationError,
+)
 
 # The database understood, and will not have this data.
 REFUSED = (asyncpg.PostgresError, asyncpg.DataError)
@@ -106,18 +112,13 @@ async def connect_owner(url: str) -> Conn:
 
 
 @asynccontextmanager
-async def tenant_transaction(
-    conn: Conn, user_id: UserId, *, durable: bool = True
-) -> AsyncIterator[None]:
-    """A transaction in which this tenant's rows, and no other's, exist. When not `durable`, its
-    COMMIT does not wait for the disk: a crash of the server may undo it, but not what any later,
-    durable transaction has seen of it, because the log is written in order."""
+async def tenant_transaction(conn: Conn, user_id: UserId) -> AsyncIterator[None]:
+    """A transaction in which this tenant's rows, and no other's, exist."""
     # BEGIN and the setting travel in one message; the simple protocol takes no parameters, and
     # an int has no spelling that is SQL.
-    begin = f"BEGIN; SELECT set_config('app.user_id', '{int(user_id)}', true)"
-    if not durable:
-        begin += ", set_config('synchronous_commit', 'off', true)"
-    await _whole(conn, begin)
+    await _whole(conn, f"BEGIN; SELECT set_config('app.user_id', '{int(user_id)}', true)")
+    last: list[str] = []
+    _at_commit[id(conn)] = last
     try:
         yield
     except (TimeoutError, asyncpg.InterfaceError, OSError):
@@ -129,7 +130,21 @@ async def tenant_transaction(
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             await _whole(conn, "ROLLBACK")
         raise
-    await _whole(conn, "COMMIT")
+    finally:
+        del _at_commit[id(conn)]
+    await _whole(conn, "; ".join([*last, "COMMIT"]))
+
+
+# Of the transactions that are open in this process, by connection.
+_at_commit: dict[int, list[str]] = {}
+
+
+def at_commit(conn: Conn, statement: str) -> None:
+    """Goes in one message with the COMMIT of the transaction that is open. For what many of a
+    tenant's transactions lock: held over round trips of a busy loop, some twenty connections of
+    each worker stood behind one counter. The statement has numbers of ours in it and no text; it
+    raises where it must not be committed."""
+    _at_commit[id(conn)].append(statement)
 
 
 async def _whole(conn: Conn, statement: str) -> None:
@@ -143,7 +158,41 @@ async def _whole(conn: Conn, statement: str) -> None:
 
 
 @asynccontextmanager
-async def tenant(pool: Pool, user_id: UserId, *, durable: bool = True) -> AsyncIterator[Conn]:
+async def tenant(pool: Pool, user_id: UserId) -> AsyncIterator[Conn]:
     """A pooled connection inside tenant_transaction()."""
-    async with pool.acquire() as conn, tenant_transaction(conn, user_id, durable=durable):
+    async with place(pool, user_id) as conn, tenant_transaction(conn, user_id):
         yield conn
+
+
+@dataclass(slots=True)
+class _Share:
+    """Of a pool, while somebody works or waits for a tenant."""
+
+    places: asyncio.Semaphore
+    users: int = 0
+
+
+_shares: dict[tuple[int, UserId], _Share] = {}  # by pool and tenant
+
+
+def waiting(pool: Pool) -> int:
+    """How many wait for a connection in place()."""
+    users = sum(share.users for (of, _), share in _shares.items() if of == id(pool))
+    return max(0, users - (pool.get_size() - pool.get_idle_size()))
+
+
+@asynccontextmanager
+async def place(pool: Pool, user_id: UserId) -> AsyncIterator[Conn]:
+    """A connection, for what is done for this tenant. One tenant has half of a pool at most: a
+    crowd at its counters, or its big conversations, leaves the others theirs."""
+    key = (id(pool), user_id)
+    if (share := _shares.get(key)) is None:
+        share = _shares[key] = _Share(asyncio.Semaphore(max(1, pool.get_max_size() // 2)))
+    share.users += 1
+    try:
+        async with share.places, pool.acquire() as conn:
+            yield conn
+    finally:
+        share.users -= 1
+        if not share.users:
+            del _shares[key]

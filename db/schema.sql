@@ -1279,18 +1279,47 @@ ALTER FUNCTION claim_sends(bigint,integer,integer,interval,integer,interval) OWN
 REVOKE ALL ON FUNCTION claim_sends(bigint,integer,integer,interval,integer,interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION claim_sends(bigint,integer,integer,interval,integer,interval) TO CURRENT_USER, swiftreplies_app;
 
--- 0012_api.sql
-CREATE FUNCTION count_api_calls(p_user bigint, p_day date, p_calls integer)
- RETURNS void
- LANGUAGE sql
+-- 0021_no_convoy.sql
+CREATE FUNCTION could_reserve(p_user bigint, p_conversation bigint, p_messages integer)
+ RETURNS text
+ LANGUAGE plpgsql
  SET search_path TO 'public', 'pg_temp'
 AS $function$
+DECLARE
+    v_outcome text;
+BEGIN
+    SELECT r.outcome INTO v_outcome FROM reserve_messages(p_user, p_conversation, p_messages) r;
+    RAISE SQLSTATE 'SR000';
+EXCEPTION WHEN SQLSTATE 'SR000' THEN
+    RETURN v_outcome;
+END $function$;
+
+-- 0021_no_convoy.sql
+CREATE FUNCTION count_actions(p_user bigint, p_day date, p_actions integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM lock_usage(p_user, ARRAY[p_day]);
+    UPDATE usage_tracking SET actions_reserved = actions_reserved - p_actions,
+                              actions_created = actions_created + p_actions, updated_at = now()
+     WHERE user_id = p_user AND tracking_date = p_day;
+END $function$;
+
+-- 0012_api.sql, 0021_no_convoy.sql
+CREATE FUNCTION count_api_calls(p_user bigint, p_day date, p_calls integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
     INSERT INTO usage_tracking (user_id, tracking_date, api_calls_made)
          VALUES (p_user, p_day, p_calls)
     ON CONFLICT (user_id, tracking_date) DO UPDATE
        SET api_calls_made = coalesce(usage_tracking.api_calls_made, 0) + p_calls,
            updated_at = now();
-$function$;
+END $function$;
 
 -- 0004_metering.sql, 0006_limit_choice.sql, 0015_plans_kept.sql
 CREATE FUNCTION count_messages(p_user bigint, p_day date, p_sent integer, p_reserved integer, p_overage integer)
@@ -1312,32 +1341,34 @@ BEGIN
        AND month = extract(month FROM p_day);
 END $function$;
 
--- 0004_metering.sql
+-- 0004_metering.sql, 0021_no_convoy.sql
 CREATE FUNCTION count_received(p_user bigint, p_messages integer)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'public', 'pg_temp'
 AS $function$
+BEGIN
     INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_received)
     SELECT p_user, (now() AT TIME ZONE u.timezone)::date, p_messages
       FROM users u WHERE u.id = p_user
     ON CONFLICT (user_id, tracking_date) DO UPDATE
        SET daily_messages_received = usage_tracking.daily_messages_received + p_messages,
            updated_at = now();
-$function$;
+END $function$;
 
--- 0012_api.sql
+-- 0012_api.sql, 0021_no_convoy.sql
 CREATE FUNCTION count_takeover(p_user bigint)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'public', 'pg_temp'
 AS $function$
+BEGIN
     INSERT INTO usage_tracking (user_id, tracking_date, live_takeovers_used)
     SELECT p_user, (now() AT TIME ZONE u.timezone)::date, 1 FROM users u WHERE u.id = p_user
     ON CONFLICT (user_id, tracking_date) DO UPDATE
        SET live_takeovers_used = coalesce(usage_tracking.live_takeovers_used, 0) + 1,
            updated_at = now();
-$function$;
+END $function$;
 
 -- 0017_looked_at_again.sql
 CREATE FUNCTION due_stuck_items(p_limit integer)
@@ -1471,6 +1502,20 @@ BEGIN
        FROM (SELECT day, (count(*) FILTER (WHERE overage IS NOT TRUE))::int AS within,
                     (count(*) FILTER (WHERE overage))::int AS beyond
                FROM unnest(p_days, p_overage) AS u (day, overage) GROUP BY day) d;
+END $function$;
+
+-- 0021_no_convoy.sql
+CREATE FUNCTION hold_turn(p_user bigint, p_conversation bigint, p_worker bigint, p_epoch bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM set_config('app.user_id', p_user::text, true),
+            set_config('synchronous_commit', 'off', true);
+    PERFORM FROM conversations c WHERE c.user_id = p_user AND c.id = p_conversation
+        AND c.lease_owner = p_worker AND c.epoch = p_epoch FOR SHARE;
+    RETURN FOUND;
 END $function$;
 
 -- 0019_contract_start.sql
@@ -1836,6 +1881,34 @@ BEGIN
     RETURN 'granted';
 END $function$;
 
+-- 0021_no_convoy.sql
+CREATE FUNCTION reserve_actions_for_turn(p_user bigint, p_conversation bigint, p_worker bigint, p_epoch bigint, p_actions integer)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT hold_turn(p_user, p_conversation, p_worker, p_epoch) THEN
+        RETURN 'no_reservation';
+    END IF;
+    RETURN reserve_actions(p_user, p_conversation, p_actions);
+END $function$;
+
+-- 0021_no_convoy.sql
+CREATE FUNCTION reserve_for_turn(p_user bigint, p_conversation bigint, p_worker bigint, p_epoch bigint, p_messages integer)
+ RETURNS TABLE(outcome text, usage_day date, overage boolean, notice text)
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT hold_turn(p_user, p_conversation, p_worker, p_epoch) THEN
+        RETURN QUERY SELECT 'lease_lost', NULL::date, false, NULL::text;
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT r.outcome, r.usage_day, r.overage, r.notice
+                   FROM reserve_messages(p_user, p_conversation, p_messages) r;
+END $function$;
+
 -- 0004_metering.sql, 0006_limit_choice.sql, 0016_plans.sql, 0017_looked_at_again.sql
 CREATE FUNCTION reserve_messages(p_user bigint, p_conversation bigint, p_messages integer)
  RETURNS TABLE(outcome text, usage_day date, overage boolean, notice text)
@@ -2000,28 +2073,6 @@ BEGIN
                                                          / 60)) END;
 END $function$;
 
--- 0011_actions.sql
-CREATE FUNCTION settle_actions(p_user bigint, p_conversation bigint, p_actions integer)
- RETURNS date
- LANGUAGE plpgsql
- SET search_path TO 'public', 'pg_temp'
-AS $function$
-DECLARE
-    v_day date;
-BEGIN
-    UPDATE usage_reservations r SET actions = r.actions - p_actions
-     WHERE r.user_id = p_user AND r.conversation_id = p_conversation AND r.actions >= p_actions
-    RETURNING r.usage_day INTO v_day;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    PERFORM lock_usage(p_user, ARRAY[v_day]);
-    UPDATE usage_tracking SET actions_reserved = actions_reserved - p_actions,
-                              actions_created = actions_created + p_actions, updated_at = now()
-     WHERE user_id = p_user AND tracking_date = v_day;
-    RETURN v_day;
-END $function$;
-
 -- 0004_metering.sql, 0006_limit_choice.sql
 CREATE FUNCTION settle_messages(p_user bigint, p_conversation bigint, p_sent integer)
  RETURNS boolean
@@ -2043,6 +2094,36 @@ BEGIN
         PERFORM count_messages(p_user, held.usage_day, p_sent, 0, 0);
     END IF;
     RETURN p_sent <= held.messages;
+END $function$;
+
+-- 0021_no_convoy.sql
+CREATE FUNCTION spend_messages(p_user bigint, p_conversation bigint, p_sent integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT settle_messages(p_user, p_conversation, p_sent) THEN
+        RAISE 'the unit that was reserved here is gone';
+    END IF;
+END $function$;
+
+-- 0021_no_convoy.sql
+CREATE FUNCTION spend_on_message(p_user bigint, p_conversation bigint, p_message bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    v record;
+BEGIN
+    SELECT * INTO v FROM reserve_messages(p_user, p_conversation, 1);
+    IF v.outcome <> 'granted' THEN
+        RAISE 'the plan allows no message more' USING ERRCODE = 'serialization_failure';
+    END IF;
+    UPDATE messages m SET usage_day = v.usage_day, overage = v.overage
+     WHERE m.user_id = p_user AND m.id = p_message;
+    PERFORM spend_messages(p_user, p_conversation, 1);
 END $function$;
 
 -- 0019_contract_start.sql
@@ -2136,6 +2217,17 @@ END $function$;
 ALTER FUNCTION sweep_unheld(bigint,bigint[],bigint[]) OWNER TO swiftreplies_system;
 REVOKE ALL ON FUNCTION sweep_unheld(bigint,bigint[],bigint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sweep_unheld(bigint,bigint[],bigint[]) TO CURRENT_USER, swiftreplies_app;
+
+-- 0021_no_convoy.sql
+CREATE FUNCTION take_actions(p_user bigint, p_conversation bigint, p_actions integer)
+ RETURNS date
+ LANGUAGE sql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+    UPDATE usage_reservations r SET actions = r.actions - p_actions
+     WHERE r.user_id = p_user AND r.conversation_id = p_conversation AND r.actions >= p_actions
+    RETURNING r.usage_day
+$function$;
 
 -- 0003_isolation.sql, 0007_status_fence.sql
 CREATE FUNCTION unknown_sends(p_wait interval, p_until timestamp with time zone, p_limit integer)

@@ -43,10 +43,6 @@ async def hand_back(
     return handed
 
 
-async def count_takeover(conn: Conn, user_id: UserId) -> None:
-    await conn.execute(_SQL["count_takeover"], user_id)
-
-
 async def answered_by_person(
     conn: Conn, user_id: UserId, ids: Sequence[ConversationId], at: Sequence[datetime]
 ) -> None:

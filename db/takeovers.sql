@@ -26,9 +26,6 @@ UPDATE conversations
  WHERE user_id = $1 AND id = $2 AND taken_over_until > now()
 RETURNING id;
 
--- name: count_takeover
-SELECT count_takeover($1);
-
 -- name: answered_by_person
 -- What a person writes answers what the customer wrote before it ($3, by WhatsApp's time): no turn
 -- will. Inputs that stand before one of later are answered with it, later ones wait.

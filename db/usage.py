@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from db.ids import ConversationId, UserId, WorkerId
-from db.pool import Conn
-from db.sql import load
+from db.ids import ConversationId, MessageId, UserId, WorkerId
+from db.pool import Conn, at_commit
+from db.sql import load, values
 
 _SQL = load(__file__)
+LEASE_LOST = "lease_lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,57 +20,82 @@ class Reservation:
     notice: str | None  # what the plan tells customers at a limit
 
 
-async def reserve_messages(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId, messages: int
-) -> Reservation:
-    row = await conn.fetchrow(_SQL["reserve_messages"], user_id, conversation_id, messages)
+async def could_reserve(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> str:
+    """Of a message that this transaction is to queue: 'granted', or the reason why not. The answer
+    is as old as its statement; spend_on_message() decides."""
+    return str(await conn.fetchval(_SQL["could_reserve"], user_id, conversation_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Reserving:
+    """Whose turn reserves."""
+
+    user_id: UserId
+    conversation_id: ConversationId
+    worker_id: WorkerId
+    epoch: int
+
+
+async def reserve_for_turn(conn: Conn, turn: Reserving, messages: int) -> Reservation | None:
+    """Outside of a transaction: it is one. None: the lease is somebody else's."""
+    row = await conn.fetchrow(_SQL["reserve_for_turn"], *values(turn), messages)
     assert row is not None, "the function always returns a row"
-    return Reservation(**row)
+    return None if row["outcome"] == LEASE_LOST else Reservation(**row)
 
 
-async def settle_messages(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId, sent: int
-) -> bool:
-    """False: more was spent than was held; the transaction must not commit."""
-    return bool(await conn.fetchval(_SQL["settle_messages"], user_id, conversation_id, sent))
+async def reserve_actions_for_turn(conn: Conn, turn: Reserving, actions: int) -> str:
+    """Outside of a transaction. So many in all for the turn. 'granted', or the reason why not."""
+    return str(await conn.fetchval(_SQL["reserve_actions_for_turn"], *values(turn), actions))
 
 
-async def release_messages(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
-    await conn.execute(_SQL["release_messages"], user_id, conversation_id)
+async def take_actions(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, actions: int
+) -> date | None:
+    """Of the requests that are held; the day they are counted on, with the COMMIT. None: more than
+    was held; the transaction must not commit."""
+    day: date | None = await conn.fetchval(_SQL["take_actions"], user_id, conversation_id, actions)
+    if day is not None:
+        at_commit(conn, f"SELECT count_actions({user_id:d}, '{day}', {actions:d})")
+    return day
 
 
-async def give_back_messages(
+# ---- with the COMMIT ----------------------------------------------------------------------------
+
+
+def spend_messages(conn: Conn, user_id: UserId, conversation_id: ConversationId, sent: int) -> None:
+    """Of what is held, the rest of which is given back. The COMMIT fails when it is more."""
+    at_commit(conn, f"SELECT spend_messages({user_id:d}, {conversation_id:d}, {sent:d})")
+
+
+def spend_on_message(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, message_id: MessageId
+) -> None:
+    """A unit for a message that is queued here; one that a turn holds for the conversation, if
+    there is one. The COMMIT fails as a CONFLICT when there is none any more."""
+    at_commit(conn, f"SELECT spend_on_message({user_id:d}, {conversation_id:d}, {message_id:d})")
+
+
+def release_messages(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    spend_messages(conn, user_id, conversation_id, 0)
+
+
+def give_back_messages(
     conn: Conn, user_id: UserId, usage_days: Sequence[date], overage: Sequence[bool]
 ) -> None:
     """Of each message its day, and whether it was counted as overage."""
-    await conn.execute(_SQL["give_back_messages"], user_id, usage_days, overage)
+    days = ",".join(day.isoformat() for day in usage_days)
+    beyond = ",".join("t" if one else "f" for one in overage)
+    at_commit(conn, f"SELECT give_back_messages({user_id:d}, '{{{days}}}', '{{{beyond}}}')")
 
 
-async def count_received(conn: Conn, user_id: UserId, messages: int) -> None:
-    await conn.execute(_SQL["count_received"], user_id, messages)
+def count_received(conn: Conn, user_id: UserId, messages: int) -> None:
+    """On the tenant's own day."""
+    at_commit(conn, f"SELECT count_received({user_id:d}, {messages:d})")
 
 
-async def reserve_actions(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    worker_id: WorkerId,
-    epoch: int,
-    actions: int,
-) -> str:
-    """So many in all for the turn. 'granted', or the reason why not."""
-    return str(
-        await conn.fetchval(
-            _SQL["reserve_actions"], user_id, conversation_id, worker_id, epoch, actions
-        )
-    )
+def count_takeover(conn: Conn, user_id: UserId) -> None:
+    at_commit(conn, f"SELECT count_takeover({user_id:d})")
 
 
-async def settle_actions(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId, actions: int
-) -> date | None:
-    """The day they are counted on. None: more than was held; the transaction must not commit."""
-    day: date | None = await conn.fetchval(
-        _SQL["settle_actions"], user_id, conversation_id, actions
-    )
-    return day
+def count_api_calls(conn: Conn, user_id: UserId, usage_day: date, calls: int) -> None:
+    at_commit(conn, f"SELECT count_api_calls({user_id:d}, '{usage_day}', {calls:d})")

@@ -30,7 +30,7 @@ from db.conversation_events import (
 )
 from db.ids import ActionId, ConversationId, UserId
 from db.pool import Conn, Pool, tenant
-from db.usage import settle_actions
+from db.usage import take_actions
 from handlers.deliveries.catalogue import (
     ActionCreated,
     ActionDecided,
@@ -73,7 +73,7 @@ async def create(
     """In the turn's last transaction, within what its hold has."""
     if not requests:
         return []
-    usage_day = await settle_actions(conn, user_id, conversation_id, len(requests))
+    usage_day = await take_actions(conn, user_id, conversation_id, len(requests))
     if usage_day is None:
         raise RuntimeError("the actions that this turn reserved are gone")
     created = []

@@ -14,12 +14,11 @@ from db.messages import NewText, queue_text
 from db.pool import Conn
 from db.takeovers import (
     answered_by_person,
-    count_takeover,
     hand_back,
     lock_conversation,
     take_over,
 )
-from db.usage import reserve_messages, settle_messages
+from db.usage import could_reserve, count_takeover, spend_on_message
 
 AFTER_ALL = datetime.max.replace(tzinfo=UTC)  # later than whatever the customer wrote
 BY_MESSAGE = "human_message"  # taken_over_reason, when writing was what took it over
@@ -27,7 +26,7 @@ BY_MESSAGE = "human_message"  # taken_over_reason, when writing was what took it
 
 class NotDone(Exception):
     """`reason` is a word: not_found, window_closed, chatbot_inactive, another_request, or what
-    reserve_messages() says."""
+    could_reserve() says."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +46,7 @@ async def take_over_conversation(
         raise NotDone("not_found")
     await take_over(conn, user_id, conversation_id, until, reason)
     if not conversation.with_human:
-        await count_takeover(conn, user_id)
+        count_takeover(conn, user_id)
 
 
 async def hand_back_conversation(
@@ -88,22 +87,15 @@ async def queue_message_of_person(
     # A turn that runs in this conversation may hold a unit already: it is used for this, since the
     # turn's answer stays unsaid. Should the person hand back before that turn ends, it finds its
     # unit gone, writes nothing and is repeated.
-    reserved = await reserve_messages(conn, user_id, conversation_id, 1)
-    if reserved.outcome != "granted":
-        raise NotDone(reserved.outcome)
-    message = NewText(
-        content_text=text,
-        metadata=metadata,
-        usage_day=reserved.usage_day,
-        overage=reserved.overage,
-        is_from_human=True,
-    )
+    outcome = await could_reserve(conn, user_id, conversation_id)
+    if outcome != "granted":
+        raise NotDone(outcome)
+    message = NewText(content_text=text, metadata=metadata, is_from_human=True)
     message_id = await queue_text(conn, user_id, conversation_id, message)
     await answered_by_person(conn, user_id, [conversation_id], [AFTER_ALL])
     if once is not None:
         await remember_request(conn, user_id, once.key, once.request_hash, message_id)
-    if not await settle_messages(conn, user_id, conversation_id, 1):
-        raise RuntimeError("the unit that was reserved here is gone")
+    spend_on_message(conn, user_id, conversation_id, message_id)
     if not conversation.with_human:
-        await count_takeover(conn, user_id)
+        count_takeover(conn, user_id)
     return message_id, True

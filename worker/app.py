@@ -27,7 +27,8 @@ from worker.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-POOL_SIZE = 16
+POOL_SIZE = 8
+INTAKE_POOL_SIZE = 8
 GRAPH_CONNECTIONS = 100
 WAIT_S = 1.0
 MIGRATION_PATIENCE_S = 10.0  # a deploy starts processes and `migrate` at the same moment
@@ -59,6 +60,10 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
     name = f"worker@{socket.gethostname()}:{os.getpid()}"
     pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
     telemetry.watch(pool, "worker")
+    intake_pool = await create_pool(
+        settings.database_url, size=INTAKE_POOL_SIZE, name=f"swiftreplies intake {name}"
+    )
+    telemetry.watch(intake_pool, "intake")
     liveness = Liveness(settings.database_url, name)
     intake = Intake(adapter(settings.log_url).NAME)
     tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)
@@ -77,7 +82,9 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
     try:
         async with graph_api(settings, GRAPH_CONNECTIONS) as meta:
             sender = Sender(pool, meta, tokens)
-            worker = Worker(name, settings, pool, tokens, sender, liveness, intake, stop)
+            worker = Worker(
+                name, settings, pool, intake_pool, tokens, sender, liveness, intake, stop
+            )
             probe = await _probes(settings, readiness)
             await _migrated(pool, stop)
             liveness.start()
@@ -92,6 +99,7 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
         for task in loading.values():
             task.cancel()
         pool.terminate()
+        intake_pool.terminate()
         log.info("worker.stopped")
 
 

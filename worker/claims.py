@@ -12,10 +12,11 @@ import structlog
 
 from db.conversations import Claim, claim_conversations
 from db.ids import WorkerId
-from db.pool import UNAVAILABLE
+from db.pool import UNAVAILABLE, waiting
 from db.sends import Pace, SendClaim, claim_sends
 from handlers.process import telemetry
 from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
+from worker.admission import Admission, watch
 from worker.clock import pause
 from worker.process import Worker
 
@@ -25,10 +26,10 @@ RunTurn: TypeAlias = Callable[[WorkerId, Claim], Awaitable[None]]
 Work: TypeAlias = Coroutine[Any, Any, None]
 # A turn waits for the model and a send for Meta: they hold memory (a turn about 110 KB), no
 # database connection. One tenant gets half of a worker's at most, so that its slow model or
-# endpoint leaves room.
+# endpoint leaves room. How many are begun at a time is worker/admission.py's.
 TURN_SLOTS = 1_024
 SEND_SLOTS = 128
-CLAIM_MAX = 32
+CLAIM_MAX = 32  # sends
 PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
 TURN_POLL_S = 0.1
 TURN_BUSY_POLL_S = 0.01  # while turns run: half of it is what a due conversation waits,
@@ -46,11 +47,14 @@ class Claims:
     slots: int
     take: Callable[[int], Awaitable[list[Work]]]  # at most so much, claimed and not begun
     poll_s: Callable[[], float]
+    room: Callable[[], int]  # of a claim
+    rest_s: float = 0.0  # after a claim that found as much as it asked for
     wake: asyncio.Event | None = None  # there may be something: look before the poll is due
 
 
 async def turns(worker: Worker, run_turn: RunTurn) -> None:
     holdings = worker.holdings
+    admission = Admission()
 
     async def one(worker_id: WorkerId, claim: Claim) -> None:
         try:
@@ -66,6 +70,7 @@ async def turns(worker: Worker, run_turn: RunTurn) -> None:
             return []
         async with holdings.lock, worker.pool.acquire() as conn:
             claims = await claim_conversations(conn, worker_id, free, TURN_SLOTS // 2)
+            admission.began(len(claims), time.monotonic())
             holdings.conversations.update(c.conversation_id for c in claims)
         telemetry.TURNS_RUNNING.set(holdings.conversations.total())
         return [one(worker_id, c) for c in claims]
@@ -73,7 +78,19 @@ async def turns(worker: Worker, run_turn: RunTurn) -> None:
     def poll_s() -> float:
         return TURN_BUSY_POLL_S if holdings.conversations else TURN_POLL_S
 
-    await _work(worker, Claims("turns", TURN_SLOTS, take, poll_s))
+    claims = Claims(
+        role="turns",
+        slots=TURN_SLOTS,
+        take=take,
+        poll_s=poll_s,
+        room=lambda: admission.room(time.monotonic(), waiting(worker.pool)),
+        rest_s=TURN_BUSY_POLL_S,
+    )
+    watching = asyncio.create_task(watch(admission))
+    try:
+        await _work(worker, claims)
+    finally:
+        watching.cancel()
 
 
 async def sends(worker: Worker) -> None:
@@ -101,7 +118,14 @@ async def sends(worker: Worker) -> None:
         telemetry.SENDS_RUNNING.set(holdings.messages.total())
         return [one(worker_id, c) for c in claims]
 
-    claims = Claims("sends", SEND_SLOTS, take, lambda: SEND_POLL_S, wake=worker.replied)
+    claims = Claims(
+        role="sends",
+        slots=SEND_SLOTS,
+        take=take,
+        poll_s=lambda: SEND_POLL_S,
+        room=lambda: CLAIM_MAX,
+        wake=worker.replied,
+    )
     await _work(worker, claims)
 
 
@@ -113,7 +137,7 @@ async def _work(worker: Worker, claims: Claims) -> None:
         while not stop.is_set():
             claimed = 0
             asked = time.monotonic()
-            free = min(claims.slots - len(running), CLAIM_MAX)
+            free = min(claims.slots - len(running), claims.room())
             if free > 0 and worker.liveness.is_alive:
                 try:
                     for work in await claims.take(free):
@@ -125,8 +149,10 @@ async def _work(worker: Worker, claims: Claims) -> None:
                     log.warning("claim.failed", role=claims.role, exc_info=error)
                     await pause(stop, None, AWAY_S)
             took_s = time.monotonic() - asked
-            if claimed < free or not free:
+            rest_s = claims.rest_s
+            if claimed < free or free <= 0:
                 rest_s = max(claims.poll_s(), min(CLAIM_REST * took_s, TURN_POLL_S))
+            if rest_s:
                 await pause(stop, claims.wake, rest_s * (0.75 + random.random() / 2))
         if running:
             log.info("role.draining", role=claims.role, in_flight=len(running))

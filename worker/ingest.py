@@ -64,7 +64,7 @@ async def ingest(worker: Worker) -> None:
 
 
 def _subscriptions(worker: Worker) -> Sequence[tuple[str, Sequence[Lane], Handler]]:
-    pool = worker.pool
+    pool = worker.intake_pool
     debounce = Debounce(worker.settings.debounce, worker.settings.debounce_max)
 
     async def statuses(bodies: Sequence[bytes]) -> None:
@@ -94,7 +94,7 @@ def _on_state(intake: Intake, what: str, subscribed: bool) -> None:
 async def _retry_stuck(worker: Worker, sweep: Sweep[DueStuck]) -> None:
     if worker.liveness.is_alive:
         debounce = Debounce(worker.settings.debounce, worker.settings.debounce_max)
-        await retry_stuck(worker.pool, debounce, sweep)
+        await retry_stuck(worker.intake_pool, debounce, sweep)
 
 
 async def _settle_unknown(worker: Worker, marks: IngestLog, sweep: Sweep[SendClaim]) -> None:
@@ -103,11 +103,11 @@ async def _settle_unknown(worker: Worker, marks: IngestLog, sweep: Sweep[SendCla
     now, steady_since = time.monotonic(), worker.liveness.steady_since
     if not has_listened(listening_since, steady_since, now, wait.total_seconds()):
         return
-    async with worker.pool.acquire() as conn:
+    async with worker.intake_pool.acquire() as conn:
         overdue = await overdue_sends(conn, wait, sweep.limit(UNKNOWN_BATCH))
         await release_replayed(conn)
     await sweep.each(overdue, partial(worker.sender.settle_unknown, wait=wait))
-    async with worker.pool.acquire() as conn:
+    async with worker.intake_pool.acquire() as conn:
         until = await fence_wanted(conn, wait)
     if until is not None and marks.problem is None:
         await marks.publish([Entry("status", mark(until))])

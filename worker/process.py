@@ -22,6 +22,7 @@ class Worker:
     name: str
     settings: Settings
     pool: Pool
+    intake_pool: Pool  # of the role ingest alone: what arrives is recorded, whatever waits
     tokens: Tokens
     sender: Sender
     liveness: Liveness

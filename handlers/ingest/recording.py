@@ -118,7 +118,7 @@ async def _record(
         new += await record_messages(conn, user_id, group, debounce)
         lost += await _record_changes(conn, user_id, group)
     if new:
-        await count_received(conn, user_id, new)
+        count_received(conn, user_id, new)
     return new, lost
 
 

@@ -123,6 +123,9 @@ MODEL_SECONDS = _histogram(
     *("model_request_seconds", "Questions to the model, repeated requests included, by outcome"),
     *(CALL, "outcome"),
 )
+LOOP_LATE = _gauge(
+    "loop_late_seconds", "How late a worker with the role turns comes to what is due, of late"
+)
 MODEL_AWAY = _gauge("model_away", "1 while turns wait for the model's server to be back")
 MODEL_TOKENS = _counter(
     *("model_tokens_total", "Tokens as the model's server counts them", "direction"),

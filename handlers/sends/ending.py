@@ -93,7 +93,7 @@ async def settle_ends(
         await unbury(conn, user_id, [one.message_id for one in arrived])
     units = [(day, one.overage) for one in unspent if (day := one.usage_day) is not None]
     if units:
-        await give_back_messages(conn, user_id, [u[0] for u in units], [u[1] for u in units])
+        give_back_messages(conn, user_id, [u[0] for u in units], [u[1] for u in units])
 
 
 async def _mourn(conn: Conn, user_id: UserId, dead: Sequence[Ended]) -> None:

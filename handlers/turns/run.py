@@ -1,7 +1,7 @@
 """A turn: everything a customer has written since the last one, answered once, together with what
 else happened that they have to hear of (events).
 
-    read    one transaction: what the turn has to know, its inputs, one unit reserved
+    read    one transaction: what the turn has to know, its inputs; and one that reserves a unit
     think   no transaction, no connection: the agent runs
     write   one transaction: fence, what decide() says, inputs settled, counters
 
@@ -17,14 +17,11 @@ import structlog
 
 from db.checkpoints import load_checkpoint
 from db.conversation_events import read_events
-from db.conversations import (
-    Claim,
-    read_turn,
-)
+from db.conversations import Claim, read_turn
 from db.ids import WorkerId
 from db.messages import read_messages
-from db.pool import Pool, tenant
-from db.usage import reserve_messages
+from db.pool import Conn, Pool, place, tenant_transaction
+from db.usage import reserve_for_turn
 from handlers.agent.graph import HISTORY_MESSAGES, INPUTS_MAX, Agent
 from handlers.agent.memory import Slot
 from handlers.process import telemetry
@@ -38,7 +35,7 @@ from handlers.turns.decide import (
     Silent,
     decide,
 )
-from handlers.turns.inputs import found
+from handlers.turns.inputs import Found, found
 from handlers.turns.presence import Presence
 from handlers.turns.think import thought_of
 from handlers.turns.turn import Turn
@@ -123,10 +120,22 @@ def _tell(turn: Turn, read: Read, written: Decision) -> None:
 
 async def _read(turn: Turn) -> Read | None:
     """None: the lease is no longer ours."""
+    async with place(turn.pool, turn.claim.user_id) as conn:
+        seen = await _seen(turn, conn)
+        if seen is None:
+            return None
+        this, slot = seen
+        if this.silence is not None or not this.asks:
+            return Read(this, slot, None)
+        # If a crash of the server takes it back, _write() finds that it is gone and the turn is
+        # repeated; until then nobody has been told anything.
+        reserved = await reserve_for_turn(conn, turn.reserving, 1)
+        return None if reserved is None else Read(this, slot, reserved)
+
+
+async def _seen(turn: Turn, conn: Conn) -> tuple[Found, Slot] | None:
     user_id, conversation_id = turn.claim.user_id, turn.claim.conversation_id
-    # Only a reservation is written. If a crash of the server takes it back, _write() finds that it
-    # is gone and the turn is repeated; until then nobody has been told anything.
-    async with tenant(turn.pool, user_id, durable=False) as conn:
+    async with tenant_transaction(conn, user_id):
         context = await read_turn(conn, user_id, conversation_id, turn.worker_id, turn.claim.epoch)
         if context is None or not context.mine:
             return None
@@ -134,9 +143,7 @@ async def _read(turn: Turn) -> Read | None:
             conn, user_id, conversation_id, context.answered_seq, HISTORY_MESSAGES, INPUTS_MAX
         )
         this = found(context, rows, await read_events(conn, user_id, conversation_id, INPUTS_MAX))
-        if this.silence is not None or not this.asks:
-            return Read(this, Slot(None), None)
         loaded = None
-        if not context.rebuild_thread:
+        if this.asks and this.silence is None and not context.rebuild_thread:
             loaded = await load_checkpoint(conn, context.thread_id)
-        return Read(this, Slot(loaded), await reserve_messages(conn, user_id, conversation_id, 1))
+        return this, Slot(loaded)

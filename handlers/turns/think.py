@@ -5,8 +5,8 @@ import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
-from db.pool import tenant
-from db.usage import reserve_actions
+from db.pool import place
+from db.usage import reserve_actions_for_turn
 from handlers.agent.answerer import EMPTY_ANSWER, Kind, NoAnswer
 from handlers.agent.graph import Task
 from handlers.agent.knowledge import Knowledge
@@ -98,10 +98,8 @@ def _toolbox(turn: Turn, found: Found, knowledge: Knowledge) -> Toolbox:
     claim = turn.claim
 
     async def reserve(requests: int) -> str:
-        async with tenant(turn.pool, claim.user_id) as conn:
-            return await reserve_actions(
-                conn, claim.user_id, claim.conversation_id, turn.worker_id, claim.epoch, requests
-            )
+        async with place(turn.pool, claim.user_id) as conn:
+            return await reserve_actions_for_turn(conn, turn.reserving, requests)
 
     wrote = tuple(shown(row.content_text) for row in found.inputs if row.content_text)
     asks = found.plan.allows(Feature.ACTIONS_CENTER)

@@ -4,11 +4,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from db.conversations import (
-    Claim,
-)
+from db.conversations import Claim
 from db.ids import WorkerId
 from db.pool import Pool
+from db.usage import Reserving
 from handlers.agent.graph import Agent
 from handlers.turns.presence import Presence
 
@@ -32,6 +31,11 @@ class Turn:
     presence: Presence | None
     started: float = field(default_factory=time.monotonic)
     report: Report = field(default_factory=Report)
+
+    @property
+    def reserving(self) -> Reserving:
+        claim = self.claim
+        return Reserving(claim.user_id, claim.conversation_id, self.worker_id, claim.epoch)
 
     @property
     def elapsed_s(self) -> float:

@@ -29,7 +29,7 @@ from db.conversations import (
 from db.ids import ChatbotId, UserId
 from db.messages import NewText, abandon_inputs, queue_text, settle_inputs
 from db.pool import UNAVAILABLE, Conn, tenant
-from db.usage import release_messages, settle_messages
+from db.usage import release_messages, spend_messages
 from handlers import actions
 from handlers.deliveries.catalogue import BotFailing, BotRecovered, ConversationTakenOver
 from handlers.deliveries.outbox import tell
@@ -115,7 +115,8 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
             case _:
                 assert_never(decision)
         await _settle(conn, turn, read, decision)
-        await _spend(conn, claim, 0)
+        # Also none: a turn that died may have left a reservation behind.
+        spend_messages(conn, claim.user_id, claim.conversation_id, 0)
     return decision
 
 
@@ -140,7 +141,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     await _settle(conn, turn, read, say)
     expiry_hours = read.found.plan.get(ACTION_EXPIRY_HOURS)
     await actions.create(conn, claim.user_id, claim.conversation_id, say.requests, expiry_hours)
-    await _spend(conn, claim, 1)
+    spend_messages(conn, claim.user_id, claim.conversation_id, 1)
     if not (
         is_open(read.found.since_inbound(turn.elapsed_s))
         or is_open(await since_inbound(conn, claim.user_id, claim.conversation_id))
@@ -203,7 +204,7 @@ async def _put_off(turn: Turn, read: Read, later: Later) -> Later | None:
             return None
         if tells and later.text is not None:
             await _note(conn, turn, read, later.text, later.reason)
-        await release_messages(conn, claim.user_id, claim.conversation_id)
+        release_messages(conn, claim.user_id, claim.conversation_id)
     return later
 
 
@@ -240,12 +241,6 @@ async def _settle(conn: Conn, turn: Turn, read: Read, decision: Decision) -> Non
         await defer_events(conn, user_id, later, EVENT_WAIT)
 
 
-async def _spend(conn: Conn, claim: Claim, units: int) -> None:
-    """Also none: a turn that died may have left a reservation behind."""
-    if not await settle_messages(conn, claim.user_id, claim.conversation_id, units):
-        raise RuntimeError("the unit that this turn reserved is gone")
-
-
 async def give_up(turn: Turn, *, failed: bool) -> None:
     """Leaves the conversation to another try. When even that fails, the sweep finds the lease."""
     claim = turn.claim
@@ -261,7 +256,7 @@ async def give_up(turn: Turn, *, failed: bool) -> None:
             )
             if failures is None:
                 return
-            await release_messages(conn, claim.user_id, claim.conversation_id)
+            release_messages(conn, claim.user_id, claim.conversation_id)
             if failed and failures > MAX_FAILURES:
                 await _abandon(conn, claim)
     except Exception as error:

@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime
 
 import structlog
 
-from db.api_keys import count_api_calls, note_api_use
+from db.api_keys import note_api_use
 from db.ids import ApiKeyId, UserId
 from db.pool import REFUSED, UNAVAILABLE, Pool, tenant
+from db.usage import count_api_calls
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -45,7 +46,7 @@ class Meter:
                 async with tenant(self._pool, user_id) as conn:
                     await note_api_use(conn, user_id, list(keys), list(keys.values()))
                     for day, count in sorted(days.items()):
-                        await count_api_calls(conn, user_id, day, count)
+                        count_api_calls(conn, user_id, day, count)
             except (*UNAVAILABLE, *REFUSED) as error:
                 # Perhaps it was committed: counting less is better than counting twice.
                 uncounted = sum(days.values())

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from db.pool import Conn, Pool, tenant
-from db.usage import reserve_messages
 from tests.api import Client, make_action, make_open_conversation
 from tests.api.conftest import Connect
+from tests.db.units import reserve_messages
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 # ---- actions -------------------------------------------------------------------------------------

@@ -15,14 +15,14 @@ from db.ids import ConversationId, MessageId
 from db.messages import NewText, queue_text
 from db.pool import Pool, create_pool, tenant
 from db.sends import end_send
-from db.usage import (
-    count_received,
+from db.usage import count_received
+from tests.conftest import Database
+from tests.db.units import (
     give_back_messages,
     release_messages,
     reserve_messages,
     settle_messages,
 )
-from tests.conftest import Database
 from tests.factories import Owner, Tenant, make_conversation, make_conversations, make_tenant
 
 OVERAGE = '{"limits": {"on_message_limit": "overage"}}'
@@ -591,7 +591,7 @@ async def test_received_messages_are_counted_and_not_limited(pool: Pool, owner: 
 
     async def receive(n: int) -> None:
         async with tenant(pool, user.user_id) as conn:
-            await count_received(conn, user.user_id, n)
+            count_received(conn, user.user_id, n)
 
     await asyncio.gather(*(receive(n) for n in range(1, 21)))
     rows = await owner.fetch(

@@ -6,7 +6,7 @@ import pytest
 
 from db.pool import Pool, tenant
 from db.tenants import read_plan
-from db.usage import Reservation, reserve_messages
+from db.usage import Reservation
 from handlers.plans import (
     MESSAGE_LIMIT_NOTICE,
     ON_MESSAGE_LIMIT,
@@ -14,6 +14,7 @@ from handlers.plans import (
     Limit,
     Plan,
 )
+from tests.db.units import reserve_messages
 from tests.factories import Owner, make_conversation, make_tenant
 from tests.plans import ODD
 

@@ -28,12 +28,6 @@ from db.sends import (
     requeue_send,
 )
 from db.status_fence import move_fence, overdue_sends
-from db.usage import (
-    give_back_messages,
-    release_messages,
-    reserve_messages,
-    settle_messages,
-)
 from tests.db.test_metering import Used, assert_recounts, reply, reserve, today_of
 from tests.db.test_turn_queries import (
     ME,
@@ -51,6 +45,12 @@ from tests.db.test_turn_queries import (
     settle,
     sweep,
     until_somebody_waits_for_a_lock,
+)
+from tests.db.units import (
+    give_back_messages,
+    release_messages,
+    reserve_messages,
+    settle_messages,
 )
 from tests.factories import (
     Owner,

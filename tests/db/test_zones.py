@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from db.pool import Conn, Pool, tenant
-from db.usage import reserve_messages
+from tests.db.units import reserve_messages
 from tests.factories import Owner, Tenant, make_conversation, make_tenant
 
 # Around midnight, noon and changes of clocks, and the day that Samoa left out.

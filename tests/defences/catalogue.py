@@ -431,4 +431,34 @@ DEFENCES = (
             "tests/turn/test_ladder.py::test_an_answer_that_fails_after_a_request_keeps_it_and_says_so",
         ),
     ),
+    Defence(
+        "counters travel with the COMMIT",
+        "counting and COMMIT in one message",
+        (
+            Change(
+                "db/pool.py",
+                '    await _whole(conn, "; ".join([*last, "COMMIT"]))\n',
+                '    for statement in [*last, "COMMIT"]:\n        await _whole(conn, statement)\n',
+            ),
+        ),
+        ("tests/turn/test_convoy.py::test_no_counter_is_locked_over_a_round_trip",),
+    ),
+    Defence(
+        "a tenant has half of a pool",
+        "a tenant's share of the connections",
+        (
+            Change(
+                "db/pool.py",
+                "asyncio.Semaphore(max(1, pool.get_max_size() // 2))",
+                "asyncio.Semaphore(1_000)",
+            ),
+        ),
+        ("tests/turn/test_convoy.py::test_a_tenant_has_half_of_a_pool",),
+    ),
+    Defence(
+        "turns are admitted by lateness",
+        "the loop's lateness in what is begun",
+        (Change("worker/admission.py", "int(AT_ONCE * (1 - self.late_s / LATE_S))", "AT_ONCE"),),
+        ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
+    ),
 )

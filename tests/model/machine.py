@@ -69,7 +69,7 @@ WHICH = st.integers(0, 11)
 WORKER = st.integers(0, WORKERS - 1)
 # What outsiders mostly say.
 VERDICTS: dict[str, tuple[str, ...]] = {
-    THINK: (*(["reply"] * 7), "no_answer", "breaks", "breaks"),
+    THINK: (*(["reply"] * 14), "no_answer", "no_answer", "refuses", *(["breaks"] * 4)),
     CALL: (
         *(["accepted"] * 4),
         *(["accepted, answer lost", "never arrived"] * 2),
@@ -579,7 +579,10 @@ class Machine(RuleBasedStateMachine):
         if job is not None:
             self.run(self._let_on(job, fault))
 
-    @rule(which=WHICH, verdict=st.sampled_from(["no_answer", "breaks", "breaks", "cut short"]))
+    @rule(
+        which=WHICH,
+        verdict=st.sampled_from(["no_answer", "refuses", "breaks", "breaks", "cut short"]),
+    )
     def the_model_does_not_just_answer(self, which: int, verdict: str) -> None:
         job = self._job(which, THINK)
         if job is None:

@@ -18,7 +18,7 @@ from db.conversations import Claim, Debounce
 from db.ids import ConversationId, MessageId, Wamid, WorkerId
 from db.pool import Conn, connect_owner, create_pool
 from db.sends import Pace, SendClaim
-from handlers.agent.answerer import NoAnswer
+from handlers.agent.answerer import Kind, NoAnswer
 from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.memory import SlotSaver
@@ -72,6 +72,8 @@ class Model:
         verdict = await self._job.stop(THINK, [row.wamid for row in task.inputs])
         if verdict == "no_answer":
             raise NoAnswer("http_500")
+        if verdict == "refuses":
+            raise NoAnswer("http_418", Kind.NEVER)
         if verdict == "breaks":
             raise ModelBroke
         return Reply(reply_text(task.inputs), "the model", (), 0, 0, task.slot)

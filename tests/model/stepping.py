@@ -95,6 +95,9 @@ class SteppedPool:
     def __init__(self, job: Job) -> None:
         self._job = job
 
+    def get_max_size(self) -> int:
+        return 16
+
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Conn]:
         job = self._job
@@ -147,14 +150,14 @@ class SteppedConnection:
     async def _run(self, how: str, query: str, args: Sequence[Any]) -> Any:
         if self._gone or self._job.dead:
             raise asyncpg.ConnectionDoesNotExistError("the connection is gone")
+        if query.endswith("COMMIT"):  # with the counters, in one message
+            return await self._commit(query)
         match query.split(None, 1)[0].rstrip(";"):
             case "BEGIN":
                 await self._job.stop(BEGIN)
                 await self._send(how, query, args)
                 self._job.began = self._job.stepper.step
                 self._open = True
-            case "COMMIT":
-                await self._commit()
             case "ROLLBACK":
                 await self.hang_up()
             case _ if self._open:
@@ -173,10 +176,10 @@ class SteppedConnection:
                 return found
         return None
 
-    async def _commit(self) -> None:
+    async def _commit(self, query: str = "COMMIT") -> None:
         fault = await self._job.stop(COMMIT)
         if fault != LOST:
-            await self._send("execute", "COMMIT", ())
+            await self._send("execute", query, ())
             self._job.stepper.commits += 1
             self._job.stepper.endings += 1
         if fault is not None:

@@ -30,7 +30,14 @@ STEPS = 50
 # A run in which one of these never happened says nothing about it.
 SEEN = (
     *("written again", "batch again", "limit reached", "waited for a lock"),
-    *("turn replied", "turn silent", "turn apologised", "turn failed", "turn lost_lease"),
+    *(
+        "turn replied",
+        "turn silent",
+        "turn apologised",
+        "turn put_off",
+        "turn failed",
+        "turn lost_lease",
+    ),
     *("send accepted", "send unknown", "send retry", "send failed", "sent again"),
     *("unknown resent", "status before the answer", "commit lost", "commit unheard"),
     *("swept conversation", "swept message", "let go", "killed with work in hand"),

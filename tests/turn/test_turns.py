@@ -12,6 +12,7 @@ from db.conversations import claim_conversations
 from db.ids import ConversationId, WorkerId
 from db.messages import read_messages
 from db.pool import Conn, Pool, tenant, tenant_transaction
+from db.usage import Reserving, reserve_for_turn
 from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
@@ -85,9 +86,12 @@ async def test_a_reservation_that_a_crash_took_back_is_made_again(pool: Pool, ow
 
 async def test_only_the_reservation_does_not_wait_for_the_disk(pool: Pool, owner: Conn) -> None:
     user = await make_tenant(owner)
+    _, conversation_id = await make_conversation(owner, user, lease_owner=ME, epoch=1)
+    turn = Reserving(user.user_id, conversation_id, ME, 1)
     waits = "SELECT current_setting('synchronous_commit')"
     async with pool.acquire() as conn:
-        async with tenant_transaction(conn, user.user_id, durable=False):
+        async with conn.transaction():
+            assert await reserve_for_turn(conn, turn, 1) is not None
             assert await conn.fetchval(waits) == "off"
         async with tenant_transaction(conn, user.user_id):
             assert await conn.fetchval(waits) == "on"

@@ -67,6 +67,7 @@ class Ingesting:
             name=name,
             settings=settings,
             pool=pool,
+            intake_pool=pool,
             tokens=tokens,
             sender=Sender(pool, GraphApi(http, "http://127.0.0.1:1", "v25.0"), tokens),
             liveness=self.liveness,
