@@ -59,14 +59,21 @@ def settings(database: Database, broker: RabbitMQ) -> Settings:
 class Ingesting:
     """A worker with the role `ingest` alone: what is to be repeated stays `queued`."""
 
-    def __init__(self, settings: Settings, pool: Pool, http: aiohttp.ClientSession, name: str):
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        http: aiohttp.ClientSession,
+        name: str,
+        others: Pool | None = None,  # what turns and sends would have
+    ):
         self.intake = Intake("rabbitmq")
         self.liveness = Liveness(settings.database_url, name)
         tokens = Tokens(Vault(settings.secrets_keys), None)
         worker = Worker(
             name=name,
             settings=settings,
-            pool=pool,
+            pool=others or pool,
             intake_pool=pool,
             tokens=tokens,
             sender=Sender(pool, GraphApi(http, "http://127.0.0.1:1", "v25.0"), tokens),
