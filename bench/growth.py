@@ -232,7 +232,7 @@ class Side:
             async with tenant(self.pool, claim.user_id) as conn:
                 ids = claim.user_id, claim.conversation_id
                 last = max(row.input_seq or 0 for row in inputs)
-                assert await fence(conn, *ids, ME, claim.epoch, last) is not None
+                assert await fence(conn, claim, ME, last) is not None
                 day = datetime.now(UTC).date()
                 reply = NewText(content_text="Yes, of course.", metadata={}, usage_day=day)
                 await queue_text(conn, *ids, reply)

@@ -158,19 +158,14 @@ async def since_inbound(
 
 
 async def fence(
-    conn: Conn,
-    user_id: UserId,
-    conversation_id: ConversationId,
-    worker_id: WorkerId,
-    epoch: int,
-    read_seq: int,
-) -> bool | None:
-    """Whether the bot has been silenced meanwhile. None: the lease is somebody else's now, and
-    nothing of this turn may be written."""
-    silenced: bool | None = await conn.fetchval(
-        _SQL["fence"], user_id, conversation_id, worker_id, epoch, read_seq
-    )
-    return silenced
+    conn: Conn, claim: Claim, worker_id: WorkerId, read_seq: int, answered_seq: int = 0
+) -> str | None:
+    """By what a person did meanwhile: 'free', 'silenced' (say nothing) or 'outdated' (read again;
+    the lease is still there). `answered_seq`: as the turn read it. None: the lease is somebody
+    else's now, and nothing of this turn may be written."""
+    key = (claim.user_id, claim.conversation_id, worker_id, claim.epoch)
+    fenced: str | None = await conn.fetchval(_SQL["fence"], *key, read_seq, answered_seq)
+    return fenced
 
 
 async def hand_over(

@@ -77,8 +77,18 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
 SELECT now() - last_inbound_at FROM conversations WHERE user_id = $1 AND id = $2;
 
 -- name: fence
--- First statement of a turn's last transaction: see fence_turn() in migrations/0017.
-SELECT fence_turn($1, $2, $3, $4, $5) AS silenced;
+-- First statement of a turn's last transaction: see fence_turn() in migrations/0022. 'outdated': a
+-- person has answered some of what it read since $6, and not all, so that its answer would answer
+-- that once more; the lease stays. Nothing comes back when it is gone.
+WITH v AS MATERIALIZED (
+    SELECT answered_seq FROM conversations
+     WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
+       FOR NO KEY UPDATE
+)
+SELECT CASE WHEN answered_seq > $6 AND answered_seq < $5 THEN 'outdated'
+            WHEN fence_turn($1, $2, $3, $4, $5) THEN 'silenced'
+            ELSE 'free' END
+  FROM v;
 
 -- name: hand_over
 -- A human who has the conversation keeps it; then nothing comes back.
@@ -103,7 +113,7 @@ SELECT c.language AS contact_language, b.language AS chatbot_language,
  WHERE v.user_id = $1 AND v.id = $2;
 
 -- name: put_off
--- See put_off_turn() in migrations/0020.
+-- See put_off_turn() in migrations/0022.
 SELECT put_off_turn($1, $2, $3, $4, $5, $6, $7, $8) AS tells;
 
 -- name: note_limit

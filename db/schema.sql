@@ -922,6 +922,8 @@ CREATE TABLE usage_reservations (
 );
 ALTER TABLE usage_reservations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE usage_reservations FORCE ROW LEVEL SECURITY;
+CREATE POLICY system ON usage_reservations TO swiftreplies_system
+    USING (true);
 CREATE POLICY tenant ON usage_reservations
     USING (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")))
     WITH CHECK (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")));
@@ -929,6 +931,7 @@ CREATE TRIGGER release_hold AFTER DELETE ON usage_reservations
     FOR EACH ROW
     EXECUTE FUNCTION release_hold();
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_reservations TO swiftreplies_app;
+GRANT SELECT (user_id, conversation_id) ON usage_reservations TO swiftreplies_system;
 
 -- 0002_tenants.sql, 0006_limit_choice.sql, 0011_actions.sql
 CREATE TABLE usage_tracking (
@@ -1396,7 +1399,7 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- 0017_looked_at_again.sql, 0020_ladder.sql
+-- 0017_looked_at_again.sql, 0020_ladder.sql, 0022_people_and_turns.sql
 CREATE FUNCTION fence_turn(p_user bigint, p_conversation bigint, p_worker bigint, p_epoch bigint, p_read_seq bigint)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1405,7 +1408,8 @@ AS $function$
 DECLARE
     v record;
 BEGIN
-    SELECT c.contact_id, c.answered_seq, coalesce(c.taken_over_until > now(), false) AS taken_over
+    SELECT c.contact_id, c.answered_seq, greatest(c.answered_seq, p_read_seq) AS done,
+           coalesce(c.taken_over_until > now(), false) AS taken_over
       INTO v FROM conversations c
      WHERE c.user_id = p_user AND c.id = p_conversation
        AND c.lease_owner = p_worker AND c.epoch = p_epoch
@@ -1414,11 +1418,10 @@ BEGIN
         RETURN NULL;
     END IF;
     UPDATE conversations c
-       SET lease_owner = NULL,
-           answered_seq = greatest(c.answered_seq, p_read_seq),
-           ready_at = CASE WHEN c.input_seq > p_read_seq THEN coalesce(c.ready_at, now()) END,
+       SET lease_owner = NULL, answered_seq = v.done,
+           ready_at = CASE WHEN c.input_seq > v.done THEN coalesce(c.ready_at, now()) END,
            -- What came meanwhile and was read is no burst's first message any more.
-           pending_since = CASE WHEN c.input_seq > p_read_seq THEN c.pending_since END,
+           pending_since = CASE WHEN c.input_seq > v.done THEN c.pending_since END,
            attempts = 0, failing_since = NULL, model_tries = 0, told_slow_at = NULL,
            updated_at = now()
      WHERE c.user_id = p_user AND c.id = p_conversation;
@@ -1739,7 +1742,7 @@ AS $function$
                 THEN p_config -> 'limits' ->> p_key END
 $function$;
 
--- 0020_ladder.sql
+-- 0020_ladder.sql, 0022_people_and_turns.sql
 CREATE FUNCTION put_off_turn(p_user bigint, p_conversation bigint, p_worker bigint, p_epoch bigint, p_wait interval, p_failing interval, p_tried boolean, p_tells boolean)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1749,7 +1752,8 @@ DECLARE
     v record;
     v_tells boolean;
 BEGIN
-    SELECT c.contact_id, coalesce(c.taken_over_until > now(), false) AS taken_over
+    SELECT c.contact_id, coalesce(c.taken_over_until > now(), false) AS taken_over,
+           c.input_seq > c.answered_seq AS waits
       INTO v FROM conversations c
      WHERE c.user_id = p_user AND c.id = p_conversation
        AND c.lease_owner = p_worker AND c.epoch = p_epoch
@@ -1757,16 +1761,18 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    v_tells := p_tells AND NOT v.taken_over
+    v_tells := p_tells AND v.waits AND NOT v.taken_over
            AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = p_user AND c.id = v.contact_id
                               AND c.conversation_paused);
     UPDATE conversations c
        SET lease_owner = NULL,
            -- What came meanwhile comes along, when it is due.
-           ready_at = least(c.ready_at, now() + p_wait * (0.75 + random() / 2)),
-           failing_since = coalesce(c.failing_since, now() - p_failing),
-           model_tries = c.model_tries + p_tried::int,
-           told_slow_at = CASE WHEN v_tells THEN now() ELSE c.told_slow_at END,
+           ready_at = CASE WHEN v.waits
+                           THEN least(c.ready_at, now() + p_wait * (0.75 + random() / 2)) END,
+           failing_since = CASE WHEN v.waits
+                                THEN coalesce(c.failing_since, now() - p_failing) END,
+           model_tries = CASE WHEN v.waits THEN c.model_tries + p_tried::int ELSE 0 END,
+           told_slow_at = CASE WHEN v_tells THEN now() WHEN v.waits THEN c.told_slow_at END,
            updated_at = now()
      WHERE c.user_id = p_user AND c.id = p_conversation;
     RETURN v_tells;
@@ -2136,7 +2142,7 @@ AS $function$
                 THEN least(p_start, (p_at AT TIME ZONE p_to)::date) ELSE p_start END
 $function$;
 
--- 0003_isolation.sql
+-- 0003_isolation.sql, 0022_people_and_turns.sql
 CREATE FUNCTION sweep_dead_workers(p_term interval)
  RETURNS TABLE(what text, user_id bigint, id bigint)
  LANGUAGE plpgsql
@@ -2157,7 +2163,10 @@ BEGIN
     -- It counts as a failed attempt: a turn that takes its process down must not take them all.
     UPDATE public.conversations c
        SET lease_owner = NULL, attempts = c.attempts + 1,
-           ready_at = CASE WHEN c.input_seq > c.answered_seq THEN now() END
+           ready_at = CASE WHEN c.input_seq > c.answered_seq OR EXISTS (
+                                    SELECT FROM public.usage_reservations r
+                                     WHERE r.user_id = c.user_id AND r.conversation_id = c.id)
+                           THEN now() END
       FROM dead WHERE c.id = dead.id
     RETURNING 'conversation', c.user_id, c.id;
     RETURN QUERY
@@ -2180,7 +2189,7 @@ ALTER FUNCTION sweep_dead_workers(interval) OWNER TO swiftreplies_system;
 REVOKE ALL ON FUNCTION sweep_dead_workers(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sweep_dead_workers(interval) TO CURRENT_USER, swiftreplies_app;
 
--- 0003_isolation.sql
+-- 0003_isolation.sql, 0022_people_and_turns.sql
 CREATE FUNCTION sweep_unheld(p_worker bigint, p_conversations bigint[], p_messages bigint[])
  RETURNS TABLE(what text, user_id bigint, id bigint)
  LANGUAGE plpgsql
@@ -2197,7 +2206,10 @@ BEGIN
            FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE public.conversations c
        SET lease_owner = NULL,
-           ready_at = CASE WHEN c.input_seq > c.answered_seq THEN now() END
+           ready_at = CASE WHEN c.input_seq > c.answered_seq OR EXISTS (
+                                    SELECT FROM public.usage_reservations r
+                                     WHERE r.user_id = c.user_id AND r.conversation_id = c.id)
+                           THEN now() END
       FROM lost WHERE c.id = lost.id
     RETURNING 'conversation', c.user_id, c.id;
     RETURN QUERY
@@ -2244,7 +2256,7 @@ ALTER FUNCTION unknown_sends(interval,timestamp with time zone,integer) OWNER TO
 REVOKE ALL ON FUNCTION unknown_sends(interval,timestamp with time zone,integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION unknown_sends(interval,timestamp with time zone,integer) TO CURRENT_USER, swiftreplies_app;
 
--- 0013_manners.sql
+-- 0013_manners.sql, 0022_people_and_turns.sql
 CREATE FUNCTION wake_silenced_sends()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2255,7 +2267,7 @@ BEGIN
      WHERE m.user_id = NEW.user_id AND m.id IN (
          SELECT w.id FROM public.messages w
           WHERE w.user_id = NEW.user_id AND w.conversation_id = NEW.id
-            AND w.direction = 'outbound' AND w.status = 'queued' AND w.send_after IS NOT NULL
+            AND w.direction = 'outbound' AND w.status = 'queued' AND w.send_after < 'infinity'
             AND NOT coalesce(w.is_from_human, false)
             FOR NO KEY UPDATE SKIP LOCKED);
     RETURN NULL;

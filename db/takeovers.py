@@ -48,3 +48,7 @@ async def answered_by_person(
 ) -> None:
     """In each conversation a person wrote at that time."""
     await conn.execute(_SQL["answered_by_person"], user_id, ids, at)
+
+
+async def wake_held(conn: Conn, user_id: UserId, conversations: Sequence[ConversationId]) -> None:
+    await conn.execute(_SQL["wake_held"], user_id, conversations)

@@ -56,3 +56,13 @@ UPDATE conversations c
        pending_since = CASE WHEN c.input_seq > u.seq THEN c.pending_since END,
        updated_at = now()
   FROM upto u WHERE c.user_id = $1 AND c.id = u.id AND u.seq > c.answered_seq;
+
+-- name: wake_held
+-- Of conversations in which a person left nothing to answer, those that a turn of before still holds
+-- a unit of: the next one gives it back.
+UPDATE conversations c
+   SET ready_at = now()
+ WHERE c.user_id = $1 AND c.id = ANY ($2::bigint[]) AND c.lease_owner IS NULL
+   AND c.ready_at IS NULL
+   AND EXISTS (SELECT FROM usage_reservations r
+                WHERE r.user_id = $1 AND r.conversation_id = c.id);

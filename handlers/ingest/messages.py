@@ -18,7 +18,7 @@ from db.conversations import (
 from db.ids import ChatbotId, ContactId, ConversationId, UserId, Wamid
 from db.messages import NewMessage, record_inbound
 from db.pool import Conn
-from db.takeovers import answered_by_person
+from db.takeovers import answered_by_person, wake_held
 from handlers.ingest.batch import Item
 from handlers.ingest.people import contacts_of, known_contacts, learn
 from handlers.whatsapp.cloud_api.notes import note, part
@@ -201,6 +201,7 @@ async def _record_past(conn: Conn, user_id: UserId, placed: Sequence[Placed[Past
             conversations = [row.conversation_id for row in said]
             await hand_to_human(conn, user_id, conversations, until)
             await answered_by_person(conn, user_id, conversations, [row.sent_at for row in said])
+            await wake_held(conn, user_id, conversations)
 
 
 def _metadata(item: Item[Inbound]) -> dict[str, Any]:

@@ -110,8 +110,8 @@ STATUSES = _counter(
 
 TURNS = _counter(
     *("turns_total", "Turns, by how they ended", "outcome"),
-    *("replied", "apologised", "put_off", "silent", "nothing_to_do", "lost_lease", "failed"),
-    "cancelled",
+    *("replied", "apologised", "put_off", "silent", "nothing_to_do", "lost_lease", "outdated"),
+    *("failed", "cancelled"),
 )
 TURN_SECONDS = _histogram("turn_seconds", "From a turn's start to its commit", CALL)
 TURNS_RUNNING = _gauge("turns_running", "Turns of this process in flight")

@@ -82,23 +82,22 @@ async def write_patiently(turn: Turn, read: Read, decision: Decision) -> Decisio
 
 
 async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
-    """The turn's last transaction, and what it came to be: a person may have come in. None: the
-    lease is somebody else's, nothing was written."""
+    """The turn's last transaction, and what it came to be: a person may have come in. None: nothing
+    was written, and another turn answers: the lease is somebody else's, or was given back."""
     claim = turn.claim
     if isinstance(decision, Later):
         return await _put_off(turn, read, decision)
     async with tenant(turn.pool, claim.user_id) as conn:
-        silenced = await fence(
-            conn,
-            claim.user_id,
-            claim.conversation_id,
-            turn.worker_id,
-            claim.epoch,
-            read.found.read_seq,
+        fenced = await fence(
+            conn, claim, turn.worker_id, read.found.read_seq, read.found.context.answered_seq
         )
-        if silenced is None:
+        if fenced is None:
             return None
-        if silenced:
+        if fenced == "outdated":
+            turn.report.outcome = "outdated"
+            await _put_back(conn, turn, failed=False)
+            return None
+        if fenced == "silenced":
             decision = unsaid(decision, read)
         match decision:
             case Say():
@@ -246,21 +245,22 @@ async def give_up(turn: Turn, *, failed: bool) -> None:
     claim = turn.claim
     try:
         async with tenant(turn.pool, claim.user_id) as conn:
-            failures = await put_back(
-                conn,
-                claim.user_id,
-                claim.conversation_id,
-                turn.worker_id,
-                claim.epoch,
-                failed,
-            )
-            if failures is None:
-                return
-            release_messages(conn, claim.user_id, claim.conversation_id)
-            if failed and failures > MAX_FAILURES:
+            failures = await _put_back(conn, turn, failed=failed)
+            if failed and failures is not None and failures > MAX_FAILURES:
                 await _abandon(conn, claim)
     except Exception as error:
         log.warning("turn.not_put_back", conversation_id=claim.conversation_id, exc_info=error)
+
+
+async def _put_back(conn: Conn, turn: Turn, *, failed: bool) -> int | None:
+    """For another turn, with the unit given back. None: the lease is somebody else's."""
+    claim = turn.claim
+    failures = await put_back(
+        conn, claim.user_id, claim.conversation_id, turn.worker_id, claim.epoch, failed
+    )
+    if failures is not None:
+        release_messages(conn, claim.user_id, claim.conversation_id)
+    return failures
 
 
 async def _abandon(conn: Conn, claim: Claim) -> None:

@@ -693,6 +693,56 @@ async def test_the_tenant_is_gone_after_a_cancellation(any_pool: Pool, two: Two)
         assert await conn.fetchval("SELECT count(*) FROM contacts WHERE name = 'half'") == 0
 
 
+# What happens inside a COMMIT.
+COMMITS = """
+CREATE TABLE commits (seconds double precision);
+GRANT INSERT ON commits TO swiftreplies_app;
+CREATE FUNCTION commits() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.seconds IS NULL THEN RAISE EXCEPTION 'refused'; END IF;
+    PERFORM pg_sleep(NEW.seconds);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER commits AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION commits();
+"""
+
+
+@pytest.fixture
+async def commits(owner: Owner) -> AsyncIterator[None]:
+    await owner.execute(COMMITS)
+    yield
+    await owner.execute("DROP TABLE commits; DROP FUNCTION commits")
+
+
+@pytest.mark.parametrize("end", ["cut short", "refused"])
+async def test_a_connection_whose_commit_failed_is_nobody_s_again(
+    any_pool: Pool, two: Two, owner: Owner, commits: None, end: str
+) -> None:
+    """What became of its transaction, and whose it was, nobody here knows."""
+    backends: list[int] = []
+
+    async def write() -> None:
+        async with tenant(any_pool, two.ours.user_id) as conn:
+            backends.append(await conn.fetchval("SELECT pg_backend_pid()"))
+            await conn.execute(
+                "INSERT INTO commits VALUES ($1)", 30.0 if end != "refused" else None
+            )
+
+    writing = asyncio.create_task(write())
+    if end == "cut short":
+        sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        async with asyncio.timeout(10):
+            while not await owner.fetchval(sleeps):
+                await asyncio.sleep(0.005)
+        writing.cancel()
+    with pytest.raises((asyncio.CancelledError, asyncpg.RaiseError)):
+        await writing
+    async with any_pool.acquire() as again:
+        assert await again.fetchval("SELECT pg_backend_pid()") not in backends
+        assert await visible(again) == 0
+
+
 async def test_tenants_that_take_turns_on_one_connection_see_their_own(
     any_pool: Pool, two: Two
 ) -> None:

@@ -28,6 +28,7 @@ from db.sends import (
     requeue_send,
 )
 from db.status_fence import move_fence, overdue_sends
+from db.usage import Reserving, reserve_actions_for_turn
 from tests.db.test_metering import Used, assert_recounts, reply, reserve, today_of
 from tests.db.test_turn_queries import (
     ME,
@@ -128,7 +129,7 @@ async def test_a_worker_that_claims_again_what_it_lost_does_not_finish_its_old_t
     assert (new.conversation_id, new.epoch) == (old.conversation_id, old.epoch + 1)
     assert await settle(pool, old, seq) is None
     assert (await row(owner, new.conversation_id))["lease_owner"] == ME
-    assert await settle(pool, new, seq) is False
+    assert await settle(pool, new, seq) == "free"
 
 
 async def test_a_turn_that_was_swept_does_not_give_the_next_one_s_unit_back(
@@ -145,6 +146,27 @@ async def test_a_turn_that_was_swept_does_not_give_the_next_one_s_unit_back(
             await release_messages(conn, user.user_id, old.conversation_id)
     assert held is None
     assert await assert_recounts(owner, user) == {await today_of(owner, user): Used(0, 1)}
+
+
+async def test_a_turn_that_was_swept_adds_nothing_to_the_next_one_s_hold(
+    pool: Pool, owner: Owner
+) -> None:
+    """The same worker has it again, while its old turn still calls tools."""
+    user, _, old = await talk(pool, owner)
+    assert await reserve(pool, user, old.conversation_id) == "granted"
+    await sweep(pool)
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    (new,) = await claim(pool, ME, 1)
+
+    async def asks(turn: Claim, actions: int) -> tuple[str, int]:
+        reserving = Reserving(user.user_id, turn.conversation_id, ME, turn.epoch)
+        async with pool.acquire() as conn:
+            said = await reserve_actions_for_turn(conn, reserving, actions)
+        return said, await owner.fetchval("SELECT actions_reserved FROM usage_tracking")
+
+    assert await asks(old, 3) == ("no_reservation", 0)
+    assert await asks(new, 1) == ("granted", 1)
+    assert await asks(old, 3) == ("no_reservation", 1)
 
 
 async def test_a_sweep_leaves_the_lease_of_a_turn_that_is_reading(pool: Pool, owner: Owner) -> None:
@@ -199,7 +221,7 @@ async def test_a_claim_passes_by_what_a_turn_is_finishing(pool: Pool, owner: Own
     await ingest(pool, user, contact, ["wamid.more"])
     await owner.execute("UPDATE conversations SET ready_at = now()")
     async with tenant(pool, user.user_id) as conn:
-        await fence(conn, user.user_id, held.conversation_id, ME, held.epoch, 1)
+        await fence(conn, held, ME, 1)
         assert await claim(pool, OTHER, 1) == []
     (new,) = await claim(pool, OTHER, 1)
     assert new.epoch == held.epoch + 1
@@ -251,7 +273,7 @@ async def test_a_human_who_waits_for_the_turn_has_the_conversation_before_the_re
             await conn.execute(take_over)
 
     async with tenant(pool, user.user_id) as conn:
-        assert await fence(conn, user.user_id, held.conversation_id, ME, held.epoch, 1) is (False)
+        assert await fence(conn, held, ME, 1) == "free"
         late = await waiting(owner, human())
     await late
     message = await make_message(owner, user, contact, held.conversation_id)
@@ -271,7 +293,7 @@ async def test_a_turn_that_waits_for_a_human_says_nothing(pool: Pool, owner: Own
             " taken_over_by = 'human'"
         )
         late = await waiting(owner, settle(pool, held, 1))
-    assert await late is True
+    assert await late == "silenced"
 
 
 # ---- sends: what is said once, and what is known of it ------------------------------------------

@@ -252,6 +252,15 @@ async def test_a_pair_that_was_too_fast_has_one_try(pool: Pool, owner: Owner) ->
 # ---- live before bulk ---------------------------------------------------------------------------
 
 
+async def test_one_tenant_s_bulk_waits_for_another_s_live_replies(pool: Pool, owner: Owner) -> None:
+    one, other = await make_tenant(owner), await make_tenant(owner)
+    await queue_many(owner, one, 4, bulk=True)
+    await queue_many(owner, other, 4)
+    async with pool.acquire() as conn:
+        claims = await claim_sends(conn, ME, 4, 100, PAIR, OLD)
+    assert {c.user_id for c in claims} == {other.user_id}
+
+
 async def test_live_replies_leave_before_bulk(pool: Pool, owner: Owner) -> None:
     user, other = await make_tenant(owner), await make_tenant(owner)
     await owner.execute("UPDATE send_limits SET max_rate = 4")

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 from db.conversations import (
     Claim,
     Debounce,
+    PutOff,
     Written,
     claim_conversations,
     fence,
+    hand_over,
     lock_conversations,
     mark_ready,
     put_back,
+    put_off,
     read_turn,
 )
 from db.ids import ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
@@ -37,6 +41,7 @@ from db.sends import (
 )
 from db.status_fence import fence_wanted, move_fence, overdue_sends
 from db.statuses import Merged, StatusReport, merge_statuses
+from db.takeovers import lock_conversation
 from db.workers import beat, register_worker, retire_worker, sweep_dead_workers, sweep_unheld
 from tests.conftest import Database
 from tests.factories import (
@@ -194,6 +199,15 @@ async def test_only_what_is_ready_and_free_is_claimed(pool: Pool, owner: Owner) 
     assert [c.conversation_id for c in await claim(pool, ME, 10)] == [later]
 
 
+async def test_who_waits_longest_is_claimed_first(pool: Pool, owner: Owner) -> None:
+    """Not who wrote first in their lives."""
+    user = await make_tenant(owner)
+    ids = await make_ready(owner, user, 5)
+    await owner.execute("UPDATE conversations SET ready_at = now() - id * interval '1 s'")
+    claims = [(await claim(pool, ME, 1))[0].conversation_id for _ in ids]
+    assert claims == ids[::-1]
+
+
 async def test_the_epoch_grows_with_every_claim(pool: Pool, owner: Owner) -> None:
     user = await make_tenant(owner)
     await make_ready(owner, user, 1)
@@ -303,16 +317,16 @@ async def read_seq(pool: Pool, held: Claim) -> int:
     return max(r.input_seq or 0 for r in rows)
 
 
-async def settle(pool: Pool, held: Claim, seq: int) -> bool | None:
+async def settle(pool: Pool, held: Claim, seq: int) -> str | None:
     async with tenant(pool, held.user_id) as conn:
-        return await fence(conn, held.user_id, held.conversation_id, ME, held.epoch, seq)
+        return await fence(conn, held, ME, seq)
 
 
 async def test_a_turn_that_read_everything_leaves_nothing_to_do(pool: Pool, owner: Owner) -> None:
     user = await make_tenant(owner)
     contact, conversation = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
-    assert await settle(pool, held, await read_seq(pool, held)) is False
+    assert await settle(pool, held, await read_seq(pool, held)) == "free"
     now = await row(owner, conversation)
     assert (now["input_seq"], now["answered_seq"], now["ready_at"]) == (1, 1, None)
     assert now["lease_owner"] is None
@@ -327,7 +341,7 @@ async def test_a_message_that_comes_before_the_turn_reads_is_part_of_it(
     held = await claimed(pool, owner, user, contact)
     await ingest(pool, user, contact, ["wamid.second"])
     assert await read_seq(pool, held) == 2
-    assert await settle(pool, held, 2) is False
+    assert await settle(pool, held, 2) == "free"
     now = await row(owner, conversation)
     assert (now["answered_seq"], now["ready_at"], now["pending_since"]) == (2, None, None)
 
@@ -347,7 +361,7 @@ async def test_a_message_that_comes_after_the_turn_read_is_the_next_turn_s(
     await ingest(pool, user, contact, ["wamid.second"])
     ready_at = (await row(owner, conversation))["ready_at"]
     assert await claim(pool, OTHER, 1) == []  # no rival to the turn that runs
-    assert await settle(pool, held, seq) is False
+    assert await settle(pool, held, seq) == "free"
     now = await row(owner, conversation)
     assert (now["input_seq"], now["answered_seq"]) == (2, 1)
     assert now["ready_at"] == ready_at  # as ingest set it: the burst may go on
@@ -360,7 +374,7 @@ async def test_a_message_that_waits_for_the_turn_s_commit_is_the_next_turn_s(
     contact, conversation = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
     async with tenant(pool, user.user_id) as conn:
-        await fence(conn, user.user_id, conversation, ME, held.epoch, 1)
+        await fence(conn, held, ME, 1)
         waiting = asyncio.create_task(ingest(pool, user, contact, ["wamid.second"]))
         await until_somebody_waits_for_a_lock(owner)
     assert [r.input_seq for r in await waiting] == [2]
@@ -379,7 +393,7 @@ async def test_a_turn_that_waits_for_a_message_s_commit_leaves_it_to_the_next(
         await record(conn, user, contact, ["wamid.second"])
         waiting = asyncio.create_task(settle(pool, held, seq))
         await until_somebody_waits_for_a_lock(owner)
-    assert await waiting is False
+    assert await waiting == "free"
     now = await row(owner, conversation)
     assert (now["answered_seq"], now["input_seq"]) == (1, 2)
     assert now["ready_at"] is not None
@@ -416,10 +430,8 @@ async def test_every_message_is_answered_whatever_the_timing(pool: Pool, owner: 
                     seq = max(r.input_seq or 0 for r in rows)
                     empty_turns += seq <= context.answered_seq
                     async with tenant(pool, user.user_id) as conn:
-                        assert (
-                            await fence(conn, user.user_id, conversation, me, held.epoch, seq)
-                            is False
-                        )
+                        fenced = await fence(conn, held, me, seq, context.answered_seq)
+                        assert fenced == "free"
                     if seq == messages:
                         return
                 if done.is_set():
@@ -444,6 +456,9 @@ async def test_every_message_is_answered_whatever_the_timing(pool: Pool, owner: 
     assert empty_turns == 0
 
 
+OFF = PutOff(wait=timedelta(minutes=1), failing_for=timedelta(0), tried=True, tells=True)
+
+
 @pytest.mark.parametrize("stale", ["epoch", "worker"])
 async def test_who_lost_the_lease_misses_at_the_fence(pool: Pool, owner: Owner, stale: str) -> None:
     user = await make_tenant(owner)
@@ -452,11 +467,150 @@ async def test_who_lost_the_lease_misses_at_the_fence(pool: Pool, owner: Owner, 
     before = dict(await row(owner, conversation))
     worker, epoch = (OTHER, held.epoch) if stale == "worker" else (ME, held.epoch - 1)
     async with tenant(pool, user.user_id) as conn:
-        assert await fence(conn, user.user_id, conversation, worker, epoch, 1) is None
+        assert await fence(conn, replace(held, epoch=epoch), worker, 1) is None
         assert await put_back(conn, user.user_id, conversation, worker, epoch, True) is None
+        assert await put_off(conn, replace(held, epoch=epoch), worker, OFF) is None
         context = await read_turn(conn, user.user_id, conversation, worker, epoch)
     assert context is not None
     assert not context.mine
+    assert dict(await row(owner, conversation)) == before
+
+
+async def test_a_turn_that_is_put_off_comes_again_with_what_came_meanwhile(
+    pool: Pool, owner: Owner
+) -> None:
+    """When that is due, and failing since it first did."""
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    held = await claimed(pool, owner, user, contact)
+    async with tenant(pool, user.user_id) as conn:
+        assert await put_off(conn, held, ME, OFF) is True
+    first = await row(owner, conversation)
+    assert timedelta(seconds=45) <= first["ready_in"] <= timedelta(seconds=75)
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    (held,) = await claim(pool, ME, 1)
+    await ingest(pool, user, contact, ["wamid.meanwhile"])
+    async with tenant(pool, user.user_id) as conn:
+        await put_off(conn, held, ME, OFF)
+    now = await row(owner, conversation)
+    assert now["ready_in"] <= QUIET
+    assert (now["failing_since"], now["model_tries"]) == (first["failing_since"], 2)
+
+
+BY_PRODUCT = """
+    UPDATE conversations
+       SET taken_over_at = now(), taken_over_until = 'infinity', taken_over_by = 'product'
+"""
+SILENCES = [
+    "UPDATE contacts SET conversation_paused = true",
+    BY_PRODUCT,
+    "UPDATE conversations SET answered_seq = input_seq, ready_at = NULL",
+]
+
+
+@pytest.mark.parametrize("change", SILENCES, ids=["paused", "taken over", "answered by a person"])
+async def test_nobody_is_told_that_it_takes_longer_who_is_not_to_be_told(
+    pool: Pool, owner: Owner, change: str
+) -> None:
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    held = await claimed(pool, owner, user, contact)
+    await owner.execute(change)
+    async with tenant(pool, user.user_id) as conn:
+        assert await put_off(conn, held, ME, OFF) is False
+    now = await row(owner, conversation)
+    assert now["lease_owner"] is None
+    waits = now["input_seq"] > now["answered_seq"]
+    assert (now["ready_at"] is not None, now["failing_since"] is not None) == (waits, waits)
+
+
+async def test_an_answer_ends_what_was_counted_against_it(pool: Pool, owner: Owner) -> None:
+    """Turns that failed and a model that did not answer: the next failure is the first again."""
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    held = await claimed(pool, owner, user, contact)
+    await owner.execute(
+        "UPDATE conversations SET attempts = 5, failing_since = now(), model_tries = 3,"
+        " told_slow_at = now()"
+    )
+    await settle(pool, held, 1)
+    now = await row(owner, conversation)
+    counted = [now[name] for name in ("attempts", "failing_since", "model_tries", "told_slow_at")]
+    assert counted == [0, None, 0, None]
+
+
+async def test_a_claim_begins_the_next_burst(pool: Pool, owner: Owner) -> None:
+    """What comes while the turn runs waits for its own end, not for that of the one before."""
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    await ingest(pool, user, contact, ["wamid.first"])
+    await owner.execute(
+        "UPDATE conversations SET ready_at = now(), pending_since = now() - interval '1 h'"
+    )
+    await claim(pool, ME, 1)
+    await ingest(pool, user, contact, ["wamid.second"])
+    assert (await row(owner, conversation))["ready_in"] == QUIET
+
+
+@pytest.mark.parametrize(
+    "change", ["is_active = false", "bot_status = 'paused'", "is_active = NULL"]
+)
+async def test_a_chatbot_that_is_switched_off_is_so_for_turns_sends_and_people(
+    pool: Pool, owner: Owner, change: str
+) -> None:
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    held = await claimed(pool, owner, user, contact)
+    message = await make_message(owner, user, contact, conversation)
+
+    async def seen() -> list[bool]:
+        async with tenant(pool, user.user_id) as conn:
+            turn = await read_turn(conn, user.user_id, conversation, ME, held.epoch)
+            send = await read_send(conn, user.user_id, message, OLD)
+            person = await lock_conversation(conn, user.user_id, conversation)
+        assert turn is not None and send is not None and person is not None  # noqa: PT018
+        return [turn.chatbot_active, send.chatbot_active, person.chatbot_active]
+
+    assert await seen() == [True] * 3
+    await owner.execute(f"UPDATE chatbots SET {change}")
+    assert await seen() == [False] * 3
+
+
+async def test_a_turn_gets_the_instructions_that_are_in_force(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    contact, conversation = await make_conversation(owner, user)
+    held = await claimed(pool, owner, user, contact)
+    for text, active, expires in (
+        ("for ever", True, None),
+        ("withdrawn", False, None),
+        ("run out", True, timedelta(hours=-1)),
+        ("for a while", True, timedelta(hours=1)),
+    ):
+        await owner.execute(
+            "INSERT INTO conversation_instructions (user_id, chatbot_id, contact_id,"
+            " instruction_text, is_active, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, now() + $6::interval)",
+            *(user.user_id, user.chatbot_id, contact, text, active, expires),
+        )
+    async with tenant(pool, user.user_id) as conn:
+        turn = await read_turn(conn, user.user_id, conversation, ME, held.epoch)
+    assert turn is not None
+    assert turn.instructions == ["for ever", "for a while"]
+
+
+async def test_who_has_a_conversation_keeps_it_when_the_bot_gives_up(
+    pool: Pool, owner: Owner
+) -> None:
+    user = await make_tenant(owner)
+    _, conversation = await make_conversation(owner, user)
+    await owner.execute(
+        "UPDATE conversations SET taken_over_at = now(), taken_over_until = 'infinity',"
+        " taken_over_by = 'human', taken_over_reason = 'by hand'"
+    )
+    before = dict(await row(owner, conversation))
+    async with tenant(pool, user.user_id) as conn:
+        half_an_hour = timedelta(minutes=30)
+        assert await hand_over(conn, user.user_id, conversation, half_an_hour, "x") is None
     assert dict(await row(owner, conversation)) == before
 
 
@@ -464,7 +618,7 @@ async def test_a_turn_can_be_settled_once(pool: Pool, owner: Owner) -> None:
     user = await make_tenant(owner)
     contact, _ = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
-    assert await settle(pool, held, 1) is False
+    assert await settle(pool, held, 1) == "free"
     assert await settle(pool, held, 1) is None
 
 
@@ -491,7 +645,7 @@ async def test_the_fence_tells_that_a_human_came_in(
     contact, _ = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
     await owner.execute(change)
-    assert await settle(pool, held, 1) is silenced
+    assert await settle(pool, held, 1) == ("silenced" if silenced else "free")
 
 
 # ---- recording ----------------------------------------------------------------------------------
@@ -720,7 +874,7 @@ async def test_a_sweep_does_not_wait_for_a_turn_s_last_transaction(
     contact, conversation = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
     async with tenant(pool, user.user_id) as conn:
-        assert await fence(conn, user.user_id, conversation, ME, held.epoch, 1) is False
+        assert await fence(conn, held, ME, 1) == "free"
         assert await sweep(pool) == set()
     assert await sweep(pool) == set()
     assert (await row(owner, conversation))["answered_seq"] == 1
@@ -800,6 +954,35 @@ async def test_a_tenant_s_many_replies_leave_places_to_the_others(pool: Pool, ow
         assert per_tenant(claims) == {u.user_id: 2 for u in (flood, *others)}
         assert per_tenant(await claim_sends(conn, ME, 10, 6, PAIR, OLD)) == {flood.user_id: 4}
         assert await claim_sends(conn, ME, 10, 6, PAIR, OLD) == []
+
+
+async def test_who_has_replies_under_way_waits_behind_who_has_none(
+    pool: Pool, owner: Owner
+) -> None:
+    """Whichever workers have them, and however many older ones are queued."""
+    flood, other = await make_tenant(owner), await make_tenant(owner)
+    for _ in range(6):
+        await make_message(owner, flood, *await make_conversation(owner, flood))
+    async with pool.acquire() as conn:
+        assert len(await claim_sends(conn, OTHER, 3, ANY, PAIR, OLD)) == 3
+        for _ in range(4):
+            await make_message(owner, other, *await make_conversation(owner, other))
+        claims = await claim_sends(conn, ME, 3, ANY, PAIR, OLD)
+    assert per_tenant(claims) == {other.user_id: 3}
+
+
+async def test_a_reply_that_somebody_has_locked_holds_up_no_other(pool: Pool, owner: Owner) -> None:
+    user = await make_tenant(owner)
+    busy, free = [
+        await make_message(owner, user, *await make_conversation(owner, user)) for _ in range(2)
+    ]
+    async with pool.acquire() as conn, conn.transaction():
+        await owner.execute("BEGIN")
+        await owner.execute("SELECT FROM messages WHERE id = $1 FOR UPDATE", busy)
+        async with asyncio.timeout(10):
+            claims = await claim_sends(conn, ME, 10, ANY, PAIR, OLD)
+        await owner.execute("COMMIT")
+    assert [c.message_id for c in claims] == [free]
 
 
 async def test_concurrent_senders_never_get_the_same(pool: Pool, owner: Owner) -> None:

@@ -5,8 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from db.pool import Conn, Pool, tenant
+from db.usage import count_takeover
+from handlers.ingest.recording import record_batch
 from tests.db.units import reserve_messages
 from tests.factories import Owner, Tenant, make_conversation, make_tenant
+from tests.recording import DEBOUNCE, to, wrote
 
 # Around midnight, noon and changes of clocks, and the day that Samoa left out.
 MOMENTS = [
@@ -58,6 +61,33 @@ async def test_a_tenant_is_answered_after_a_change_to_any_zone(pool: Pool, owner
             await put_into(conn, user, zone)
             held = await reserve_messages(conn, user.user_id, conversation_id, 1)
         assert held.outcome == "granted", zone
+
+
+async def test_what_comes_in_counts_on_the_tenant_s_own_day(pool: Pool, owner: Owner) -> None:
+    """Of these two one is on another day than UTC, at any hour."""
+    zones = ("Pacific/Kiritimati", "Etc/GMT+12")
+    users = [await make_tenant(owner, timezone=zone) for zone in zones]
+
+    async def days() -> list[date]:
+        return [
+            await owner.fetchval("SELECT (now() AT TIME ZONE $1)::date", zone) for zone in zones
+        ]
+
+    before = await days()
+    await record_batch(pool, [to(user, wrote(f"w{user.user_id}")) for user in users], DEBOUNCE)
+    for user in users:
+        async with tenant(pool, user.user_id) as conn:
+            count_takeover(conn, user.user_id)
+    counted = [
+        await owner.fetch(
+            "SELECT tracking_date, daily_messages_received, live_takeovers_used"
+            " FROM usage_tracking WHERE user_id = $1",
+            user.user_id,
+        )
+        for user in users
+    ]
+    assert [[tuple(row)[1:] for row in rows] for rows in counted] == [[(1, 1)]] * 2
+    assert [rows[0]["tracking_date"] for rows in counted] in (before, await days())
 
 
 async def test_a_plan_that_is_to_begin_is_not_begun_by_another_zone(

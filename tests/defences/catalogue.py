@@ -1,32 +1,16 @@
 """The defences: what is taken out, and which tests have to notice."""
 
-from dataclasses import dataclass
+from tests.defences import intake, people, sends, turns
+from tests.defences.defence import Change, Defence
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """`old` stands in the file exactly once, or the defence has moved."""
-
-    file: str
-    old: str
-    new: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Defence:
-    name: str
-    removed: str  # in words, for the table
-    changes: tuple[Change, ...]
-    tests: tuple[str, ...]  # pytest's node ids
-
+__all__ = ["DEFENCES", "Change", "Defence"]
 
 ISOLATION = "db/migrations/0003_isolation.sql"
 CLAIMS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
 LOOKED_AT_AGAIN = "db/migrations/0017_looked_at_again.sql"
-LADDER = "db/migrations/0020_ladder.sql"
+PEOPLE = "db/migrations/0022_people_and_turns.sql"
 ON_ITS_LEASE = (
-    "    SELECT c.contact_id, c.answered_seq, coalesce(c.taken_over_until > now(), false)"
     " AS taken_over\n      INTO v FROM conversations c\n"
     "     WHERE c.user_id = p_user AND c.id = p_conversation\n"
     "       AND c.lease_owner = p_worker AND c.epoch = p_epoch\n"
@@ -68,9 +52,15 @@ DEFENCES = (
         "lease_owner and epoch in the first statement of a turn's last transaction",
         (
             Change(
-                LADDER,
+                PEOPLE,
                 ON_ITS_LEASE,
                 ON_ITS_LEASE.replace(" AND c.lease_owner = p_worker AND c.epoch = p_epoch", ""),
+            ),
+            Change(
+                "db/conversations.sql",
+                "     WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4\n"
+                "       FOR NO KEY UPDATE\n",
+                "     WHERE user_id = $1 AND id = $2\n       FOR NO KEY UPDATE\n",
             ),
         ),
         (
@@ -84,8 +74,8 @@ DEFENCES = (
         "input_seq > read_seq where a turn releases its conversation",
         (
             Change(
-                LADDER,
-                "           ready_at = CASE WHEN c.input_seq > p_read_seq"
+                PEOPLE,
+                "           ready_at = CASE WHEN c.input_seq > v.done"
                 " THEN coalesce(c.ready_at, now()) END,\n",
                 "           ready_at = NULL,\n",
             ),
@@ -100,9 +90,13 @@ DEFENCES = (
         "input_seq > answered_seq where a dead worker's conversations are freed",
         (
             Change(
-                ISOLATION,
+                PEOPLE,
                 "       SET lease_owner = NULL, attempts = c.attempts + 1,\n"
-                "           ready_at = CASE WHEN c.input_seq > c.answered_seq THEN now() END\n",
+                "           ready_at = CASE WHEN c.input_seq > c.answered_seq OR EXISTS (\n"
+                "                                    SELECT FROM public.usage_reservations r\n"
+                "                                     WHERE r.user_id = c.user_id"
+                " AND r.conversation_id = c.id)\n"
+                "                           THEN now() END\n",
                 "       SET lease_owner = NULL, attempts = c.attempts + 1,\n"
                 "           ready_at = now()\n",
             ),
@@ -265,7 +259,7 @@ DEFENCES = (
         "a worker is dead as soon as anybody looks",
         (
             Change(
-                ISOLATION,
+                PEOPLE,
                 "     WHERE w.beat_at > clock_timestamp() - p_term;\n",
                 "     WHERE w.beat_at > clock_timestamp() - 0 * p_term;\n",
             ),
@@ -405,8 +399,8 @@ DEFENCES = (
         "the look at takeover and pause when the turn is put off",
         (
             Change(
-                LADDER,
-                "    v_tells := p_tells AND NOT v.taken_over\n"
+                PEOPLE,
+                "    v_tells := p_tells AND v.waits AND NOT v.taken_over\n"
                 "           AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = p_user"
                 " AND c.id = v.contact_id\n"
                 "                              AND c.conversation_paused);\n",
@@ -461,4 +455,8 @@ DEFENCES = (
         (Change("worker/admission.py", "int(AT_ONCE * (1 - self.late_s / LATE_S))", "AT_ONCE"),),
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
+    *turns.DEFENCES,
+    *people.DEFENCES,
+    *sends.DEFENCES,
+    *intake.DEFENCES,
 )

@@ -11,26 +11,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.factories import Tenant
-from tests.model.product import MAX_UNKNOWN, Request, answered_by
+from tests.model.product import MAX_UNKNOWN, Request, answered_by, event_name
 from tests.model.stepping import Job, Stepper
 
 UNSETTLED = ("queued", "sending", "unknown")
 RANK = ("accepted", "sent", "failed", "delivered", "read", "played")  # upwards only, once there
 
+SAID_BY_PERSON = ("human", "echo")  # through the API, and on the phone
 AT_LIMIT = ("daily_message_limit", "monthly_message_limit")
 
 TALKS = """
 SELECT v.id, v.user_id, v.input_seq, v.answered_seq, v.ready_at, v.lease_owner, v.epoch, v.attempts,
        v.rebuild_thread, coalesce(v.taken_over_until > now(), false) AS taken_over,
-       coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false) AS human
-  FROM conversations v
+       coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false) AS human,
+       c.wa_id AS phone
+  FROM conversations v JOIN contacts c ON c.id = v.contact_id
 """
 MESSAGES = """
 SELECT id, user_id, conversation_id, direction, status, message_id AS wamid, content_text AS text,
        sent_at, input_seq, ai_processed AS answered, usage_day, send_owner, send_attempts,
-       unknown_at, unknown_count, in_reply_to, metadata, overage
+       unknown_at, unknown_count, in_reply_to, metadata, overage, replayed_at, send_after,
+       coalesce(metadata ->> 'kind', metadata ->> 'source') AS kind
   FROM messages ORDER BY id
 """
+DEAD = "SELECT message_id, user_id FROM dead_sends"
+EVENTS = "SELECT id, conversation_id, input_seq, settled_at, reason FROM conversation_events"
 HOLDS = "SELECT user_id, conversation_id, usage_day, messages, overage FROM usage_reservations"
 COUNTERS = """
 SELECT 'day' AS what, user_id, tracking_date AS day, daily_messages_sent AS sent,
@@ -49,6 +54,8 @@ class Snapshot:
     messages: dict[int, Any]
     holds: list[Any]
     counters: list[Any]
+    dead: dict[int, int]  # message -> tenant
+    events: dict[int, Any]
 
     def of(self, talk: int, direction: str) -> list[Any]:
         return [
@@ -58,7 +65,7 @@ class Snapshot:
         ]
 
 
-EMPTY = Snapshot({}, {}, [], [])
+EMPTY = Snapshot({}, {}, [], [], {}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Acceptance:
 
     request: Request
     wamid: str
-    told: set[str] = field(default_factory=set)  # the statuses of it that were merged
+    told: dict[str, int] = field(default_factory=dict)  # its statuses, since which step in the log
 
 
 class Judge:
@@ -84,7 +91,12 @@ class Judge:
         self.refused: set[tuple[int, int]] = set()  # (message, attempt): certainly not sent
         self.went_unknown: set[tuple[int, int]] = set()
         self.silenced_at: dict[int, int] = {}  # conversation -> the step at which a human took over
+        self.replays: dict[tuple[int, int], int] = {}  # (message, attempt before) -> the step
         self._claims: set[tuple[int, int]] = set()
+        self._settled_by_person: set[int] = set()  # conversations that are leased for nothing
+        self.idle: set[int] = set()  # in which a turn may find nothing to say
+        self._free_since: dict[int, int] = {}  # conversation -> since when the bot may speak
+        self._recorded: dict[int, int] = {}  # input -> the step
         self._stepper = stepper
         self._tally = tally
 
@@ -96,16 +108,22 @@ class Judge:
             {r["id"]: r for r in await look(MESSAGES)},
             await look(HOLDS),
             await look(COUNTERS),
+            {r["message_id"]: r["user_id"] for r in await look(DEAD)},
+            {r["id"]: r for r in await look(EVENTS)},
         )
+        for message_id in now.messages.keys() - before.messages.keys():
+            self._recorded[message_id] = self._stepper.step
         for talk in now.talks.values():
-            self._talk(talk)
             self._talk_moved(before, before.talks.get(talk["id"]), talk)
+            self._talk(talk)
         for message in now.messages.values():
-            if message["direction"] == "outbound":
+            if message["direction"] == "inbound":
+                self._inbound(message)
+            elif message["kind"] != "echo":
                 self._outbound(message)
                 self._outbound_moved(before.messages.get(message["id"]), message)
-            else:
-                self._inbound(message)
+        for message_id in now.dead:
+            assert now.messages[message_id]["status"] in ("failed", "cancelled")
         assert before.messages.keys() <= now.messages.keys()
         self._answered_once()
         self._counted()
@@ -114,14 +132,21 @@ class Judge:
 
     def _talk(self, talk: Any) -> None:
         unanswered = talk["input_seq"] > talk["answered_seq"]
+        held = any(hold["conversation_id"] == talk["id"] for hold in self.now.holds)
         if talk["lease_owner"] is None:
-            assert (talk["ready_at"] is not None) == unanswered, f"a wake-up is lost: {talk}"
+            # A unit of a turn that died is given back by the next one, which may say nothing.
+            assert (talk["ready_at"] is not None) == (unanswered or held), (
+                f"a wake-up is lost: {talk}"
+            )
+            if held and not unanswered:
+                self._settled_by_person.add(talk["id"])
+                self.idle.add(talk["id"])
+                return
+            self._settled_by_person.discard(talk["id"])
         else:
-            assert unanswered, f"somebody answers a conversation without a question: {talk}"
-        for hold in self.now.holds:
-            if hold["conversation_id"] == talk["id"]:
-                # Else no turn would come that gives it back or spends it.
-                assert unanswered, f"a unit is held for nothing: {hold}"
+            assert unanswered or talk["id"] in self._settled_by_person, (
+                f"somebody answers a conversation without a question: {talk}"
+            )
 
     def _talk_moved(self, before: Snapshot, was: Any, talk: Any) -> None:
         if was is None:
@@ -130,6 +155,9 @@ class Judge:
             self.silenced_at.pop(talk["id"], None)
         elif not was["human"]:
             self.silenced_at[talk["id"]] = self._stepper.step
+            self._woken(before, talk)
+        if was["taken_over"] and not talk["taken_over"]:
+            self._free_since[talk["id"]] = self._stepper.step
         assert talk["epoch"] - was["epoch"] in (0, 1), (was, talk)
         assert talk["answered_seq"] >= was["answered_seq"], (was, talk)
         assert talk["input_seq"] >= was["input_seq"], (was, talk)
@@ -143,22 +171,40 @@ class Judge:
             for m in self.now.of(talk["id"], "inbound")
             if was["answered_seq"] < m["input_seq"] <= talk["answered_seq"]
         }
-        replies = [m for m in self.now.of(talk["id"], "outbound") if m["id"] not in before.messages]
+        told = {
+            event_name(e["id"])
+            for e in self.now.events.values()
+            if e["conversation_id"] == talk["id"]
+            and e["settled_at"] is not None
+            and (e["id"] not in before.events or before.events[e["id"]]["settled_at"] is None)
+        }
+        new = [m for m in self.now.of(talk["id"], "outbound") if m["id"] not in before.messages]
+        said = [m for m in new if m["kind"] in SAID_BY_PERSON]
+        moved = talk["answered_seq"] > was["answered_seq"]
+        if moved and talk["lease_owner"] == was["lease_owner"]:
+            assert said, f"settled by nobody: {was} {talk}"
+            if talk["lease_owner"] is not None:
+                self._settled_by_person.add(talk["id"])
+                self.idle.add(talk["id"])
+        if told:
+            self.idle.add(talk["id"])
+        for message in said:
+            self._answered_by_person(was, talk, message)
+        replies = [m for m in new if m not in said]
         assert len(replies) <= 1, replies
+        assert not (said and replies), f"two at once: {new}"
         for reply in replies:
-            assert settled, f"an answer to nothing: {reply}"
-            assert not (was["taken_over"] and talk["taken_over"]), (
-                f"it was told to be silent: {was}"
-            )
-            if reply["metadata"]["kind"] == "reply":
-                assert answered_by(reply["text"]) == settled, (reply, settled)
+            assert settled or told, f"an answer to nothing: {reply}"
+            assert not was["taken_over"], f"it was told to be silent: {was}"
+            if reply["kind"] == "reply":
+                assert answered_by(reply["text"]) == settled | told, (reply, settled, told)
                 assert reply["usage_day"] is not None, "an answer outside the meter"
             else:
                 assert reply["usage_day"] is None, "a notice that costs something"
                 assert reply["in_reply_to"] in settled, reply
                 if reply["metadata"]["reason"] not in AT_LIMIT:
                     assert talk["taken_over"], "an apology, and nobody was called"
-        if settled:
+        if settled and not said:
             answers = [r for r in replies if r["metadata"].get("reason") not in AT_LIMIT]
             self._settled_alike(talk, settled, answers)
 
@@ -174,6 +220,36 @@ class Judge:
         assert bool(answered) == bool(replies), f"settled {ends}, and there is {replies}"
         if reason in AT_LIMIT:
             self._tally["limit reached"] += 1
+        free_since = self._free_since.get(talk["id"], 0)
+        if reason == "taken_over" and not talk["taken_over"]:
+            came = [m["id"] for m in self.now.of(talk["id"], "inbound") if m["wamid"] in settled]
+            assert all(self._recorded[id] <= free_since for id in came), (
+                f"not answered, though nobody has had the conversation since it came: {talk}"
+            )
+
+    def _answered_by_person(self, was: Any, talk: Any, message: Any) -> None:
+        """What came before what a person says is answered by it."""
+        self._tally[f"said by a person: {message['kind']}"] += 1
+        waited = [
+            m for m in self.now.of(talk["id"], "inbound") if m["input_seq"] > was["answered_seq"]
+        ]
+        for m in sorted(waited, key=lambda m: int(m["input_seq"])):
+            if message["kind"] == "echo" and m["sent_at"] > message["sent_at"]:
+                break
+            assert m["input_seq"] <= talk["answered_seq"], f"a person answered it: {m} {message}"
+            if m["input_seq"] > was["answered_seq"]:
+                assert m["metadata"]["reason"] == "answered_by_person", m
+
+    def _woken(self, before: Snapshot, talk: Any) -> None:
+        """What the bot had queued is looked at now, and not when it was to be tried again."""
+        if self._stepper.somebody_is_inside:  # of rows that are locked nobody is woken
+            return
+        for m in self.now.of(talk["id"], "outbound"):
+            was = before.messages.get(m["id"])
+            waits = m["status"] == "queued" and m["kind"] != "human" and not m["replayed_at"]
+            if was is not None and waits:
+                assert m["send_after"] is None, f"nobody wakes it: {m}"
+                self._tally["silenced send woken"] += was["send_after"] is not None
 
     def claimed(self, talk: int, epoch: int) -> None:
         assert (talk, epoch) not in self._claims, "two hold one lease"
@@ -190,7 +266,7 @@ class Judge:
         answered = Counter(
             (m["conversation_id"], wamid)
             for m in self.now.messages.values()
-            if m["direction"] == "outbound" and m["metadata"]["kind"] == "reply"
+            if m["direction"] == "outbound" and m["kind"] == "reply"
             for wamid in answered_by(m["text"])
         )
         assert not answered or max(answered.values()) == 1, f"answered twice: {answered}"
@@ -205,7 +281,7 @@ class Judge:
         assert m["unknown_count"] <= m["send_attempts"], m
         if m["status"] in ("failed", "cancelled"):
             assert m["usage_day"] is None, f"not sent, and it costs a unit: {m}"
-        elif m["metadata"]["kind"] == "reply" and not self._ever_failed(m):
+        elif m["kind"] in ("reply", "human") and not self._ever_failed(m):
             assert m["usage_day"] is not None, f"on its way and outside the meter: {m}"
 
     def _ever_failed(self, m: Any) -> bool:
@@ -217,6 +293,9 @@ class Judge:
             return
         attempt = was["send_attempts"]
         assert m["text"] == was["text"]
+        if was["status"] in ("failed", "cancelled") and m["status"] == "queued":
+            self._replayed(was, m)
+            return
         if was["wamid"] is not None:
             assert m["wamid"] == was["wamid"], f"its id changed: {was} {m}"
         assert m["unknown_count"] - was["unknown_count"] in (0, 1), (was, m)
@@ -243,14 +322,26 @@ class Judge:
         and no status had told of it."""
         attempt = was["send_attempts"]
         # A send that Meta gave up may be repeated; it is another one that counts.
-        told = set(was["metadata"].get("statuses", ())) - {"failed"}
+        before = (was["id"], attempt)
+        replayed = any(message_id == was["id"] for message_id, _ in self.replays)
+        told = set(was["metadata"].get("statuses", ()))
+        told -= {"sent", "failed"} if replayed else {"failed"}
         assert not told, f"a status told that it had gone: {was}"
         if attempt:
-            before = (was["id"], attempt)
-            assert before in self.refused or before in self.went_unknown, (
+            assert before in self.refused | self.went_unknown | self.replays.keys(), (
                 f"sent again while send {attempt} of it was under way: {was}"
             )
             self._tally["sent again"] += 1
+
+    def _replayed(self, was: Any, m: Any) -> None:
+        """One replay, one send, one unit."""
+        self._tally["replayed"] += 1
+        assert m["id"] not in self.now.dead, f"it can be replayed once more: {m}"
+        assert (m["wamid"], m["unknown_count"], m["send_owner"]) == (None, 0, None), m
+        assert m["send_attempts"] == was["send_attempts"], (was, m)
+        assert (m["usage_day"] is None) == (m["kind"] == "notice"), m
+        assert m["replayed_at"] is not None, f"nothing holds it back: {m}"
+        self.replays[m["id"], m["send_attempts"]] = self._stepper.step
 
     # ---- what the Graph API sees ----------------------------------------------------------------
 
@@ -264,18 +355,35 @@ class Judge:
         ahead = [
             e
             for e in self.now.of(m["conversation_id"], "outbound")
-            if e["id"] < m["id"] and e["status"] in UNSETTLED
+            if e["id"] < m["id"] and e["status"] in UNSETTLED and not self._late(e, job)
         ]
         assert not ahead, f"it overtakes {ahead}"
         silenced = self.silenced_at.get(m["conversation_id"])
-        assert silenced is None or silenced >= job.began, f"it talks over a human: {m}"
+        assert m["kind"] == "human" or silenced is None or silenced >= job.began, (
+            f"it talks over a human: {m}"
+        )
+        self._not_delivered(request)
+
+    def _late(self, e: Any, job: Job) -> bool:
+        """Replayed when the job's message was claimed already."""
+        at = self.replays.get((e["id"], e["send_attempts"]))
+        return at is not None and at >= job.claimed
+
+    def _not_delivered(self, request: Request) -> None:
+        """What the log had when it was replayed is merged before it leaves."""
+        replayed = [at for (id, _), at in self.replays.items() if id == request.message_id]
+        for a in self.acceptances:
+            if a.request.message_id == request.message_id and replayed:
+                told = [at for status, at in a.told.items() if status in ("delivered", "read")]
+                assert not told or min(told) > max(replayed), f"it was delivered: {a} {replayed}"
 
     def accepts(self, request: Request) -> Acceptance:
         taken = [a for a in self.acceptances if a.request.message_id == request.message_id]
         assert all(a.request.attempt != request.attempt for a in taken)
         for earlier in taken:
             a, b = sorted((earlier.request.attempt, request.attempt))
-            assert any((request.message_id, n) in self.went_unknown for n in range(a, b)), (
+            again = self.went_unknown | self.replays.keys()
+            assert any((request.message_id, n) in again for n in range(a, b)), (
                 f"sent twice, and its outcome was never unknown: {request}"
             )
             self._tally["doubled"] += 1
@@ -323,6 +431,7 @@ class Judge:
         waits = [f"unanswered {t}" for t in self.now.talks.values() if _busy(t)]
         waits += [f"unsent {m}" for m in self.now.messages.values() if m["status"] in UNSETTLED]
         waits += [f"held {h}" for h in self.now.holds]
+        waits += [f"untold {e}" for e in self.now.events.values() if e["settled_at"] is None]
         return waits
 
     def nothing_lost(self, written: Iterable[tuple[Tenant, str]]) -> None:
@@ -336,7 +445,7 @@ class Judge:
         for acceptance in self.acceptances:
             took[acceptance.request.message_id].append(acceptance)
         for m in self.now.messages.values():
-            if m["direction"] == "outbound":
+            if m["direction"] == "outbound" and m["kind"] != "echo":
                 self._told_alike(m, took[m["id"]])
 
     def _told_alike(self, m: Any, took: list[Acceptance]) -> None:
@@ -349,7 +458,7 @@ class Judge:
                 assert m["status"] == status, f"Meta told {told}: {m}"
                 break
         else:
-            if took and all(a.told == {"failed"} for a in took):
+            if took and all(a.told.keys() == {"failed"} for a in took):
                 assert m["status"] in ("failed", "cancelled"), f"none of its sends arrived: {m}"
 
 

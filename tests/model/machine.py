@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from db.conversations import Claim, Debounce
-from db.ids import ConversationId, MessageId, WorkerId
+from db.ids import ConversationId, MessageId, UserId, WorkerId
 from db.pool import Conn
 from db.sends import SendClaim
 from tests.factories import Tenant, make_tenant
@@ -106,8 +106,13 @@ UPDATE conversations c
   FROM held WHERE c.id = held.id;
 WITH held AS (SELECT id FROM messages WHERE direction = 'outbound' FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE messages m
-   SET send_after = send_after - interval '1 day', unknown_at = unknown_at - interval '1 day'
+   SET send_after = send_after - interval '1 day', unknown_at = unknown_at - interval '1 day',
+       replayed_at = replayed_at - interval '1 day'
   FROM held WHERE m.id = held.id;
+WITH held AS (SELECT id FROM conversation_events FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE conversation_events e
+   SET due_at = due_at - interval '1 day', created_at = created_at - interval '1 day'
+  FROM held WHERE e.id = held.id;
 WITH held AS (SELECT user_id FROM send_limits FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE send_limits l
    SET full_at = full_at - interval '1 day', held_until = held_until - interval '1 day',
@@ -124,23 +129,13 @@ WITH held AS (SELECT id FROM workers WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED
 UPDATE workers w SET beat_at = clock_timestamp() - $2 * interval '1 h'
   FROM held WHERE w.id = held.id
 """
-TAKE_OVER = """
-WITH held AS (SELECT id FROM conversations WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE conversations c SET taken_over_at = now(), taken_over_until = 'infinity',
-       taken_over_by = 'human', taken_over_reason = 'by hand'
-  FROM held WHERE c.id = held.id RETURNING c.id
-"""
-HAND_BACK = """
-WITH held AS (SELECT id FROM conversations WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE conversations c SET taken_over_at = NULL, taken_over_until = NULL, taken_over_by = NULL
-  FROM held WHERE c.id = held.id RETURNING c.id
-"""
 ANOTHER_DAY = "UPDATE users SET timezone = $2 WHERE id = $1"
 PLANS = (
     '{"limits": {"on_message_limit": "refuse"}}',
     '{"limits": {"on_message_limit": "refuse", "message_limit_notice": "Tomorrow again."}}',
     '{"limits": {"on_message_limit": "overage"}}',
 )
+PEOPLE_DO = ("take over", "take over for a while", "write", "echo", "hand back")
 # These two never have the same date.
 ZONES = ("Pacific/Kiritimati", "Etc/GMT+12")
 
@@ -150,6 +145,16 @@ class Process:
     worker_id: WorkerId
     asleep: bool = False  # taken for dead, and standing still for now
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # as that of worker/holdings.py
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a worker has claimed and not begun."""
+
+    process: Process
+    worker_id: WorkerId
+    claim: Claim | SendClaim
+    began: int  # the step at which the claim looked
 
 
 @dataclass(slots=True, eq=False)
@@ -243,7 +248,9 @@ class Machine(RuleBasedStateMachine):
         self.debounce = product.AT_ONCE
         self.dice = random.Random()
         self.draining = False
-        self._claimed: list[tuple[Process, WorkerId, Claim | SendClaim]] = []
+        self.outside = Process(WorkerId(0))  # people of the business, and the operator
+        self.echoes = 0
+        self._claimed: list[Claimed] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -316,6 +323,7 @@ class Machine(RuleBasedStateMachine):
             await self._claim(self.processes[0], "sends", 10, "end")
             await self._finish()
             await self._settle_unknown(self.processes[0], "end")
+            await self._raise_passed(self.processes[0], "end")
             await self._finish()
             await self.judge.look()
             if not self.judge.at_rest() and all(b.acknowledged for b in self.batches):
@@ -396,7 +404,9 @@ class Machine(RuleBasedStateMachine):
             event, outcome = line["event"], line.get("outcome")
             if event in ("turn.finished", "send.finished"):
                 self.count(f"{event.partition('.')[0]} {outcome}")
-                assert outcome != "nothing_to_do", "a turn without a question"
+                if outcome == "nothing_to_do":
+                    assert line["conversation_id"] in self.judge.idle, "a turn without a question"
+                    self.judge.idle.remove(line["conversation_id"])
                 if line["reason"] == "send_outcome_unknown":
                     self.count(f"unknown {outcome}")
             elif event in ("turn.failed", "turn.not_put_back"):
@@ -446,6 +456,12 @@ class Machine(RuleBasedStateMachine):
                 self.run(self._let_go(process, until))
             case "sweep":
                 self.run(self._sweep(process, until))
+            case "replay":
+                self.run(self._replay(other, 1 + other % 2, until))
+            case "person":
+                self.run(self._people(other, dice.choice(PEOPLE_DO), until))
+            case "raise":
+                self.run(self._raise_passed(process, until))
             case "doze":
                 self._fall_asleep(dice.choice(self._in_mid_call()).process, hours=2)
             case "wake":
@@ -472,6 +488,14 @@ class Machine(RuleBasedStateMachine):
             todo += ["wait", "settle", "settle"]
         if self.judge.acceptances:
             todo += ["tell"]
+        if self.judge.now.dead:
+            todo += ["replay"] * 2
+        if any(m["replayed_at"] for m in outbox):
+            todo += ["wait", "settle", "settle"]
+        if talks:
+            todo += ["person"]
+        if any(e["settled_at"] is None for e in self.judge.now.events.values()):
+            todo += ["wait", "raise", "turns"]
         if any(t["lease_owner"] and ("turn", t["id"]) not in self.holding.values() for t in talks):
             todo += ["let go"] * 2
         if any(p.asleep for p in self.processes):
@@ -555,14 +579,17 @@ class Machine(RuleBasedStateMachine):
         async def work(job: Job) -> None:
             async with process.lock:
                 claims = await claim(job, worker_id, limit)
-                self._claimed += [(process, worker_id, c) for c in sorted(claims, key=_id_of)]
+                self._claimed += [
+                    Claimed(process, worker_id, c, job.began) for c in sorted(claims, key=_id_of)
+                ]
 
         if not process.lock.locked():
             await self._start(f"claim {what}", process, work, until)
 
     async def _begin_claimed(self) -> None:
         while self._claimed:
-            process, worker_id, claim = self._claimed.pop(0)
+            one = self._claimed.pop(0)
+            process, worker_id, claim = one.process, one.worker_id, one.claim
             if isinstance(claim, Claim):
                 self.judge.claimed(claim.conversation_id, claim.epoch)
                 work = partial(product.turn, worker_id=worker_id, claim=claim)
@@ -571,6 +598,7 @@ class Machine(RuleBasedStateMachine):
                 work = partial(product.send, worker_id=worker_id, claim=claim)
                 holds = ("send", int(claim.message_id))
             job = await self.stepper.start(holds[0], process, work)
+            job.claimed = one.began
             self.holding[job] = holds
 
     @rule(which=WHICH, fault=st.sampled_from([LOST, UNHEARD]))
@@ -720,32 +748,90 @@ class Machine(RuleBasedStateMachine):
         self.count("status before the answer", row["wamid"] is None)
         tenant = next(t for t in self.tenants if t.user_id == row["user_id"])
         callback = taken.request.callback
-        taken.told.update(kinds)
+        for kind in kinds:
+            taken.told.setdefault(kind, self.stepper.step)
         body = product.told(tenant, [(taken.wamid, kind, callback) for kind in kinds])
         handle = partial(product.merge, batch=body)
         await self._deliver(process, Batch("statuses", handle), until)
 
     async def _settle_unknown(self, process: Process, until: str) -> None:
         async def work(job: Job) -> None:
-            for claim in await product.overdue_sends(job):
+            at = await product.mark_wanted(job)
+            # The mark stands behind them in their lane.
+            statuses = [b for b in self.batches if b.name == "statuses"]
+            if at is not None and all(b.acknowledged for b in statuses):
+                await product.mark_handled(job, at)
+            overdue = await product.overdue_sends(job)
+            self.count("replay released", await product.release_replayed(job))
+            for claim in overdue:
                 await product.settle_unknown(job, claim)
 
         await self._start("settle unknown", process, work, until)
 
+    async def _raise_passed(self, process: Process, until: str) -> None:
+        await self._start("raise passed", process, product.raise_passed, until)
+
     # ---- people and time ------------------------------------------------------------------------
 
-    @rule(which=WHICH, what=st.sampled_from(["take over", "hand back", "hand back", *ZONES]))
-    def people_do_something(self, which: int, what: str) -> None:
+    @rule(which=WHICH, what=st.sampled_from([*PEOPLE_DO, "hand back"]), until=FAR)
+    def people_do_something(self, which: int, what: str, until: str) -> None:
+        self.run(self._people(which, what, until))
+
+    @rule(which=WHICH, times=st.integers(1, 3), until=FAR)
+    def the_operator_replays(self, which: int, times: int, until: str) -> None:
+        self.run(self._replay(which, times, until))
+
+    @rule(which=WHICH, zone=st.sampled_from(ZONES))
+    def a_tenant_moves(self, which: int, zone: str) -> None:
+        user_id = self.tenants[which % len(self.tenants)].user_id
+        self.run(self._operator(ANOTHER_DAY, user_id, zone))
+
+    async def _people(self, which: int, what: str, until: str) -> None:
         talks = sorted(self.judge.now.talks)
-        talk = talks[which % len(talks)] if talks else 0
+        if not talks:
+            return
+        talk = talks[which % len(talks)]
+        user_id = self.judge.now.talks[talk]["user_id"]
+        of = next(t for t in self.tenants if t.user_id == user_id)
+        self.count(f"person: {what}")
         match what:
-            case "take over":
-                self.run(self._operator(TAKE_OVER, talk))
+            case "echo":
+                await self._echo(of, talk, which, until)
+            case "write":
+                writes = partial(product.person_writes, of=of, talk=talk)
+                await self._start(what, self.outside, writes, until)
             case "hand back":
-                self.run(self._operator(HAND_BACK, talk))
-            case zone:
-                user_id = self.tenants[which % len(self.tenants)].user_id
-                self.run(self._operator(ANOTHER_DAY, user_id, zone))
+                gives = partial(product.hand_back, of=of, talk=talk)
+                await self._start(what, self.outside, gives, until)
+            case _:
+                hours = 3 if what == "take over for a while" else None
+                takes = partial(product.take_over, of=of, talk=talk, hours=hours)
+                await self._start(what, self.outside, takes, until)
+
+    async def _echo(self, of: Tenant, talk: int, which: int, until: str) -> None:
+        """Written after some of what the customer wrote, and heard of whenever the log has it."""
+        self.echoes += 1
+        phone = self.judge.now.talks[talk]["phone"]
+        wamid, at = f"wamid.ECHO{self.echoes}", self.written - which % 3
+        body = product.echoed(of, phone, wamid, at)
+        handle = partial(product.record, batch=body, debounce=self.debounce)
+        await self._deliver(self.processes[which % WORKERS], Batch("ingest", handle), until)
+
+    async def _replay(self, which: int, times: int, until: str) -> None:
+        """Several at once, of one dead send or of neighbours."""
+        dead = sorted(self.judge.now.dead)
+        for n in range(times if dead else 0):
+            message_id = dead[(which + n // 2) % len(dead)]
+            user_id = self.judge.now.dead[message_id]
+            await self._start("replay", self.outside, self._replays(user_id, message_id), until)
+
+    def _replays(self, user_id: int, message_id: int) -> Callable[[Job], Coroutine[Any, Any, None]]:
+        async def work(job: Job) -> None:
+            why = await product.replay(job, UserId(user_id), MessageId(message_id))
+            done = {None: "replayed", "": "not dead", product.BUSY: "busy"}
+            self.count(f"replay: {done.get(why, why)}")
+
+        return work
 
     async def _day_passes(self) -> None:
         alive = [p.worker_id for p in self.processes]

@@ -8,16 +8,18 @@ everything else is the product itself, with its own SQL.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import asyncpg
 
+from cli.dead_items import BUSY, _queue_again
 from db import conversations, sends, status_fence, workers
 from db.conversations import Claim, Debounce
-from db.ids import ConversationId, MessageId, Wamid, WorkerId
-from db.pool import Conn, connect_owner, create_pool
+from db.ids import ConversationId, MessageId, UserId, Wamid, WorkerId
+from db.pool import Conn, connect_owner, create_pool, tenant
 from db.sends import Pace, SendClaim
+from handlers.actions import raise_passed_events
 from handlers.agent.answerer import Kind, NoAnswer
 from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Knowledge
@@ -27,9 +29,16 @@ from handlers.ingest.recording import record_batch
 from handlers.ingest.retry import PATIENCE
 from handlers.ingest.statuses import merge_batch
 from handlers.process.secrets import Vault
+from handlers.process.sweeps import Sweep
 from handlers.sends.rules import MAX_AGE, PAIR_BURST, PAIR_EVERY
 from handlers.sends.sending import MAX_UNKNOWN, Sender
 from handlers.sends.tokens import Tokens
+from handlers.takeover import (
+    NotDone,
+    hand_back_conversation,
+    queue_message_of_person,
+    take_over_conversation,
+)
 from handlers.turns.run import run_turn
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from handlers.whatsapp.cloud_api.wire import OUR_ID, callback_data, split
@@ -38,7 +47,7 @@ from tests.factories import Tenant
 from tests.model.stepping import CALL, THINK, Job
 from tests.unit.payloads import FAILURE, change, value, webhook
 
-__all__ = ["MAX_UNKNOWN"]
+__all__ = ["BUSY", "MAX_UNKNOWN"]
 
 # Real time must not matter: what lies ahead lies hours ahead, and time is made to pass by a day.
 AT_ONCE = Debounce(quiet=timedelta(0), longest=timedelta(0))
@@ -46,7 +55,8 @@ LATER = Debounce(quiet=timedelta(hours=1), longest=timedelta(hours=5))
 TERM = timedelta(hours=1)
 UNKNOWN_WAIT = timedelta(hours=1)
 PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
-SENT_AT = int(time.time()) - 3_600  # what is old is not answered
+# What is old is not answered, and an echo silences the bot for an hour from when it was written.
+SENT_AT = int(time.time()) - 1_800
 
 
 class ModelBroke(Exception):
@@ -69,19 +79,21 @@ class Model:
         self._job = job
 
     async def run(self, task: Task) -> Reply:
-        verdict = await self._job.stop(THINK, [row.wamid for row in task.inputs])
+        about = [str(row.wamid) for row in task.inputs]
+        about += [event_name(event.id) for event in task.events]
+        verdict = await self._job.stop(THINK, about)
         if verdict == "no_answer":
             raise NoAnswer("http_500")
         if verdict == "refuses":
             raise NoAnswer("http_418", Kind.NEVER)
         if verdict == "breaks":
             raise ModelBroke
-        return Reply(reply_text(task.inputs), "the model", (), 0, 0, task.slot)
+        # A reply says what it answers, so that the record can be judged by it.
+        return Reply("answers " + " ".join(about), "the model", (), 0, 0, task.slot)
 
 
-def reply_text(inputs: Sequence[Any]) -> str:
-    """A reply says what it answers, so that the record can be judged by it."""
-    return "answers " + " ".join(row.wamid for row in inputs)
+def event_name(event_id: int) -> str:
+    return f"event:{event_id}"
 
 
 def answered_by(text: str) -> set[str]:
@@ -171,11 +183,27 @@ async def claim_sends(job: Job, worker_id: WorkerId, limit: int) -> list[SendCla
 
 
 async def overdue_sends(job: Job) -> list[SendClaim]:
-    """After the mark has gone through the statuses' lane."""
     async with job.pool.acquire() as conn:
-        if (at := await status_fence.fence_wanted(conn, UNKNOWN_WAIT)) is not None:
-            await status_fence.move_fence(conn, at, PATIENCE)
         return await status_fence.overdue_sends(conn, UNKNOWN_WAIT, 100)
+
+
+async def mark_wanted(job: Job) -> datetime | None:
+    async with job.pool.acquire() as conn:
+        return await status_fence.fence_wanted(conn, UNKNOWN_WAIT)
+
+
+async def mark_handled(job: Job, at: datetime) -> None:
+    async with job.pool.acquire() as conn:
+        await status_fence.move_fence(conn, at, PATIENCE)
+
+
+async def release_replayed(job: Job) -> int:
+    async with job.pool.acquire() as conn:
+        return len(await status_fence.release_replayed(conn))
+
+
+async def raise_passed(job: Job) -> None:
+    await raise_passed_events(job.pool, Sweep("passed_event"))
 
 
 async def sweep_dead(job: Job) -> list[workers.Freed]:
@@ -202,10 +230,42 @@ async def register(conn: Conn) -> WorkerId:
     return await workers.register_worker(conn, "a model's worker")
 
 
+# ---- what people of the business and the operator do ---------------------------------------------
+
+
+async def take_over(job: Job, of: Tenant, talk: int, hours: int | None) -> None:
+    """Through the API: for a while, or until it is handed back."""
+    until = None if hours is None else datetime.now(UTC) + timedelta(hours=hours)
+    async with tenant(job.pool, of.user_id) as conn:
+        await take_over_conversation(conn, of.user_id, ConversationId(talk), until, "by hand")
+
+
+async def hand_back(job: Job, of: Tenant, talk: int) -> None:
+    async with tenant(job.pool, of.user_id) as conn:
+        await hand_back_conversation(conn, of.user_id, ConversationId(talk))
+
+
+async def person_writes(job: Job, of: Tenant, talk: int) -> str | None:
+    """Through the API. Why not."""
+    text = (ConversationId(talk), "said by a person", {"kind": "human"}, None)
+    try:
+        async with tenant(job.pool, of.user_id) as conn:
+            await queue_message_of_person(conn, of.user_id, *text)
+    except NotDone as why:
+        return why.reason
+    return None
+
+
+async def replay(job: Job, user_id: UserId, message_id: MessageId) -> str | None:
+    """As `swiftreplies dead replay` does it, once. Why not; '' when it is not dead."""
+    async with tenant(job.pool, user_id) as conn:
+        return await _queue_again(conn, user_id, message_id)
+
+
 # ---- what comes from outside --------------------------------------------------------------------
 
 
-def wrote(tenant: Tenant, phone: str, items: Sequence[tuple[str, int]]) -> bytes:
+def wrote(of: Tenant, phone: str, items: Sequence[tuple[str, int]]) -> bytes:
     """An entry of the log with texts of one customer: (wamid, WhatsApp's time)."""
     texts = [
         {
@@ -217,10 +277,23 @@ def wrote(tenant: Tenant, phone: str, items: Sequence[tuple[str, int]]) -> bytes
         }
         for wamid, at in items
     ]
-    return _entry(tenant, messages=texts)
+    return _entry(of, messages=texts)
 
 
-def told(tenant: Tenant, items: Sequence[tuple[str, str, str | None]]) -> bytes:
+def echoed(of: Tenant, phone: str, wamid: str, at: int) -> bytes:
+    """An entry of the log with what a person wrote to a customer in the WhatsApp Business app."""
+    echo = {
+        "from": of.number.lstrip("+"),
+        "to": phone,
+        "id": wamid,
+        "timestamp": str(SENT_AT + at),
+        "type": "text",
+        "text": {"body": "said on the phone"},
+    }
+    return _entry(of, "smb_message_echoes", message_echoes=[echo])
+
+
+def told(of: Tenant, items: Sequence[tuple[str, str, str | None]]) -> bytes:
     """An entry with statuses: (wamid, status, what we sent along)."""
     statuses = [
         {
@@ -232,11 +305,11 @@ def told(tenant: Tenant, items: Sequence[tuple[str, str, str | None]]) -> bytes:
         }
         for wamid, status, callback in items
     ]
-    return _entry(tenant, statuses=statuses)
+    return _entry(of, statuses=statuses)
 
 
-def _entry(tenant: Tenant, **parts: Any) -> bytes:
-    content = change(value(tenant.phone_number_id, tenant.number, **parts))
+def _entry(of: Tenant, field: str = "messages", **parts: Any) -> bytes:
+    content = change(value(of.phone_number_id, of.number, **parts), field)
     return encode(Envelope("a trace", "2026-11-22T10:00:00+00:00", tuple(split(webhook(content)))))
 
 

@@ -22,6 +22,7 @@ from db.pool import Conn, Pool
 
 LOOK_S = 0.003  # a statement that took longer may be waiting for a lock: look
 GIVE_UP_S = 20.0
+NEVER_S = 1e6  # that the clock is moved on ends no statement that waits for a lock
 
 # Where a job can stand.
 BEGIN, STATEMENT, COMMIT = "begin", "statement", "commit"
@@ -56,6 +57,7 @@ class Job:
         self.faulty = False  # a commit of it was lost or unheard
         self.waits_since: int | None = None  # for a lock: which goes when some transaction ends
         self.began = 0  # the step at which its transaction began
+        self.claimed = 0  # that at which a claim looked and found it
         self.task: asyncio.Task[Any]
         self._permit: asyncio.Future[Any] | None = None
 
@@ -191,7 +193,8 @@ class SteppedConnection:
 
     async def _send(self, how: str, query: str, args: Sequence[Any]) -> Any:
         # Not awaited directly: a job that is cancelled must not tear the connection.
-        running = asyncio.ensure_future(getattr(self._real, how)(query, *args))
+        statement = getattr(self._real, how)
+        running = asyncio.ensure_future(statement(query, *args, timeout=NEVER_S))
         self._job.statement = running
         self._job.pid = self._real.get_server_pid()
         running.add_done_callback(self._job.stepper.ended)
@@ -215,6 +218,11 @@ class Stepper:
         self._connect = connect
         self._observer = observer
         self._observing = asyncio.Lock()
+
+    @property
+    def somebody_is_inside(self) -> bool:
+        """A transaction, with its locks."""
+        return any(j.blocked or j.gate in (STATEMENT, COMMIT) for j in self.jobs if not j.done)
 
     async def connection(self) -> Conn:
         return self.idle.pop() if self.idle else await self._connect()

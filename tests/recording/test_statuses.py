@@ -162,6 +162,77 @@ async def test_our_own_id_finds_a_send_without_a_wamid(pool: Pool, owner: Conn) 
     assert wamid == "wamid.OURS5"
 
 
+async def test_of_a_status_told_again_the_first_time_counts(pool: Pool, owner: Conn) -> None:
+    user = await make_tenant(owner)
+    message = await accepted(owner, user, 1)
+    for at in ("1795000100", "1795000200"):
+        await merge_batch(pool, [statuses_for(user, status("sent", 1, timestamp=at))])
+    assert (await metadata(owner, message))["statuses"] == {"sent": "2026-11-18T11:08:20+00:00"}
+
+
+A, B = "wamid.OURS1", "wamid.OURS2"
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "after"),
+    [
+        # (status, wamid, sends of it), (status, whose wamid, which send), (status, wamid)
+        (("unknown", None, 1), ("delivered", 1, 1), ("delivered", A)),
+        (("sending", None, 1), ("sent", 1, 1), ("sent", A)),
+        (("sending", None, 1), ("failed", 1, 1), ("failed", A)),
+        # A send before tells how far the message got, but not that it failed.
+        (("queued", None, 1), ("failed", 1, 1), ("queued", None)),
+        (("queued", None, 1), ("delivered", 1, 1), ("delivered", A)),
+        (("sending", None, 2), ("failed", 1, 1), ("sending", None)),
+        (("sending", None, 2), ("failed", 2, 2), ("failed", B)),
+        (("accepted", B, 2), ("failed", 1, 1), ("accepted", B)),
+        (("accepted", B, 2), ("failed", 2, 2), ("failed", B)),
+        (("accepted", B, 2), ("read", 1, 1), ("read", B)),
+        (("failed", B, 2), ("delivered", 1, 1), ("delivered", B)),
+        # What went once has one wamid: another one's status is another message's.
+        (("accepted", B, 1), ("delivered", 1, 1), ("accepted", B)),
+        (("cancelled", None, 1), ("sent", 1, 1), ("sent", A)),
+        (("cancelled", None, 1), ("failed", 1, 1), ("cancelled", A)),
+    ],
+)
+async def test_what_a_status_says_of_which_send(
+    pool: Pool,
+    owner: Conn,
+    before: tuple[str, str | None, int],
+    told: tuple[str, int, int],
+    after: tuple[str, str | None],
+) -> None:
+    user = await make_tenant(owner)
+    status_, wamid, sends = before
+    message = await make_message(
+        owner, user, *await make_conversation(owner, user), status=status_, wamid=wamid
+    )
+    await owner.execute(
+        "UPDATE messages SET send_attempts = $1, usage_day = current_date,"
+        " send_owner = CASE WHEN status = 'sending' THEN 7 END, unknown_count = 0,"
+        " unknown_at = CASE WHEN status = 'unknown' THEN now() END",
+        sends,
+    )
+    await owner.execute(
+        "INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_sent)"
+        " SELECT id, current_date, 1 FROM users;"
+        "INSERT INTO monthly_usage_summary (user_id, year, month, total_messages_sent)"
+        " SELECT id, extract(year FROM current_date), extract(month FROM current_date), 1"
+        "   FROM users"
+    )
+    kind, whose, which = told
+    item = status(kind, whose, biz_opaque_callback_data=callback_data(message, which))
+    await merge_batch(pool, [statuses_for(user, item)])
+    row = await owner.fetchrow(
+        "SELECT status, message_id, send_owner, unknown_at, usage_day FROM messages"
+    )
+    assert row is not None
+    assert tuple(row)[:2] == after
+    # A worker still has what is still under way; a unit goes back with what failed.
+    assert (row["send_owner"], row["unknown_at"]) == (7 if after[0] == "sending" else None, None)
+    assert (row["usage_day"] is None) == (after[0] == "failed")
+
+
 async def test_statuses_that_come_before_their_message_is_known_find_it_later(
     pool: Pool, owner: Conn
 ) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, AnyMessage
 
 from db.actions import Action, list_actions
-from db.conversation_events import HANDED_BACK, add_event
+from db.conversation_events import HANDED_BACK, Passed, add_event, passed_events
 from db.conversations import Claim, claim_conversations
 from db.ids import ActionId, ContactId, ConversationId, WorkerId
 from db.pool import Conn, Pool, tenant
@@ -17,6 +19,7 @@ from handlers.actions import (
     Outcome,
     Request,
     Verdict,
+    _raise,
     create,
     decide,
     expire_overdue,
@@ -24,6 +27,8 @@ from handlers.actions import (
 )
 from handlers.agent.graph import INPUTS_MAX, Agent
 from handlers.agent.offline import Offline
+from handlers.agent.prompt import Briefing
+from handlers.agent.tools import Toolbox
 from handlers.fixed.texts import Kind, fixed_text
 from handlers.process.sweeps import Sweep
 from handlers.turns.run import run_turn
@@ -397,6 +402,43 @@ async def test_the_bots_own_silence_only_delays_a_decision(
     await raise_passed_events(pool, Sweep("test"))
     assert await turns(pool, agent) == 0
     assert await counters(owner) == (1, 0, 2, 0)
+
+
+class Raises:
+    """While it thinks, events are raised that were found before it began."""
+
+    name = "offline"
+
+    def __init__(self, pool: Pool, found: Sequence[Passed]) -> None:
+        self._pool, self._found = pool, found
+
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        for one in self._found:
+            await _raise(self._pool, one)
+        return await Offline().answer(briefing, messages, tools, may_call)
+
+
+async def test_an_event_that_a_turn_is_telling_is_not_raised(
+    pool: Pool, owner: Conn, agent: Agent
+) -> None:
+    """It would be an input that nobody has settled, and a turn with nothing to say."""
+    user = await shop(owner)
+    who = await make_conversation(owner, user)
+    await decided_action(pool, owner, agent, user, who)
+    await taken_over(owner, "product")
+    await turns(pool, agent)
+    await owner.execute("UPDATE conversations SET taken_over_until = now()")
+    await owner.execute("UPDATE conversation_events SET due_at = now()")
+    async with pool.acquire() as conn:
+        found = await passed_events(conn, 10)
+    assert len(found) == 1
+    await write(owner, user, who, "well?")
+    assert await turns(pool, Agent(Raises(pool, found))) == 1
+    assert "approved" in (await said(owner))[1]
+    assert await owner.fetchval("SELECT input_seq = answered_seq FROM conversations")
+    assert await turns(pool, agent) == 0
 
 
 @pytest.mark.parametrize("age", ["0 h", "25 h"])

@@ -1,20 +1,26 @@
 """Two who meet at a row: whoever had to wait decides by what is there then."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, AnyMessage
 
-from cli.dead_items import _queue_again
+from cli.dead_items import BUSY, _queue_again
 from db.conversations import claim_conversations
 from db.ids import ConversationId, MessageId, WorkerId
 from db.pool import CONFLICT, Pool, tenant
 from db.sends import claim_sends
 from db.status_fence import fence_wanted, move_fence, release_replayed
 from db.takeovers import hand_back
+from db.workers import sweep_dead_workers, sweep_unheld
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
+from handlers.agent.prompt import Briefing
+from handlers.agent.tools import Toolbox
 from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch
 from handlers.process.secrets import Vault
@@ -27,6 +33,7 @@ from handlers.takeover import (
 )
 from handlers.turns.decide import Silent, decide
 from handlers.turns.run import _read, run_turn
+from handlers.turns.think import thought_of
 from handlers.turns.turn import Turn
 from handlers.turns.write import _write
 from handlers.whatsapp.port import Accepted
@@ -231,16 +238,7 @@ async def test_an_echo_answers_what_came_before_it_by_whatsapp_s_time(
     await record_batch(
         pool, [to(user, wrote("w.1", at=now - 60), wrote("w.2", at=now - 10))], DEBOUNCE
     )
-    echo = {
-        "from": user.number.lstrip("+"),
-        "to": "13035550111",
-        "id": "wamid.ECHO",
-        "timestamp": str(now - 30),
-        "type": "text",
-        "text": {"body": "Yes"},
-    }
-    content = value(user.phone_number_id, user.number, message_echoes=[echo])
-    await record_batch(pool, [body(change(content, "smb_message_echoes"))], DEBOUNCE)
+    await record_batch(pool, [echo_of(user, now - 30)], DEBOUNCE)
     rows = await owner.fetch(
         "SELECT message_id, metadata ->> 'reason' AS reason FROM messages"
         " WHERE direction = 'inbound' ORDER BY id"
@@ -249,6 +247,132 @@ async def test_an_echo_answers_what_came_before_it_by_whatsapp_s_time(
     (row,) = await owner.fetch("SELECT input_seq, answered_seq, ready_at FROM conversations")
     assert (row["input_seq"], row["answered_seq"]) == (2, 1)
     assert row["ready_at"] is not None
+
+
+def echo_of(user: Tenant, at: int) -> bytes:
+    """What a person wrote on the phone to the customer who is known by a number alone."""
+    echo = {
+        "from": user.number.lstrip("+"),
+        "to": "13035550111",
+        "id": "wamid.ECHO",
+        "timestamp": str(at),
+        "type": "text",
+        "text": {"body": "Yes"},
+    }
+    content = value(user.phone_number_id, user.number, message_echoes=[echo])
+    return body(change(content, "smb_message_echoes"))
+
+
+async def answered_meanwhile(pool: Pool, owner: Owner, upto: int, *, by_echo: bool) -> str:
+    """What became of a turn that read two messages, while a third came, a person answered the first
+    `upto`, and handed the conversation back."""
+    user = await make_tenant(owner)
+    now = int(time.time()) - 600
+    await record_batch(pool, [to(user, wrote("w1", at=now), wrote("w2", at=now + 2))], DEBOUNCE)
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 1, 1)
+    turn = Turn(pool, Agent(Offline()), ME, claim, None)
+    read = await _read(turn)
+    assert read is not None
+    decision = decide(read, await thought_of(turn, read))
+    await record_batch(pool, [to(user, wrote("w3", at=now + 4))], DEBOUNCE)
+    if by_echo:
+        await record_batch(pool, [echo_of(user, now + 2 * upto - 1)], DEBOUNCE)
+    async with tenant(pool, user.user_id) as conn:
+        if not by_echo:
+            said = (claim.conversation_id, "At seven.", {"kind": "human"}, None)
+            await queue_message_of_person(conn, user.user_id, *said)
+        await hand_back(conn, user.user_id, claim.conversation_id)
+    await _write(turn, read, decision)
+    return turn.report.outcome
+
+
+async def bots(owner: Owner) -> list[str]:
+    rows = await owner.fetch(
+        "SELECT content_text FROM messages WHERE direction = 'outbound' AND NOT"
+        " coalesce(is_from_human, false) ORDER BY id"
+    )
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("by_echo", [True, False], ids=["on the phone", "through the API"])
+async def test_what_a_person_answered_is_not_answered_by_a_turn_that_had_read_it(
+    pool: Pool, owner: Owner, by_echo: bool
+) -> None:
+    """Though the conversation is the bot's again; nor is it an input again."""
+    await answered_meanwhile(pool, owner, 3, by_echo=by_echo)
+    assert await bots(owner) == []
+    row = await owner.fetchrow("SELECT answered_seq, ready_at, lease_owner FROM conversations")
+    assert tuple(row or ()) == (3, None, None)
+    reasons = await owner.fetch(
+        "SELECT metadata ->> 'reason' FROM messages WHERE direction = 'inbound'"
+    )
+    assert {row[0] for row in reasons} == {"answered_by_person"}
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+
+
+async def test_what_a_person_left_over_is_answered_without_the_rest(
+    pool: Pool, owner: Owner
+) -> None:
+    """The turn had thought of one answer to all of it: it is repeated."""
+    assert await answered_meanwhile(pool, owner, 1, by_echo=True) == "outdated"
+    assert await bots(owner) == []
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 1, 1)
+    await run_turn(pool, Agent(Offline()), ME, claim)
+    answered = await owner.fetch("SELECT message_id FROM messages WHERE ai_processed ORDER BY id")
+    assert [row[0] for row in answered] == ["w2", "w3"]
+    assert len(await bots(owner)) == 1
+    assert await owner.fetchval("SELECT daily_messages_sent FROM usage_tracking") == 1
+
+
+async def test_an_echo_shortens_no_takeover(pool: Pool, owner: Owner) -> None:
+    """Whoever took it over until they hand it back still has it."""
+    user = await make_tenant(owner)
+    now = int(time.time())
+    await record_batch(pool, [to(user, wrote("w1", at=now - 60))], DEBOUNCE)
+    conversation = await owner.fetchval("SELECT id FROM conversations")
+    async with tenant(pool, user.user_id) as conn:
+        await take_over_conversation(conn, user.user_id, conversation, None, "by hand")
+    await record_batch(pool, [echo_of(user, now - 30)], DEBOUNCE)
+    row = await owner.fetchrow(
+        "SELECT taken_over_until = 'infinity', taken_over_reason FROM conversations"
+    )
+    assert tuple(row or ()) == (True, "by hand")
+
+
+@pytest.mark.parametrize("order", ["echo, sweep", "sweep, echo", "echo, let go"])
+async def test_a_unit_held_by_a_turn_that_died_comes_back_though_a_person_answered(
+    pool: Pool, owner: Owner, order: str
+) -> None:
+    """Nothing is left to answer; the turn that gives it back says nothing."""
+    user = await make_tenant(owner)
+    now = int(time.time())
+    await record_batch(pool, [to(user, wrote("w1", at=now - 60))], DEBOUNCE)
+    await owner.execute("UPDATE conversations SET ready_at = now()")
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 1, 1)
+    assert await _read(Turn(pool, Agent(Offline()), ME, claim, None)) is not None
+    for step in order.split(", "):
+        async with pool.acquire() as conn:
+            match step:
+                case "echo":
+                    await record_batch(pool, [echo_of(user, now - 30)], DEBOUNCE)
+                case "sweep":  # it never beat
+                    await sweep_dead_workers(conn, timedelta(seconds=4))
+                case _:
+                    await sweep_unheld(conn, ME, [], [])
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 1
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 1, 1)
+    await run_turn(pool, Agent(Offline()), ME, claim)
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
+    assert await owner.fetchval("SELECT messages_reserved FROM usage_tracking") == 0
+    assert await bots(owner) == []
+    assert await owner.fetchval("SELECT ready_at FROM conversations") is None
 
 
 async def test_a_takeover_after_one_that_ran_out_wakes_what_waits(pool: Pool, owner: Owner) -> None:
@@ -330,6 +454,19 @@ async def test_a_replay_waits_for_the_statuses_that_were_accepted_before(
     assert await owner.fetchval("SELECT count(*) FROM dead_sends") == 0
 
 
+async def test_a_replay_waits_for_them_also_when_a_person_was_there_for_a_moment(
+    pool: Pool, owner: Owner
+) -> None:
+    user, conversation, message = await dead(owner)
+    assert await replay(pool, user, message) is None
+    async with tenant(pool, user.user_id) as conn:
+        await take_over_conversation(conn, user.user_id, conversation, None, "test")
+    async with tenant(pool, user.user_id) as conn:
+        await hand_back_conversation(conn, user.user_id, conversation)
+    async with pool.acquire() as conn:
+        assert await claim_sends(conn, ME, 10, 10, PAIR, DAY) == []
+
+
 async def test_a_replay_goes_when_no_status_says_otherwise(pool: Pool, owner: Owner) -> None:
     user, _, message = await dead(owner)
     assert await replay(pool, user, message) is None
@@ -339,6 +476,46 @@ async def test_a_replay_goes_when_no_status_says_otherwise(pool: Pool, owner: Ow
         assert [c.message_id for c in await release_replayed(conn)] == [message]
         assert [c.message_id for c in await claim_sends(conn, ME, 10, 10, PAIR, DAY)] == [message]
         assert await fence_wanted(conn, timedelta(hours=1)) is None
+
+
+class Replays:
+    """While the answer is thought of, something of the same conversation is replayed."""
+
+    name = "m"
+
+    def __init__(self, pool: Pool, user: Tenant, message: MessageId) -> None:
+        self._replayed = (pool, user, message)
+        self.outcomes: list[str | None] = []
+
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        self.outcomes.append(await replay(*self._replayed))
+        return AIMessage("Yes.")
+
+
+async def test_a_replay_takes_no_unit_from_a_running_turn(pool: Pool, owner: Owner) -> None:
+    """Else the turn would find its unit gone, and think of its answer once more."""
+    user, conversation, message = await dead(owner)
+    contact = await owner.fetchval("SELECT contact_id FROM conversations")
+    await make_message(
+        *(owner, user, contact, conversation),
+        direction="inbound",
+        status="received",
+        wamid="w1",
+        input_seq=1,
+    )
+    await owner.execute("UPDATE conversations SET input_seq = 1, ready_at = now()")
+    async with pool.acquire() as conn:
+        (claim,) = await claim_conversations(conn, ME, 1, 1)
+    thinks = Replays(pool, user, message)
+    await run_turn(pool, Agent(thinks), ME, claim)
+    assert thinks.outcomes == [BUSY]
+    queued = await owner.fetch("SELECT content_text FROM messages WHERE status = 'queued'")
+    assert [row[0] for row in queued] == ["Yes."]
+    assert await replay(pool, user, message) is None
+    assert await owner.fetchval("SELECT daily_messages_sent FROM usage_tracking") == 2
+    assert await owner.fetchval("SELECT count(*) FROM usage_reservations") == 0
 
 
 async def test_replays_and_statuses_meet_without_deadlock(pool: Pool, owner: Owner) -> None:

@@ -13,10 +13,8 @@ from tests.e2e.conftest import until
 from tests.factories import make_tenant
 from tests.ingest_log import publishing
 from tests.recording import received, to, wrote
-from tests.worker.test_unknown_sends import Ingesting, settings
+from tests.worker.conftest import Ingesting
 from worker.settings import Settings
-
-__all__ = ["settings"]
 
 
 async def test_intake_has_connections_of_its_own(

@@ -2,128 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import aiohttp
 import asyncpg
 import pytest
 
 from db.pool import Conn, Pool
+from handlers.ingest.fence import mark
 from handlers.ingest_log.port import Entry, IngestLog
 from handlers.ingest_log.rabbitmq.consumer import PREFETCH
-from handlers.process.secrets import Vault
-from handlers.sends.sending import Sender
-from handlers.sends.tokens import Tokens
-from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from handlers.whatsapp.cloud_api.wire import callback_data
-from local.servers.rabbitmq import RabbitMQ
 from tests.conftest import Database
 from tests.e2e.conftest import until
-from tests.factories import Tenant, make_conversation, make_message, make_tenant
-from tests.ingest_log import publishing
-from tests.recording import plainly_logged, statuses_for
+from tests.factories import Tenant, make_conversation, make_message
+from tests.recording import statuses_for
 from tests.unit.payloads import status
-from worker.clock import keep_house
-from worker.ingest import ingest
-from worker.intake import Intake
-from worker.liveness import Liveness
-from worker.process import Worker
-from worker.settings import Settings, read
+from tests.worker.conftest import WAIT, Ingesting, working
+from worker.settings import Settings
 
-WAIT = timedelta(seconds=2)
 LATE_S = 3.0  # at most so long after WAIT a send goes again
-
-
-@pytest.fixture(autouse=True, scope="module")
-def logs() -> Iterator[None]:
-    with plainly_logged():
-        yield
-
-
-@pytest.fixture
-def settings(database: Database, broker: RabbitMQ) -> Settings:
-    return read(
-        {
-            "DATABASE_URL": database.runtime_url,
-            "AMQP_URL": broker.url,
-            "OPENAI_MODEL": "offline",
-            "SECRETS_KEY": "a key of the tests: long enough",
-            "SEND_UNKNOWN_MS": str(round(WAIT.total_seconds() * 1000)),
-        }
-    )
-
-
-class Ingesting:
-    """A worker with the role `ingest` alone: what is to be repeated stays `queued`."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        pool: Pool,
-        http: aiohttp.ClientSession,
-        name: str,
-        others: Pool | None = None,  # what turns and sends would have
-    ):
-        self.intake = Intake("rabbitmq")
-        self.liveness = Liveness(settings.database_url, name)
-        tokens = Tokens(Vault(settings.secrets_keys), None)
-        worker = Worker(
-            name=name,
-            settings=settings,
-            pool=others or pool,
-            intake_pool=pool,
-            tokens=tokens,
-            sender=Sender(pool, GraphApi(http, "http://127.0.0.1:1", "v25.0"), tokens),
-            liveness=self.liveness,
-            intake=self.intake,
-            stop=asyncio.Event(),
-        )
-        self.liveness.start()
-        house = keep_house(worker, worker.stop)
-        self._tasks = {asyncio.create_task(ingest(worker)), asyncio.create_task(house)}
-
-    async def listens(self) -> None:
-        async def look() -> bool:
-            return self.liveness.is_alive and not self.intake.problems(time.monotonic())
-
-        await until(look, bool)
-
-    async def has_statuses_in_hand(self) -> bool:
-        return "statuses" in self.intake.trying_since
-
-    async def kill(self) -> None:
-        """As kill -9 would: nothing is finished, nothing acknowledged."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
-        await asyncio.to_thread(self.liveness.stop)
-
-
-@asynccontextmanager
-async def working(settings: Settings, pool: Pool, *names: str) -> AsyncIterator[list[Ingesting]]:
-    async with aiohttp.ClientSession() as http:
-        workers = [Ingesting(settings, pool, http, name) for name in names]
-        try:
-            for worker in workers:
-                await worker.listens()
-            yield workers
-        finally:
-            for worker in workers:
-                await worker.kill()
-
-
-@pytest.fixture
-async def publisher(broker: RabbitMQ) -> AsyncIterator[IngestLog]:
-    async with publishing(broker.url) as publisher:
-        yield publisher
-
-
-@pytest.fixture
-async def bot(owner: Conn) -> Tenant:
-    return await make_tenant(owner)
 
 
 async def outbound(owner: Conn, bot: Tenant, status: str, wamid: str | None = None) -> int:
@@ -249,8 +149,34 @@ async def test_a_status_behind_a_batch_that_takes_long_settles_its_send(
         assert await settled_as(owner, waits) == "sent"
 
 
+async def test_a_mark_waits_for_the_statuses_of_its_own_batch(
+    settings: Settings,
+    database: Database,
+    pool: Pool,
+    owner: Conn,
+    bot: Tenant,
+    publisher: IngestLog,
+) -> None:
+    first, second = [await outbound(owner, bot, "accepted", f"wamid.OURS{n}") for n in (1, 2)]
+    async with working(settings, pool, "one") as running:
+        async with held(database, second):
+            async with held(database, first):
+                await publisher.publish([Entry("status", statuses_for(bot, status("sent", 1)))])
+                await until(lambda: in_hand(running), bool)
+                at = await owner.fetchval("SELECT clock_timestamp()")
+                behind = [statuses_for(bot, status("sent", 2)), mark(at)]  # gathered meanwhile
+                await publisher.publish([Entry("status", entry) for entry in behind])
+                await asyncio.sleep(0.5)
+            await until(lambda: state(owner, first), lambda now: now == "sent")
+            await asyncio.sleep(1)
+            assert await in_hand(running)
+            assert await fence(owner) is None
+        assert await until(lambda: fence(owner), bool) == at
+        assert await state(owner, second) == "sent"
+
+
 async def in_hand(workers: list[Ingesting]) -> bool:
-    return any([await worker.has_statuses_in_hand() for worker in workers])
+    return any([await worker.has_in_hand() for worker in workers])
 
 
 async def test_a_status_in_the_hand_of_a_worker_that_dies_settles_its_send(
@@ -276,12 +202,12 @@ async def test_a_status_in_the_hand_of_a_worker_that_dies_settles_its_send(
                 ]
             )
             await until(lambda: in_hand(running), bool)
-            (holder,) = [w for w in running if await w.has_statuses_in_hand()]
+            (holder,) = [w for w in running if await w.has_in_hand()]
             (heir,) = [w for w in running if w is not holder]
             await asyncio.sleep(WAIT.total_seconds() + LATE_S)
             assert await state(owner, waits) == "unknown"
             await holder.kill()
-            await until(heir.has_statuses_in_hand, bool)
+            await until(heir.has_in_hand, bool)
             await asyncio.sleep(LATE_S)
             assert await state(owner, waits) == "unknown"
         assert await settled_as(owner, waits) == "sent"
