@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from db.pool import Pool
-from db.workers import Freed, sweep_dead_workers, sweep_unheld
+from db.workers import Freed, forget_broken, sweep_dead_workers, sweep_unheld
 from handlers.actions import expire_overdue, raise_passed_events
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
 from handlers.process import telemetry
@@ -36,10 +36,22 @@ def swept(
 async def scheduler(worker: Worker) -> None:
     """What time does by itself."""
     liveness, stop = worker.liveness, worker.stop
+    broken: set[int] = set()  # locks of others
+    somebody_died = asyncio.Event()
+
+    def found(locks: Sequence[int]) -> None:
+        broken.update(locks)
+        somebody_died.set()
 
     async def sweep_dead() -> None:
+        # Seen before an outage they say nothing after it; a look that may judge finds them again.
+        locks = list(broken)
+        broken.clear()
         if liveness.may_judge:
             async with worker.pool.acquire() as conn:
+                if locks:
+                    for died in await forget_broken(conn, locks):
+                        log.warning("worker.died", worker_id=died.id, name=died.name)
                 _tell_freed(await sweep_dead_workers(conn, TERM))
 
     def while_alive(work: Callable[[Pool], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
@@ -49,9 +61,11 @@ async def scheduler(worker: Worker) -> None:
 
         return look
 
+    loop = asyncio.get_running_loop()
+    liveness.watch(lambda locks: loop.call_soon_threadsafe(found, locks))
     async with asyncio.TaskGroup() as group:
+        group.create_task(every(SWEEP_S, "sweep_dead", sweep_dead, stop, somebody_died))
         for seconds, what, work in (
-            (SWEEP_S, "sweep_dead", sweep_dead),
             (EXPIRY_S, "expire_actions", while_alive(swept(expire_overdue, "overdue_action"))),
             (PASSED_S, "raise_passed", while_alive(swept(raise_passed_events, "passed_event"))),
             (ORPHAN_S, "match_orphans", while_alive(swept(match_orphans, "orphan"))),
@@ -93,7 +107,11 @@ def _tell_freed(freed: Sequence[Freed]) -> None:
 
 
 async def every(
-    seconds: float, what: str, work: Callable[[], Awaitable[None]], stop: asyncio.Event
+    seconds: float,
+    what: str,
+    work: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    wake: asyncio.Event | None = None,
 ) -> None:
     """Whatever goes wrong with it once, it is done again: what nobody sweeps, nobody answers."""
     while not stop.is_set():
@@ -101,7 +119,7 @@ async def every(
             await work()
         except Exception as error:
             log.warning("house.failed", what=what, exc_info=error)
-        await pause(stop, None, seconds)
+        await pause(stop, wake, seconds)
 
 
 async def pause(stop: asyncio.Event, wake: asyncio.Event | None, seconds: float) -> None:

@@ -14,7 +14,9 @@ NAMES = re.compile(r"c\d{3}-m\d{3}")
 # A status that was answered 200 this long before the message went out again should have stopped it.
 # One that is taken at the very moment of the repeat cannot: it is still being recorded.
 STATUS_GRACE_S = 1.0
-CLAIM_GOAL_S = 6.0
+CLAIM_GOAL_S = 1.5
+# So long after an outage of the database beats alone count: a term, from everybody's return on.
+BEATS_ALONE_S = 5.5
 REPLY_GOAL_S = 10.0
 
 
@@ -112,6 +114,7 @@ class Evidence:
     helpless: Sequence[float]  # moments without any worker that was ready
     ended_badly: tuple[str, ...]  # processes that died by themselves or left with an error
     story: Sequence[str]
+    unsteady: Sequence[float] = ()  # without any that had been ready for a term
 
 
 @dataclass(slots=True)
@@ -136,6 +139,7 @@ class Verdict:
     claimed_s: list[float] = field(default_factory=list)
     claimed_beside: int = 0  # not among claimed_s: nobody was there to claim, or no database
     reply_after_s: dict[str, list[str]] = field(default_factory=dict)
+    slow: list[str] = field(default_factory=list)  # with nothing in the way; said, and no violation
 
     @property
     def violations(self) -> list[str]:
@@ -218,8 +222,11 @@ def judge(seen: Evidence) -> Verdict:
     ]
     for outage in seen.outages:
         took = _first_reply_after(court, outage)
-        shown = f"{took:.1f}{'*' if _helpless(seen, outage.end, outage.end + took) else ''}"
-        verdict.reply_after_s.setdefault(outage.what, []).append(shown)
+        excused = _helpless(seen, outage.end, outage.end + took)
+        verdict.reply_after_s.setdefault(outage.what, []).append(f"{took:.1f}{'*' * excused}")
+        if took > REPLY_GOAL_S and not excused:
+            verdict.slow.append(f"first reply {took:.1f} s after the {outage.what} was back")
+    verdict.slow += [f"claimed after {s:.1f} s" for s in verdict.claimed_s if s > CLAIM_GOAL_S]
     return verdict
 
 
@@ -353,11 +360,13 @@ def _first_reply_after(court: _Court, outage: Outage) -> float:
 
 
 def _beside_an_outage(seen: Evidence, claimed: Claimed) -> bool:
-    """Without the database, or another worker, nobody can claim; that time is the outage's."""
-    return _helpless(seen, claimed.killed_at, claimed.killed_at + claimed.after_s) or any(
+    """Without the database, or another worker that has been there for a term, nobody can tell who
+    is dead; that time is the outage's."""
+    end = claimed.killed_at + claimed.after_s
+    return any(claimed.killed_at <= moment <= end for moment in seen.unsteady) or any(
         outage.what == "database"
         and outage.start < claimed.killed_at + CLAIM_GOAL_S
-        and outage.end > claimed.killed_at
+        and outage.end + BEATS_ALONE_S > claimed.killed_at
         for outage in seen.outages
     )
 
@@ -411,7 +420,7 @@ def row_of(seen: Evidence, verdict: Verdict) -> list[str]:
             )
         ),
         str(verdict.unsaid.total()),
-        f"{percentile(claimed, 0.5):.1f}/{percentile(claimed, 0.99):.1f}"
+        f"{percentile(claimed, 0.5):.2f}/{percentile(claimed, 0.99):.2f}"
         f" ({len(claimed)}, {verdict.claimed_beside}*)"
         if claimed
         else "-",
@@ -435,6 +444,6 @@ def explanations(seen: Evidence, verdict: Verdict) -> list[str]:
         *(f"unknown send: {one}" for one in verdict.unknown),
         *(f"given up: {one}" for one in verdict.given_up),
         *(f"unsaid: {times} for {reason}" for reason, times in verdict.unsaid.items()),
-        *(f"claimed late: {s:.1f} s" for s in verdict.claimed_s if s > CLAIM_GOAL_S),
+        *(f"slow: {one}" for one in verdict.slow),
         *(f"parked: {times} as {reason}" for reason, times in seen.parked.items()),
     ]

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,6 +51,8 @@ PATIENCE_S = 120.0  # to settle, after the last message and the last blow; to be
 QUIET_S = 1.5  # so long nothing may happen any more
 LOOK_S = 0.1
 CLAIM_PATIENCE_S = 30.0
+STEADY_S = 4.0  # so long after it was ready a worker may tell who is dead
+STANDSTILL_S = 0.5  # of a worker that is about to be killed
 AWAY = (
     OSError,
     TimeoutError,
@@ -116,7 +119,9 @@ class World:
     outages: list[Outage] = field(default_factory=list)
     outage_of: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     claimed: list[Claimed] = field(default_factory=list)
-    helpless: list[float] = field(default_factory=list)  # looks at which no worker was ready
+    helpless: list[float] = field(default_factory=list)  # looks at which no worker was ready,
+    unsteady: list[float] = field(default_factory=list)  # or none had been for a term
+    ready_since: dict[int, float] = field(default_factory=dict)  # workers, by process id
     ended: set[int] = field(default_factory=set)  # processes that were meant to end
     ended_badly: list[str] = field(default_factory=list)
 
@@ -174,13 +179,13 @@ async def _world(plan: Plan, say: Say) -> AsyncIterator[World]:
             Simulator(stack.simulator_url) as simulator,
         ):
             declared = time.monotonic()
-            first = _port_of(stack.ingress_url)
+            first = port_of(stack.ingress_url)
             other = await stack.start_ingress()
             ingresses = [
                 Ingress(first, next(p for p in stack.processes if p.name == "ingress")),
-                Ingress(_port_of(stack.ingress_url), other),
+                Ingress(port_of(stack.ingress_url), other),
             ]
-            bots = list(await asyncio.gather(*(_bot(stack, plan, n) for n in range(TENANTS))))
+            bots = list(await asyncio.gather(*(make_bot(stack, plan, n) for n in range(TENANTS))))
             await simulator.config(
                 webhook_url=[f"http://127.0.0.1:{i.port}/webhooks/whatsapp" for i in ingresses],
                 app_secret=stack.environment["WHATSAPP_APP_SECRET"],
@@ -215,11 +220,11 @@ async def _world(plan: Plan, say: Say) -> AsyncIterator[World]:
                 records.close()
 
 
-def _port_of(url: str) -> int:
+def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-async def _bot(stack: Stack, plan: Plan, tenant: int) -> Bot:
+async def make_bot(stack: Stack, plan: Plan, tenant: int) -> Bot:
     daily = plan.size.daily_limit if tenant == LIMITED_TENANT else PLENTY
     user = await stack.command(
         *("tenant", "create", "--email", f"tenant{tenant}@example.com", "--json"),
@@ -331,16 +336,26 @@ async def _outage(
 
 async def _look_for_workers(world: World) -> None:
     while True:
+        now = time.time()
         if not world.workers:
-            world.helpless.append(time.time())
+            world.helpless.append(now)
+        since = [world.ready_since.get(worker.pid, 0.0) for worker in world.workers]
+        if min(since, default=now) > now - STEADY_S:
+            world.unsteady.append(now)
         await asyncio.sleep(LOOK_S)
+
+
+async def _replace(world: World) -> None:
+    worker = await world.stack.start_worker(patience_s=PATIENCE_S)
+    world.ready_since[worker.pid] = time.time()
+    world.workers.append(worker)
 
 
 async def _kill_worker(world: World) -> None:
     """The one that has most in hand."""
-    held: dict[int, int] = {}
+    in_hand: dict[int, int] = {}
     with contextlib.suppress(*AWAY):
-        held = {
+        in_hand = {
             _pid(row["name"]): row["held"]
             for row in await world.records.rows(
                 "SELECT w.name, count(*)::int AS held FROM workers w JOIN conversations c"
@@ -348,29 +363,37 @@ async def _kill_worker(world: World) -> None:
             )
         }
     await _until_there_is(world.workers)
-    victim = max(world.workers, key=lambda p: held.get(p.pid, 0))
+    victim = max(world.workers, key=lambda p: in_hand.get(p.pid, 0))
     world.ended.add(victim.pid)
     world.workers.remove(victim)
+    held = await _stopped(world, victim)
     victim.kill()
     killed = time.time()
-    watching = asyncio.create_task(_watch(world, victim.pid, killed))
-    world.workers.append(await world.stack.start_worker(patience_s=PATIENCE_S))
+    world.tell(f"worker {victim.pid} killed -9 with {len(held)} conversations in hand")
+    watching = asyncio.create_task(_watch(world, held, killed))
+    await _replace(world)
     await watching
 
 
-async def _watch(world: World, pid: int, killed: float) -> None:
+async def _stopped(world: World, victim: Process) -> dict[int, int]:
+    """What it holds, with the epochs. It stands still meanwhile: once it is dead, others may have
+    taken that up before anybody has looked."""
+    with contextlib.suppress(ProcessLookupError, *AWAY):
+        os.kill(victim.pid, signal.SIGSTOP)
+        async with asyncio.timeout(STANDSTILL_S):
+            rows = await world.records.rows(
+                "SELECT c.id, c.epoch FROM conversations c JOIN workers w"
+                " ON w.id = c.lease_owner WHERE w.name LIKE '%:' || $1::text",
+                str(victim.pid),
+            )
+        return {row["id"]: row["epoch"] for row in rows}
+    return {}
+
+
+async def _watch(world: World, held: dict[int, int], killed: float) -> None:
     """Until every conversation that the dead worker held is claimed by another."""
-    held: dict[int, int] | None = None
-    while time.time() < killed + CLAIM_PATIENCE_S:
+    while held and time.time() < killed + CLAIM_PATIENCE_S:
         with contextlib.suppress(*AWAY):
-            if held is None:
-                rows = await world.records.rows(
-                    "SELECT c.id, c.epoch FROM conversations c JOIN workers w"
-                    " ON w.id = c.lease_owner WHERE w.name LIKE '%:' || $1::text",
-                    str(pid),
-                )
-                held = {row["id"]: row["epoch"] for row in rows}
-                world.tell(f"worker {pid} killed -9 with {len(held)} conversations in hand")
             rows = await world.records.rows(
                 "SELECT c.id FROM conversations c JOIN unnest($1::bigint[], $2::bigint[])"
                 " AS was (id, epoch) ON was.id = c.id WHERE c.epoch > was.epoch",
@@ -380,10 +403,8 @@ async def _watch(world: World, pid: int, killed: float) -> None:
             for row in rows:
                 del held[row["id"]]
                 world.claimed.append(Claimed(killed, time.time() - killed))
-            if not held:
-                return
         await asyncio.sleep(LOOK_S)
-    world.claimed += [Claimed(killed, time.time() - killed) for _ in held or ()]
+    world.claimed += [Claimed(killed, time.time() - killed) for _ in held]
 
 
 async def _until_there_is(processes: list[Process]) -> None:
@@ -398,13 +419,13 @@ async def _stop_worker(world: World, strike: Strike) -> None:
     world.tell(f"worker {victim.pid} gets SIGTERM")
     world.ended.add(victim.pid)
     victim.terminate()
-    replacing = asyncio.create_task(world.stack.start_worker(patience_s=PATIENCE_S))
+    replacing = asyncio.create_task(_replace(world))
     told = time.time()
     code = await victim.ended()
     world.tell(f"worker {victim.pid} ended with {code} after {time.time() - told:.1f} s")
     if code != 0:
         world.ended_badly.append(f"worker {victim.pid} ended with {code}:\n{victim.tail()}")
-    world.workers.append(await replacing)
+    await replacing
 
 
 async def _end_ingress(world: World, strike: Strike) -> None:
@@ -583,6 +604,7 @@ async def _collect(world: World, unsettled: tuple[str, ...], began: float) -> Ev
         outages=world.outages,
         claimed=world.claimed,
         helpless=world.helpless,
+        unsteady=world.unsteady,
         ended_badly=(*world.ended_badly, *died),
         story=world.story,
     )

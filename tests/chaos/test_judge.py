@@ -7,6 +7,7 @@ import pytest
 from tests.chaos.judge import (
     Asked,
     Attempt,
+    Claimed,
     Evidence,
     Inbound,
     Outage,
@@ -124,6 +125,24 @@ def test_a_send_that_no_status_ever_told_of_is_explained() -> None:
     verdict = judge(unheard)
     assert verdict.violations == []
     assert len(verdict.unknown) == 1
+
+
+def test_a_claim_counts_where_somebody_could_tell_who_is_dead() -> None:
+    """Not while no worker had been ready for a term, nor for a term after the database was away."""
+    seen = replace(
+        GOOD,
+        outages=[Outage("database", 10.0, 12.0), Outage("broker", 39.0, 41.0)],
+        claimed=[
+            *(Claimed(3.0, 0.5), Claimed(9.0, 5.0), Claimed(16.0, 2.0), Claimed(20.0, 4.0)),
+            *(Claimed(30.0, 3.0), Claimed(40.0, 0.4)),
+        ],
+        unsteady=(31.0,),
+    )
+    verdict = judge(seen)
+    assert verdict.claimed_s == [0.4, 0.5, 4.0]
+    assert verdict.claimed_beside == 3
+    assert "claimed after 4.0 s" in verdict.slow
+    assert verdict.violations == []
 
 
 def test_meta_may_bring_messages_out_of_order_itself() -> None:

@@ -19,6 +19,7 @@ RABBITMQ = "handlers/ingest_log/rabbitmq"
 CONFIRMS = f"{RABBITMQ}/confirms.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 LOOKED = "tests/turn/test_looked_at_again.py"
+LOCKS = "tests/worker/test_session_locks.py"
 METERING = "tests/db/test_metering.py"
 CONTRACT = "tests/ingest_log/test_contract.py"
 WEBHOOK = "tests/ingress/test_webhook.py"
@@ -253,6 +254,37 @@ DEFENCES = (
             ),
         ),
         (f"{TURN_QUERIES}::test_an_earlier_attempt_cannot_fail_a_message_that_goes_again",),
+    ),
+    Defence(
+        "locks count only when steady",
+        "the term for which a session has held its own lock before it believes that one is gone",
+        (
+            Change(
+                "db/workers.sql",
+                "                  AND me.locked_at < clock_timestamp() - $2::interval)\n",
+                "                  AND me.locked_at < clock_timestamp() - 0 * $2::interval)\n",
+            ),
+            Change("worker/clock.py", "        if liveness.may_judge:\n", "        if True:\n"),
+        ),
+        (f"{LOCKS}::test_after_an_outage_the_locks_of_those_who_are_not_back_yet_say_nothing",),
+    ),
+    Defence(
+        "a pooler's lock is not believed",
+        "the look whether two connections are two sessions, and keep their backends",
+        (
+            Change(
+                "db/workers.py",
+                "    return first != second and set(seen) == {told}\n",
+                "    return bool(first and second and told)\n",
+            ),
+        ),
+        (f"{LOCKS}::test_behind_a_transaction_pooler_beats_alone_count",),
+    ),
+    Defence(
+        "a killed worker's lock is missed",
+        "the look for locks that nobody holds",
+        (Change("db/workers.sql", " AND w.session_lock IS NOT NULL\n", " AND false\n"),),
+        (f"{LOCKS}::test_what_a_killed_worker_held_is_free_long_before_its_beat_is_old",),
     ),
     Defence(
         "the term of the sweep",

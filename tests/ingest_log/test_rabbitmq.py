@@ -1,8 +1,11 @@
 """What only RabbitMQ does, and what only it gets wrong."""
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
 import pytest
@@ -60,6 +63,54 @@ async def test_a_connection_that_failed_is_closed_before_it_is_collected() -> No
     failed = [one for one in made if str(one.url).startswith(DEAD_BROKER)]
     assert failed
     assert all(one.is_closed for one in failed)
+
+
+@asynccontextmanager
+async def falls_silent(url: str, times: int) -> AsyncIterator[str]:
+    """By this URL the first connections open, beat and answer nothing else: a node that is just
+    back and has no leader for its queues yet."""
+    parts = urlsplit(url)
+    left = times
+
+    async def up(reader: asyncio.StreamReader, node: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(65_536):
+                node.write(chunk)
+        node.close()
+
+    async def down(node: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        left -= 1
+        is_silent, is_open = left >= 0, False
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                frame = await node.readexactly(7)
+                frame += await node.readexactly(int.from_bytes(frame[3:], "big") + 1)
+                if not is_open or not is_silent or frame[0] == 8:
+                    writer.write(frame)
+                is_open |= frame[7:11] == b"\x00\x0a\x00\x29"  # Connection.OpenOk
+        writer.close()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(up(reader, forth), down(back, writer))
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        login = parts.netloc.rpartition("@")[0]
+        yield urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
+
+
+async def test_a_broker_that_beats_and_does_not_answer_is_left(node: RabbitLog) -> None:
+    """The beats of such a connection go on, so that nothing else would ever end the wait."""
+    async with falls_silent(node.url, times=2) as url:
+        recorder = Recorder("patient")
+        consumer = Consumer(url, recorder)
+        async with publishing(url, wait=False) as publisher:
+            async with asyncio.timeout(40):
+                await publish_patiently(publisher, entries(range(1)))
+                await recorder.has(1)
+        await consumer.stop()
 
 
 async def test_who_reads_a_lane_reads_all_of_it(node: RabbitLog) -> None:

@@ -62,6 +62,22 @@ async def test_without_a_broker_nothing_is_promised() -> None:
         assert 'swiftreplies_webhooks_total{status="503"}' in (await opened.get("/metrics")).text
 
 
+async def test_who_was_started_without_a_broker_publishes_soon_after_it_is_back(
+    node: RabbitMQ,
+) -> None:
+    await node.crash()
+    async with door(node.url) as opened:
+        assert (await opened.post(payload("wamid.early"))).status == 503
+        await asyncio.sleep(5)  # the pauses between tries do not grow with the wait
+        await node.start()
+
+        async def answered() -> int:
+            return (await opened.post(payload("wamid.early"))).status
+
+        await until(answered, lambda status: status == 200, 10.0)
+    assert "wamid.early" in await wamids(node, "wamid.early")
+
+
 async def test_what_was_answered_200_survives_crashes(node: RabbitMQ) -> None:
     """POSTs without pause from several senders while the node is killed and comes back, twice."""
     durable: set[str] = set()

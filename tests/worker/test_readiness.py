@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 
 from db.migrate import migrate
@@ -16,6 +17,7 @@ from handlers.ingest_log.rabbitmq.topology import declare_topology
 from local.servers.daemon import free_ports
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
+from tests.conftest import with_database
 from tests.e2e.conftest import until
 from tests.recording import plainly_logged
 from worker import app
@@ -49,12 +51,14 @@ async def servers() -> AsyncIterator[Servers]:
 
 
 @asynccontextmanager
-async def worker(servers: Servers, *roles: str) -> AsyncIterator[str]:
+async def worker(
+    servers: Servers, *roles: str, database_url: str | None = None
+) -> AsyncIterator[str]:
     """Its /readyz."""
     (port,) = free_ports(1)
     settings = read(
         {
-            "DATABASE_URL": servers.database.url,
+            "DATABASE_URL": database_url or servers.database.url,
             "AMQP_URL": servers.broker.url,
             "OPENAI_MODEL": "offline",
             "SECRETS_KEY": "a key of the tests: long enough",
@@ -104,6 +108,24 @@ async def test_a_worker_that_does_not_take_in_needs_no_broker(servers: Servers) 
             await becomes(url, 200, {})
     finally:
         await servers.broker.start()
+
+
+async def test_a_migration_is_waited_for_however_long_the_database_was_away(
+    servers: Servers,
+) -> None:
+    """Both come back with the machine: the worker must not end because it was there first."""
+    admin = await asyncpg.connect(servers.database.url)
+    await admin.execute("CREATE DATABASE empty")
+    await admin.close()
+    empty = with_database(servers.database.url, "empty")
+    await servers.database.crash()
+    async with worker(servers, "sends", database_url=empty) as url:
+        await asyncio.sleep(app.MIGRATION_PATIENCE_S + 1)
+        await servers.database.start()
+        await asyncio.sleep(3 * app.WAIT_S)
+        assert await readiness(url) == (503, NO_BEAT)
+        await migrate(empty, empty, lambda line: None)
+        await becomes(url, 200, {})
 
 
 def test_a_batch_that_hangs_is_told_and_one_that_waits_for_the_database_is_not() -> None:

@@ -28,6 +28,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 5.0
 HEARTBEAT_S = 10  # a machine that vanished is noticed after two of them
+SET_UP_TIMEOUT_S = 5.0  # for channel, queues and subscriptions; most of a second when all are new
 CLOSE_TIMEOUT_S = 1.0
 
 UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -66,19 +67,27 @@ async def serve(
 ) -> None:
     """One connection after the other, and on each a session, until it is over."""
     while not is_over():
-        connection = await _connect_patiently(url, name)
         try:
-            await session(connection)
+            await _serve_once(await _connect_patiently(url, name), session)
         except HandBack:
             log.warning("ingest_log.handed_back", connection=name)
         except UNREACHABLE as error:
             log.warning("ingest_log.lost", connection=name, error=str(error) or repr(error))
-        finally:
-            with contextlib.suppress(*UNREACHABLE):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await connection.close()
+        except Exception as error:  # whoever ended here would never publish or be fed again
+            log.error("ingest_log.failed", connection=name, exc_info=error)
         if not is_over():
             await asyncio.sleep(RECONNECT_MIN_S)
+
+
+async def _serve_once(
+    connection: AbstractConnection, session: Callable[[AbstractConnection], Awaitable[None]]
+) -> None:
+    try:
+        await session(connection)
+    finally:
+        with contextlib.suppress(*UNREACHABLE):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await connection.close()
 
 
 async def _connect_patiently(url: str, name: str) -> AbstractConnection:

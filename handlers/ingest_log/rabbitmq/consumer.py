@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 
 from handlers.ingest_log.port import (
@@ -21,6 +21,7 @@ from handlers.ingest_log.port import (
 )
 from handlers.ingest_log.rabbitmq.connection import (
     CLOSE_TIMEOUT_S,
+    SET_UP_TIMEOUT_S,
     UNREACHABLE,
     first_closed,
     serve,
@@ -63,22 +64,12 @@ class Subscription:
     handling: bool = False  # between two batches there is nothing to finish
 
     async def session(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=min(PREFETCH, IN_HAND_MAX // len(self.lanes)))
-        await declare(channel)
+        arrivals = Arrivals()
         # The broker ends a subscription, and nothing else, when its queue is deleted or loses its
         # leader.
         cancelled = asyncio.Event()
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
-        arrivals = Arrivals()
-        for lane in self.lanes:
-            # Spreads the active consumers over the workers from RabbitMQ 4 on.
-            rank = zlib.crc32(f"{self.name}:{lane}".encode()) % 10
-            # Below aio_pika, which takes a second task and an object of forty fields a delivery.
-            await underlay.basic_consume(
-                QUEUES[lane], arrivals.take, arguments={"x-priority": rank}
-            )
+        async with asyncio.timeout(SET_UP_TIMEOUT_S):
+            channel = await self._subscribe(connection, arrivals, cancelled)
         self.on_state(True)
         log.info("ingest_log.connected", connection=self.name, lanes=len(self.lanes))
         watching = silent(
@@ -102,6 +93,23 @@ class Subscription:
             await asyncio.wait({pump, closed})
         async with asyncio.timeout(CLOSE_TIMEOUT_S):  # the reason to leave it may be that it hangs
             await channel.close()
+
+    async def _subscribe(
+        self, connection: AbstractConnection, arrivals: "Arrivals", cancelled: asyncio.Event
+    ) -> AbstractChannel:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=min(PREFETCH, IN_HAND_MAX // len(self.lanes)))
+        await declare(channel)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
+        for lane in self.lanes:
+            # Spreads the active consumers over the workers from RabbitMQ 4 on.
+            rank = zlib.crc32(f"{self.name}:{lane}".encode()) % 10
+            # Below aio_pika, which takes a second task and an object of forty fields a delivery.
+            await underlay.basic_consume(
+                QUEUES[lane], arrivals.take, arguments={"x-priority": rank}
+            )
+        return channel
 
     async def _handle(self, bodies: Sequence[bytes]) -> None:
         self.handling = True

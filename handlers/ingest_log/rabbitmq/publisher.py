@@ -17,7 +17,7 @@ from handlers.ingest_log.port import (
     NotDurable,
 )
 from handlers.ingest_log.rabbitmq.confirms import Confirms
-from handlers.ingest_log.rabbitmq.connection import connect, first_closed, serve
+from handlers.ingest_log.rabbitmq.connection import SET_UP_TIMEOUT_S, connect, first_closed, serve
 from handlers.ingest_log.rabbitmq.topology import EXCHANGE, declare
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -75,8 +75,9 @@ class Publisher:
         await serve(self._url, self._name, self._session, lambda: False)
 
     async def _session(self, connection: AbstractConnection) -> None:
-        channel = await _publishing_channel(connection)
-        self._confirms = confirms = await _confirms(channel)
+        async with asyncio.timeout(SET_UP_TIMEOUT_S):
+            channel = await _publishing_channel(connection)
+            self._confirms = confirms = await _confirms(channel)
         log.info("ingest_log.connected", connection=self._name)
         watching = asyncio.create_task(self._watch_alarms(connection))
         writing = asyncio.create_task(confirms.run())
