@@ -12,7 +12,7 @@ from bench import harness
 from bench.harness import Result
 
 # In this order; each has `run(quick)`, which returns what it measured.
-NAMES = ("ingress", "ingest", "turn", "in_flight", "overload", "growth", "start")
+NAMES = ("ingress", "door", "ingest", "turn", "in_flight", "overload", "growth", "start")
 
 
 def main() -> None:

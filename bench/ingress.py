@@ -54,7 +54,7 @@ class Side:
 
     async def flat_out(self, posts: int, items: int) -> Figures:
         """As many as it takes, all connections busy."""
-        requests = [_signed(items) for _ in range(posts)]
+        requests = [signed(items) for _ in range(posts)]
         before = usage(self.process.pid)
         seconds = await self.client.as_fast_as_it_goes(requests)
         after = usage(self.process.pid)
@@ -65,7 +65,7 @@ class Side:
         return figures | spent(before, after, posts)
 
     async def half_load(self, posts: int, per_s: float) -> Figures:
-        requests = [_signed(1) for _ in range(posts)]
+        requests = [signed(1) for _ in range(posts)]
         before = usage(self.process.pid)
         took = await self.client.at_rate(requests, per_s)
         after = usage(self.process.pid)
@@ -101,8 +101,8 @@ async def _sides(ending: AsyncExitStack) -> dict[str, Side]:
     broker = await ending.enter_async_context(rabbitmq())
     await migrate(database.url, database.url, lambda _: None)
     await declare_topology(broker.url)
-    await _register_number(database.url)
-    purge = partial(_purge, broker.url)
+    await register_number(database.url)
+    purge = partial(purge_lanes, broker.url)
     environment = {
         "DATABASE_URL": database.url,
         "AMQP_URL": broker.url,
@@ -171,7 +171,7 @@ async def _side(
         yield Side(process, Client(url, CONNECTIONS), purge)
 
 
-async def _register_number(url: str) -> None:
+async def register_number(url: str) -> None:
     """A known number, as nearly every webhook has: what the look-up costs is cached."""
     conn = await connect_owner(url)
     await conn.execute(
@@ -182,14 +182,14 @@ async def _register_number(url: str) -> None:
     await conn.close()
 
 
-async def _purge(url: str) -> None:
+async def purge_lanes(url: str) -> None:
     connection = await aio_pika.connect(url)
     async with connection, connection.channel() as channel:
         for name in ORDERED_QUEUES.values():
             await (await channel.get_queue(name, ensure=False)).purge()
 
 
-def _signed(items: int) -> bytes:
+def signed(items: int) -> bytes:
     """A POST of as many messages, each of another customer."""
     numbers = [next(_numbers) for _ in range(items)]
     customers = [f"1202{number % 10_000_000:07d}" for number in numbers]

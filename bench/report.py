@@ -27,6 +27,7 @@ SHOWN = {
     "ingress": ("webhooks_per_s", "cpu_ms", "rss_mb"),
     "ingress_half_load": ("ack_p50_ms", "ack_p99_ms"),
     "ingress_batches": ("items_per_s", "cpu_ms"),
+    "door": ("ack_p50_ms", "ack_p99_ms", "rss_mb_most"),
     "ingest": ("messages_per_s",),
     "turn": ("turns_per_s", "cpu_ms", "postgresql_cpu_ms"),
     "turn_tool": ("turns_per_s", "cpu_ms", "postgresql_cpu_ms"),

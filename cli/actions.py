@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -66,9 +67,12 @@ async def action_list(
         for owner in owners:
             async with tenant_transaction(conn, owner):
                 before: ActionId | None = None
-                while page := await list_actions(conn, owner, status, before, PAGE):
-                    found += page
-                    before = page[-1].id
+                more = True
+                while more:
+                    page = await list_actions(conn, owner, status, before, PAGE)
+                    found += page.rows
+                    before = page.rows[-1].id if page.rows else None
+                    more = page.more
     return {"actions": [_shown(action) for action in sorted(found, key=lambda a: a.id)]}
 
 
@@ -102,7 +106,7 @@ def _shown(action: Action) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asdict(action).items()
-    }
+    } | {"context_data": json.loads(action.context_data)}
 
 
 def described(actions: Sequence[dict[str, Any]]) -> str:

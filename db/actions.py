@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any
 
 from db.ids import BEYOND, ActionId, ChatbotId, ContactId, ConversationId, UserId
+from db.pages import PAGE_BYTES, Listed, StoredJson, listed
 from db.pool import Conn
 from db.sql import load, values
 
@@ -21,7 +22,7 @@ class Action:
     contact_id: ContactId
     request_type: str
     request_details: str
-    context_data: dict[str, Any]
+    context_data: StoredJson
     status: str  # 'pending', 'approved', 'denied', 'expired'
     user_response: str | None
     auto_approve_similar: bool
@@ -52,7 +53,7 @@ async def create_action(
 ) -> Action:
     row = await conn.fetchrow(_SQL["create_action"], user_id, conversation_id, *values(action))
     assert row is not None, "the turn holds the conversation's row"
-    return Action(**row)
+    return _action(**row)
 
 
 async def lock_action_conversation(
@@ -76,20 +77,29 @@ async def resolve_action(
     row = await conn.fetchrow(
         _SQL["resolve_action"], user_id, action_id, status, user_response, auto_approve_similar
     )
-    return Action(**row) if row else None
+    return _action(**row) if row else None
 
 
 async def read_action(conn: Conn, user_id: UserId, action_id: ActionId) -> Action | None:
     row = await conn.fetchrow(_SQL["read_action"], user_id, action_id)
-    return Action(**row) if row else None
+    return _action(**row) if row else None
 
 
 async def list_actions(
-    conn: Conn, user_id: UserId, status: str | None, before: ActionId | None, limit: int
-) -> list[Action]:
+    conn: Conn,
+    user_id: UserId,
+    status: str | None,
+    before: ActionId | None,
+    limit: int,
+    most_bytes: int = PAGE_BYTES,
+) -> Listed[Action]:
     first = BEYOND if before is None else before
-    rows = await conn.fetch(_SQL["list_actions"], user_id, status, first, limit)
-    return [Action(**row) for row in rows]
+    sql = _SQL["list_actions"]
+    return listed(_action, await conn.fetch(sql, user_id, status, first, limit, most_bytes))
+
+
+def _action(*, context_data: str, **row: Any) -> Action:
+    return Action(context_data=StoredJson(context_data), **row)
 
 
 async def overdue_actions(conn: Conn, limit: int) -> list[Overdue]:

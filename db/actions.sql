@@ -21,9 +21,9 @@ SELECT $1, v.chatbot_id, v.contact_id, $3, $4, $5, $6,
           AND a.status = 'approved' AND a.auto_approve_similar
         ORDER BY a.id DESC LIMIT 1) like_it ON true
  WHERE v.user_id = $1 AND v.id = $2
-RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details, context_data, status,
-          user_response, auto_approve_similar, auto_approved_by, created_at, expires_at,
-          resolved_at, resolved_by;
+RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details,
+          coalesce(context_data, 'null')::text AS context_data, status, user_response,
+          auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at, resolved_by;
 
 -- name: lock_action_conversation
 -- Before the action itself, as the order of locks wants it. The action's chatbot and contact say
@@ -41,24 +41,37 @@ UPDATE actions
        resolved_at = now(), resolved_by = CASE WHEN $3 <> 'expired' THEN $1 END
  WHERE user_id = $1 AND id = $2 AND status = 'pending'
    AND ($3 <> 'expired' OR expires_at <= now())
-RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details, context_data, status,
-          user_response, auto_approve_similar, auto_approved_by, created_at, expires_at,
-          resolved_at, resolved_by;
+RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details,
+          coalesce(context_data, 'null')::text AS context_data, status, user_response,
+          auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at, resolved_by;
 
 -- name: read_action
-SELECT id, user_id, chatbot_id, contact_id, request_type, request_details, context_data, status,
-       user_response, auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at,
-       resolved_by
+SELECT id, user_id, chatbot_id, contact_id, request_type, request_details,
+       coalesce(context_data, 'null')::text AS context_data, status, user_response,
+       auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at, resolved_by
   FROM actions WHERE user_id = $1 AND id = $2;
 
 -- name: list_actions
--- Youngest first, in pages: those with an id below $3. $2 NULL: whatever their status.
-SELECT id, user_id, chatbot_id, contact_id, request_type, request_details, context_data, status,
-       user_response, auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at,
-       resolved_by
-  FROM actions
- WHERE user_id = $1 AND ($2::text IS NULL OR status = $2) AND id < $3
- ORDER BY id DESC LIMIT $4;
+-- Youngest first, in pages: those with an id below $3. $2 NULL: whatever their status. At most $4,
+-- and so many that they have $5 bytes. Row by row, since of those that do not fit nothing is to be
+-- read: 200 that were kept apart and packed are 25 MB.
+WITH RECURSIVE page AS (
+    SELECT $3::bigint AS id, 0 AS place, 0::bigint AS bytes
+     UNION ALL
+    SELECT a.id, page.place + 1, page.bytes + a.bytes
+      FROM page CROSS JOIN LATERAL (
+           SELECT a.id, octet_length(a::text) AS bytes FROM actions a
+            WHERE a.user_id = $1 AND ($2::text IS NULL OR a.status = $2) AND a.id < page.id
+            ORDER BY a.id DESC LIMIT 1) a
+     WHERE page.place <= $4 AND (page.bytes <= $5 OR page.place = 1)
+)
+SELECT a.id, a.user_id, a.chatbot_id, a.contact_id, a.request_type, a.request_details,
+       coalesce(a.context_data, 'null')::text AS context_data, a.status, a.user_response,
+       a.auto_approve_similar, a.auto_approved_by, a.created_at, a.expires_at, a.resolved_at,
+       a.resolved_by, count(*) OVER () < (SELECT max(place) FROM page) AS more
+  FROM page JOIN actions a ON a.user_id = $1 AND a.id = page.id
+ WHERE page.place BETWEEN 1 AND $4 AND (page.bytes <= $5 OR page.place = 1)
+ ORDER BY a.id DESC;
 
 -- name: overdue_actions
 SELECT user_id, id FROM overdue_actions($1);

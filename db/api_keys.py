@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from db.ids import ApiKeyId, UserId
@@ -26,6 +26,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyOwner:
+    key_hash: str
     user_id: UserId
     id: ApiKeyId
 
@@ -64,9 +65,14 @@ async def revoke_api_key(conn: Conn, user_id: UserId, key_id: ApiKeyId) -> bool 
     return revoked
 
 
-async def find_api_key(conn: Conn, key_hash: str) -> KeyOwner | None:
-    row = await conn.fetchrow(_SQL["find_api_key"], key_hash)
-    return KeyOwner(**row) if row else None
+async def find_api_keys(conn: Conn, key_hashes: Sequence[str]) -> list[KeyOwner]:
+    """Across tenants; those that there are."""
+    return [KeyOwner(**row) for row in await conn.fetch(_SQL["find_api_keys"], key_hashes)]
+
+
+async def recent_api_keys(conn: Conn, within: timedelta, limit: int) -> list[KeyOwner]:
+    """Across tenants, the last used first."""
+    return [KeyOwner(**row) for row in await conn.fetch(_SQL["recent_api_keys"], within, limit)]
 
 
 async def api_key_owner(conn: Conn, key_id: ApiKeyId) -> UserId | None:

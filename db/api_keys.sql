@@ -15,8 +15,11 @@ SELECT id, key_name, key_prefix, permissions, last_used, expires_at,
 -- name: revoke_api_key
 UPDATE api_keys SET is_active = false WHERE user_id = $1 AND id = $2 RETURNING true;
 
--- name: find_api_key
-SELECT user_id, id FROM find_api_key($1);
+-- name: find_api_keys
+SELECT key_hash, user_id, id FROM find_api_keys($1);
+
+-- name: recent_api_keys
+SELECT key_hash, user_id, id FROM recent_api_keys($1, $2);
 
 -- name: api_key_owner
 -- Across tenants, and not granted to the runtime: only for operator commands.

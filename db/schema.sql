@@ -418,7 +418,7 @@ CREATE POLICY tenant ON api_keys
     USING (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")))
     WITH CHECK (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")));
 GRANT SELECT, INSERT, UPDATE, DELETE ON api_keys TO swiftreplies_app;
-GRANT SELECT (id, user_id, api_key_hash) ON api_keys TO swiftreplies_system;
+GRANT SELECT (id, user_id, api_key_hash, last_used, is_active, created_at) ON api_keys TO swiftreplies_system;
 
 -- 0002_tenants.sql
 CREATE TABLE bot_knowledge_base (
@@ -1434,18 +1434,19 @@ BEGIN
                       AND c.conversation_paused);
 END $function$;
 
--- 0012_api.sql
-CREATE FUNCTION find_api_key(p_hash text)
- RETURNS TABLE(user_id bigint, id bigint)
+-- 0022_api_key_lookups.sql
+CREATE FUNCTION find_api_keys(p_hashes text[])
+ RETURNS TABLE(key_hash text, user_id bigint, id bigint)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT k.user_id, k.id FROM public.api_keys k WHERE k.api_key_hash = p_hash
+    SELECT k.api_key_hash, k.user_id, k.id FROM public.api_keys k
+     WHERE k.api_key_hash = ANY (p_hashes)
 $function$;
-ALTER FUNCTION find_api_key(text) OWNER TO swiftreplies_system;
-REVOKE ALL ON FUNCTION find_api_key(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION find_api_key(text) TO CURRENT_USER, swiftreplies_app;
+ALTER FUNCTION find_api_keys(text[]) OWNER TO swiftreplies_system;
+REVOKE ALL ON FUNCTION find_api_keys(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_api_keys(text[]) TO CURRENT_USER, swiftreplies_app;
 
 -- 0002_tenants.sql
 CREATE FUNCTION forget_checkpoints()
@@ -1781,6 +1782,21 @@ BEGIN
      WHERE c.user_id = p_user AND c.id = p_conversation;
     RETURN v_tells;
 END $function$;
+
+-- 0022_api_key_lookups.sql
+CREATE FUNCTION recent_api_keys(p_within interval, p_limit integer)
+ RETURNS TABLE(key_hash text, user_id bigint, id bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT k.api_key_hash, k.user_id, k.id FROM public.api_keys k
+     WHERE coalesce(k.is_active, true) AND greatest(k.last_used, k.created_at) > now() - p_within
+     ORDER BY greatest(k.last_used, k.created_at) DESC LIMIT p_limit
+$function$;
+ALTER FUNCTION recent_api_keys(interval,integer) OWNER TO swiftreplies_system;
+REVOKE ALL ON FUNCTION recent_api_keys(interval,integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION recent_api_keys(interval,integer) TO CURRENT_USER, swiftreplies_app;
 
 -- 0004_metering.sql, 0006_limit_choice.sql, 0011_actions.sql
 CREATE FUNCTION release_hold()

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
+from db.pages import PAGE_BYTES, Listed, StoredJson, listed
 from db.pool import Conn
 from db.sql import load
 
@@ -48,7 +49,7 @@ class Message:
     is_from_human: bool | None
     ai_processed: bool | None
     in_reply_to: Wamid | None
-    metadata: dict[str, Any] | None
+    metadata: StoredJson | None
     created_at: datetime
 
 
@@ -88,11 +89,16 @@ class Usage:
 
 
 async def list_conversations(
-    conn: Conn, user_id: UserId, after: int | None, status: str | None, limit: int
-) -> list[Conversation]:
+    conn: Conn,
+    user_id: UserId,
+    after: int | None,
+    status: str | None,
+    limit: int,
+    most_bytes: int = PAGE_BYTES,
+) -> Listed[Conversation]:
     before = BEYOND if after is None else after
-    rows = await conn.fetch(_SQL["list_conversations"], user_id, before, status, limit)
-    return [Conversation(**row) for row in rows]
+    sql = _SQL["list_conversations"]
+    return listed(Conversation, await conn.fetch(sql, user_id, before, status, limit, most_bytes))
 
 
 async def read_conversation(
@@ -103,24 +109,34 @@ async def read_conversation(
 
 
 async def list_messages(
-    conn: Conn, user_id: UserId, after: int | None, conversation_id: ConversationId, limit: int
-) -> list[Message]:
+    conn: Conn,
+    user_id: UserId,
+    after: int | None,
+    conversation_id: ConversationId,
+    limit: int,
+    most_bytes: int = PAGE_BYTES,
+) -> Listed[Message]:
     before = BEYOND if after is None else after
-    rows = await conn.fetch(_SQL["list_messages"], user_id, before, conversation_id, limit)
-    return [Message(**row) for row in rows]
+    sql = _SQL["list_messages"]
+    rows = await conn.fetch(sql, user_id, before, conversation_id, limit, most_bytes)
+    return listed(_message, rows)
 
 
 async def read_message(conn: Conn, user_id: UserId, message_id: MessageId) -> Message | None:
     row = await conn.fetchrow(_SQL["read_message"], user_id, message_id)
-    return Message(**row) if row else None
+    return _message(**row) if row else None
+
+
+def _message(*, metadata: str | None, **row: Any) -> Message:
+    return Message(metadata=None if metadata is None else StoredJson(metadata), **row)
 
 
 async def list_chatbots(
-    conn: Conn, user_id: UserId, after: int | None, limit: int
-) -> list[Chatbot]:
+    conn: Conn, user_id: UserId, after: int | None, limit: int, most_bytes: int = PAGE_BYTES
+) -> Listed[Chatbot]:
     before = BEYOND if after is None else after
-    rows = await conn.fetch(_SQL["list_chatbots"], user_id, before, limit)
-    return [Chatbot(**row) for row in rows]
+    rows = await conn.fetch(_SQL["list_chatbots"], user_id, before, limit, most_bytes)
+    return listed(Chatbot, rows)
 
 
 async def read_usage(conn: Conn, user_id: UserId) -> Usage | None:

@@ -12,10 +12,15 @@ from aiohttp import web
 from db.pool import create_pool
 from handlers.ingest_log.factory import adapter
 from handlers.process import probes, telemetry
+from handlers.process.http.bounds import Bounds
+from handlers.process.http.gate import Gate
+from handlers.process.http.server import NOT_UNPACKED, Runner, connections_allowed, not_unpacked
+from ingress.api import door as api
 from ingress.api.door import PREFIX, application
+from ingress.api.keys import Keys
 from ingress.api.meter import Meter
 from ingress.directory import Directory
-from ingress.doorkeeper import MAX_BODY_BYTES, Doorkeeper
+from ingress.doorkeeper import MAX_BODY_BYTES, Doorkeeper, refused
 from ingress.settings import Settings
 from ingress.webhook import PATH, Webhook
 
@@ -27,18 +32,23 @@ LAST_COUNT_S = 3.0  # for the API calls of the last second to be written
 SHUTDOWN_S = 10.0  # for requests in flight at SIGTERM
 
 
-async def create_app(settings: Settings) -> web.Application:
+async def create_app(settings: Settings, gate: Gate) -> web.Application:
     name = f"ingress@{socket.gethostname()}:{os.getpid()}"
     ingest_log = adapter(settings.log_url)
     publisher = ingest_log.Publisher(settings.log_url, name)
-    pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
-    api_pool = await create_pool(
-        settings.database_url, size=API_POOL_SIZE, name=f"swiftreplies api {name}"
-    )
-    telemetry.watch(pool, "directory")
-    telemetry.watch(api_pool, "api")
-    meter = Meter(api_pool)
-    directory = Directory(pool)
+    pools = {
+        pool: await create_pool(settings.database_url, size=size, name=f"swiftreplies {label}")
+        for pool, size, label in (
+            ("directory", POOL_SIZE, name),
+            ("api", API_POOL_SIZE, f"api {name}"),
+            ("keys", 1, f"keys {name}"),
+        )
+    }
+    for label, pool in pools.items():
+        telemetry.watch(pool, label)
+    meter = Meter(pools["api"])
+    keys = Keys(pools["keys"])
+    directory = Directory(pools["directory"])
     webhook = Webhook(settings, publisher, directory)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
 
@@ -46,6 +56,7 @@ async def create_app(settings: Settings) -> web.Application:
         publishing = asyncio.create_task(publisher.run())
         ended = asyncio.Event()
         metering = asyncio.create_task(meter.run(ended))
+        await keys.warm_up()
         yield
         ended.set()
         await asyncio.wait({metering}, timeout=LAST_COUNT_S)
@@ -53,15 +64,16 @@ async def create_app(settings: Settings) -> web.Application:
         publishing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publishing
-        pool.terminate()
-        api_pool.terminate()
+        keys.close()
+        for pool in pools.values():
+            pool.terminate()
 
     app.cleanup_ctx.append(services)
-    app.add_subapp(PREFIX, application(api_pool, meter))
+    app.add_subapp(PREFIX, application(pools["api"], keys, meter))
     app.add_routes(
         [
             web.get(PATH, webhook.verify),
-            web.post(PATH, Doorkeeper(webhook.receive).admit),
+            web.post(PATH, Doorkeeper(webhook.receive, gate).admit),
             *probes.routes(
                 lambda: {ingest_log.NAME: publisher.problem} if publisher.problem else {},
                 # Webhooks are durable without it, so the process stays ready.
@@ -72,13 +84,26 @@ async def create_app(settings: Settings) -> web.Application:
     return app
 
 
+def refuse_packed(request: web.BaseRequest) -> web.Response:
+    if request.path.startswith(f"{PREFIX}/"):
+        return api.refuse_packed(request)
+    if request.path == PATH:
+        return refused(request, 415, "packed", NOT_UNPACKED)
+    return not_unpacked(request)
+
+
+async def create_runner(settings: Settings, bounds: Bounds, shutdown_s: float) -> Runner:
+    gate = Gate(bounds)
+    app = await create_app(settings, gate)
+    return Runner(app, gate, refuse=refuse_packed, shutdown_timeout=shutdown_s)
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    app = await create_app(settings)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    bounds = Bounds(connections=connections_allowed(), trusted=settings.trusted_proxies)
+    runner = await create_runner(settings, bounds, SHUTDOWN_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
+        await runner.listen(settings.host, settings.port)
         log.info("ingress.started", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
         await stop.wait()
         log.info("ingress.stopping")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from handlers.process.configuration import Environment
+from handlers.process.http.bounds import PRIVATE, Bounds, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Settings:
     port: int
     log_level: str
     log_format: str
+    trusted_proxies: tuple[Network, ...] = Bounds().trusted
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -37,6 +39,12 @@ def read(values: Mapping[str, str]) -> Settings:
         port=env.number("PORT", 8080, low=0, high=65_535, what="to listen on") or 0,
         log_level=log_level,
         log_format=log_format,
+        trusted_proxies=env.networks(
+            "TRUSTED_PROXIES",
+            PRIVATE,
+            what="networks of proxies, which may have any number of connections; none: there are"
+            " none",
+        ),
     )
     env.check()
     return settings

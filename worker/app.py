@@ -15,6 +15,9 @@ from db.migrate import pending
 from db.pool import REFUSED, UNAVAILABLE, Pool, create_pool
 from handlers.ingest_log.factory import adapter
 from handlers.process import probes, telemetry
+from handlers.process.http.bounds import Bounds
+from handlers.process.http.gate import Gate
+from handlers.process.http.server import Runner
 from handlers.process.secrets import Vault
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
@@ -30,6 +33,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 POOL_SIZE = 8
 INTAKE_POOL_SIZE = 8
 GRAPH_CONNECTIONS = 100
+PROBE_CONNECTIONS = 64  # to /metrics, /healthz and /readyz
 WAIT_S = 1.0
 MIGRATION_PATIENCE_S = 10.0  # a deploy starts processes and `migrate` at the same moment
 
@@ -184,12 +188,18 @@ async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
             )
 
 
-async def _probes(settings: Settings, readiness: Readiness) -> web.AppRunner | None:
+async def _probes(settings: Settings, readiness: Readiness) -> Runner | None:
     if settings.metrics_port is None:
         return None
-    app = web.Application()
-    app.add_routes(probes.routes(readiness.problems, dict))
-    runner = web.AppRunner(app, access_log=None)
+    runner = probe_server(
+        probes.routes(readiness.problems, dict), Bounds(connections=PROBE_CONNECTIONS)
+    )
     await runner.setup()
-    await web.TCPSite(runner, settings.host, settings.metrics_port).start()
+    await runner.listen(settings.host, settings.metrics_port)
     return runner
+
+
+def probe_server(routes: Sequence[web.RouteDef], bounds: Bounds) -> Runner:
+    app = web.Application()
+    app.add_routes(routes)
+    return Runner(app, Gate(bounds))

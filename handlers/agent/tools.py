@@ -6,14 +6,14 @@ turn.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
 
 from handlers.actions import Request
 from handlers.agent.knowledge import Knowledge
-from handlers.rules.cutting import both_ends, head
+from handlers.rules.cutting import both_ends, head, units
 from handlers.rules.texts import same, slug, storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -25,6 +25,10 @@ MAX_REQUESTS = 3  # a turn
 MAX_TYPE_CHARS = 50  # of the column, in UTF-16 units at most
 MAX_DETAILS_UNITS = 2_000
 MAX_CONTEXT_CHARS = 4_000  # as JSON
+# Of what the customer wrote, beside a request: a burst may have 30 messages of 4,096, and 200 such
+# requests, which a tenant lists in one page, were 25 MB.
+WROTE_UNITS = 8_000
+WROTE_TEXT_UNITS = 4_096  # of one message
 SEARCH_ROWS = 6
 SEARCH_CHARS = 12_000  # of a result: as much as a knowledge base that is in the prompt whole
 
@@ -149,7 +153,7 @@ class Toolbox:
             return "error: nothing can be requested at this moment"
         # The person who decides sees the customer's own words beside the model's: the model may
         # have been talked into something.
-        plain["customer_wrote"] = list(self._customer_wrote)
+        plain["customer_wrote"] = newest(self._customer_wrote)
         self.requests.append(Request(kind, details, plain))
         return PENDING
 
@@ -175,6 +179,21 @@ class Toolbox:
         if not found:
             return "nothing found: try other words, or say that you do not have the information"
         return json.dumps(found, ensure_ascii=False)
+
+
+def newest(texts: Sequence[str]) -> list[str]:
+    """The last that there is room for, oldest first, and before them how many are left out."""
+    kept: list[str] = []
+    room = WROTE_UNITS
+    for text in reversed(texts):
+        shown = both_ends(text, WROTE_TEXT_UNITS)
+        room -= units(shown)
+        if room < 0:
+            break
+        kept.append(shown)
+    left_out = len(texts) - len(kept)
+    marker = [f"[earlier messages that are left out: {left_out}]"] if left_out else []
+    return [*marker, *reversed(kept)]
 
 
 def request_type(text: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
 
@@ -41,6 +42,25 @@ class Environment:
         if not entries and self.optional(name):
             self.problems.append(f"{name} has only commas in it: {what}")
         return entries
+
+    def networks(
+        self, name: str, default: tuple[str, ...], *, what: str
+    ) -> tuple[IPv4Network | IPv6Network, ...]:
+        """A comma-separated list, of which `none` is the empty one."""
+        given = self.optional(name)
+        texts = default if given is None else tuple(p.strip() for p in given.split(","))
+        if texts == ("none",):
+            return ()
+        networks = []
+        for text in texts:
+            try:
+                networks.append(ip_network(text))
+            except ValueError as error:
+                self.problems.append(
+                    f"{name} has {text[:60]!r}, which is no network like 10.0.0.0/8 or"
+                    f" 2001:db8::/32 ({str(error)[:100]}): {what}"
+                )
+        return tuple(networks)
 
     def url(
         self, name: str, schemes: tuple[str, ...], default: str | None = None, *, what: str

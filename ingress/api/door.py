@@ -21,13 +21,16 @@ from db.api_keys import KeyOwner
 from db.idempotency import Once
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
 from handlers.process import telemetry
+from handlers.process.http.connection import Unfinished
+from handlers.process.http.server import NOT_UNPACKED
 from ingress.api.description import openapi
+from ingress.api.encoding import encoded, pieces
 from ingress.api.endpoints import ENDPOINTS
 from ingress.api.fields import Body, Parameters
 from ingress.api.keys import Keys
 from ingress.api.meter import Meter
 from ingress.api.mistakes import Mistake
-from ingress.api.places import Places
+from ingress.api.places import Places, pause_s
 from ingress.api.principal import Principal, permit, principal_of_key
 from ingress.api.problems import CONTENT_TYPE, Problem, invalid, unavailable
 from ingress.api.reading import read_json, read_parameters
@@ -37,17 +40,16 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 PREFIX = "/v1"
 MAX_BODY_BYTES = 64 * 1024
-BODY_TIMEOUT_S = 10.0
 TRIES_ON_CONFLICT = 3
 OWNER = web.RequestKey("owner", KeyOwner)
 COUNTED = web.RequestKey("counted", bool)
 
 
 class Door:
-    def __init__(self, pool: Pool, meter: Meter) -> None:
+    def __init__(self, pool: Pool, keys: Keys, meter: Meter) -> None:
         self._pool = pool
         self._meter = meter
-        self._keys = Keys(pool)
+        self._keys = keys
         self._places = Places()
 
     async def call(self, request: web.Request, endpoint: AnyEndpoint) -> web.Response:
@@ -57,9 +59,9 @@ class Door:
             raw = await _body(request) if endpoint.has_body else b""
             async with connections:
                 answer = await self._answered(request, endpoint, owner, raw)
-        return web.Response(
-            body=to_json(answer.body), status=answer.status, content_type="application/json"
-        )
+                body = await encoded(answer.body)
+                await asyncio.sleep(pause_s(len(body)))
+        return web.Response(body=body, status=answer.status, content_type="application/json")
 
     async def _answered(
         self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes
@@ -127,13 +129,14 @@ async def _body(request: web.Request) -> bytes:
         raise _too_large()
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while piece := await request.content.readany():
-                body += piece
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
-    except TimeoutError:
-        raise Problem("request_timeout", f"Send the body within {BODY_TIMEOUT_S:.0f} s.") from None
+        while piece := await request.content.readany():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise _too_large()
+    except Unfinished as error:
+        if error.status == 408:
+            raise Problem("request_timeout", f"The body came {error.text}.") from None
+        raise unavailable(f"There is {error.text}.", 1) from None
     if body and request.content_type != "application/json":
         raise Problem("unsupported_media_type", "Send `Content-Type: application/json`.")
     return bytes(body)
@@ -171,11 +174,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         log.error("api.failed", exc_info=error)
         problem = Problem("internal_error", "It is in our log. Repeating it may help.")
     if problem is not None:
-        response = web.Response(
-            body=to_json(problem.body(request.path)),
-            status=problem.status,
-            headers={**problem.headers, "Content-Type": CONTENT_TYPE},
-        )
+        response = _told(request, problem)
     assert response is not None, "every way sets one"
     # What it says is a tenant's, and true for a moment.
     response.headers["Cache-Control"] = "no-store"
@@ -195,9 +194,23 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     return response
 
 
-def application(pool: Pool, meter: Meter) -> web.Application:
+def refuse_packed(request: web.BaseRequest) -> web.Response:
+    """Of a request that was not even read, so nobody knows whose it is."""
+    telemetry.API_CALLS.labels("415").inc()
+    return _told(request, Problem("unsupported_media_type", NOT_UNPACKED))
+
+
+def _told(request: web.BaseRequest, problem: Problem) -> web.Response:
+    return web.Response(
+        body=b"".join(pieces(problem.body(request.path))),
+        status=problem.status,
+        headers={**problem.headers, "Content-Type": CONTENT_TYPE},
+    )
+
+
+def application(pool: Pool, keys: Keys, meter: Meter) -> web.Application:
     """To be put under PREFIX."""
-    door = Door(pool, meter)
+    door = Door(pool, keys, meter)
 
     @functools.cache  # when first asked for: a process starts sooner
     def described() -> bytes:

@@ -10,6 +10,15 @@ from ingress.api.problems import Problem, unavailable
 TENANT_CALLS = 16  # of one tenant at once; then 429
 TENANT_CONNECTIONS = 4  # of the pool, for one tenant: the others wait for each other, not for it
 ALL_CALLS = 128  # of all tenants at once; then 503
+# Whoever asks for large answers without a pause gets 8 MiB a second. 16 callers who list what is
+# large kept PostgreSQL, and whoever shares its machine, at nothing else.
+LARGE_BYTES = 64 * 1024  # up to it there is no pause
+LARGE_BYTES_PER_S = 2 * 1024 * 1024  # on each of the tenant's connections
+
+
+def pause_s(answer_bytes: int) -> float:
+    """In which a tenant's connection is not asked again."""
+    return max(0, answer_bytes - LARGE_BYTES) / LARGE_BYTES_PER_S
 
 
 class Places:

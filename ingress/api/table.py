@@ -8,7 +8,7 @@ one body nor one transaction: that is another kind of endpoint, beside this one 
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from db.idempotency import Once
 from db.ids import UserId
+from db.pages import Listed
 from db.pool import Conn
 from ingress.api.fields import Body, Parameters
 from ingress.api.principal import Principal
@@ -107,7 +108,5 @@ def there(row: R | None) -> R:
     return row
 
 
-def page_of(rows: Sequence[N], limit: int) -> Answer[Page[N]]:
-    """One more than asked for was read, to know whether there is a next page."""
-    more = len(rows) > limit
-    return Answer(Page(list(rows[:limit]), str(rows[limit - 1].id) if more else None))
+def page_of(listed: Listed[N]) -> Answer[Page[N]]:
+    return Answer(Page(listed.rows, str(listed.rows[-1].id) if listed.more else None))

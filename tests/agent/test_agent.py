@@ -13,7 +13,8 @@ from handlers.agent.graph import HISTORY_MESSAGES, NOT_KEPT, windowed
 from handlers.agent.knowledge import INLINE_ROWS, PROMPT_CHARS, Knowledge
 from handlers.agent.model import as_message
 from handlers.agent.prompt import Row
-from handlers.agent.tools import AT_LIMIT, MAX_REQUESTS, PENDING, REQUEST, SEARCH, Toolbox
+from handlers.agent.tools import AT_LIMIT, MAX_REQUESTS, PENDING, REQUEST, SEARCH, Toolbox, newest
+from handlers.rules.cutting import units
 
 SMALL = Knowledge(1, (Row(1, None, "open?", "yes"),))
 BIG = Knowledge(
@@ -47,6 +48,32 @@ async def test_a_request_is_kept_for_the_turn() -> None:
         "order": [12, "\ufffd \U0001f34b"],
         "customer_wrote": ["refund please"],
     }
+
+
+def test_of_a_long_burst_the_newest_are_kept_and_the_rest_is_counted() -> None:
+    assert newest(()) == []
+    assert newest(("a", "b")) == ["a", "b"]
+    burst = tuple(f"{n} " + "x" * 4_000 for n in range(30))
+    assert newest(burst) == ["[earlier messages that are left out: 29]", burst[-1]]
+    assert newest(burst[:1]) == [*burst[:1]]
+    assert newest((*burst, "and quickly!")) == [
+        "[earlier messages that are left out: 29]",
+        burst[-1],
+        "and quickly!",
+    ]
+    (cut,) = newest(("begin " + "\U0001f34b" * 100_000 + " end",))
+    assert (cut[:6], cut[-4:], units(cut) <= 4_096) == ("begin ", " end", True)
+
+
+async def test_a_request_does_not_keep_a_whole_burst() -> None:
+    async def reserve(_: int) -> str:
+        return "granted"
+
+    burst = tuple(f"{n} " + "x" * 4_000 for n in range(30))
+    tools = Toolbox(SMALL, reserve, burst)
+    assert await tools.call(REQUEST, {"type": "a", "details": "1"}) == PENDING
+    assert tools.requests[0].context["customer_wrote"] == newest(burst)
+    assert len(json.dumps(tools.requests[0].context)) < 10_000
 
 
 async def test_what_the_plan_does_not_allow_is_said() -> None:

@@ -17,6 +17,7 @@ from handlers.api_keys import PERMISSIONS
 from ingress.api.description import Described, openapi
 from ingress.api.door import application
 from ingress.api.endpoints import ENDPOINTS
+from ingress.api.keys import Keys
 from ingress.api.meter import Meter
 from ingress.api.problems import PROBLEMS
 from tests.api import Answer, Client, make_action, make_open_conversation, spelt
@@ -86,7 +87,7 @@ def check(described: dict[str, Any], method: str, path: str, answer: Answer) -> 
 async def test_routes_and_description_are_the_same(pool: Pool) -> None:
     routes = {
         (route.method, f"/v1{route.resource.canonical}")
-        for route in application(pool, Meter(pool)).router.routes()
+        for route in application(pool, Keys(pool), Meter(pool)).router.routes()
         if route.resource is not None and route.method != "HEAD"
     }
     described = {

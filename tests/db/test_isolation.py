@@ -110,7 +110,7 @@ WRONG = {
                 WHERE mode IN ('o', 'b', 't')) o ON true
          WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace
            AND coalesce(o.name NOT IN ('user_id', 'chatbot_id', 'conversation_id', 'message_id',
-                                       'id', 'epoch', 'outcome', 'what'),
+                                       'id', 'epoch', 'outcome', 'what', 'key_hash'),
                         p.prorettype NOT IN
                             ('bigint'::regtype, 'void'::regtype, 'trigger'::regtype))""",
     "columns that the role that looks across tenants may see": """
@@ -118,7 +118,7 @@ WRONG = {
          WHERE grantee = 'swiftreplies_system' AND privilege_type = 'SELECT'
            AND column_name NOT IN (
                'id', 'user_id', 'chatbot_id', 'conversation_id', 'whatsapp_phone_number',
-               'api_key_hash',
+               'api_key_hash', 'last_used',
                'phone_number_id', 'bound_at', 'ready_at', 'pending_since', 'lease_owner', 'epoch',
                'input_seq', 'answered_seq', 'attempts', 'direction', 'status', 'send_owner',
                'send_after', 'unknown_at', 'unknown_count', 'message_id', 'wamid', 'bulk',
@@ -248,7 +248,8 @@ async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
     )
     assert {r["proname"]: r["runtime"] for r in rows} == {
         "resolve_number": True,
-        "find_api_key": True,
+        "find_api_keys": True,
+        "recent_api_keys": True,
         "api_key_owner": False,  # operators only, like the next
         "owners_of_chatbots": False,
         "chatbot_owner": False,  # operators only

@@ -18,6 +18,7 @@ import pytest
 
 import db
 from db.ids import UserId
+from db.pages import Listed, StoredJson
 from db.parked import ParkedItem, park_items
 from db.pool import Conn, Pool
 from db.sql import load
@@ -27,7 +28,7 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "int2": (int,),
     "int4": (int,),
     "int8": (int,),
-    "text": (str,),
+    "text": (str, StoredJson),
     "varchar": (str,),
     "bool": (bool,),
     "bytea": (bytes,),
@@ -129,10 +130,11 @@ def disagreements(described: Described, function: Callable[..., Any]) -> list[st
             found.append(f"parameter {name} is {hint}, the query takes {wanted}")
     if returned is types.NoneType:
         return found
-    if typing.get_origin(returned) is list:
+    more = {"more": bool} if typing.get_origin(returned) is Listed else {}
+    if typing.get_origin(returned) in (list, Listed):
         (returned,) = map(_without_none, typing.get_args(returned))
     if dataclasses.is_dataclass(returned):
-        fields = typing.get_type_hints(returned)
+        fields = typing.get_type_hints(returned) | more
     elif len(described.columns) == 1:
         fields = dict.fromkeys(described.columns, returned)
     else:

@@ -24,6 +24,10 @@ METERING = "tests/db/test_metering.py"
 CONTRACT = "tests/ingest_log/test_contract.py"
 WEBHOOK = "tests/ingress/test_webhook.py"
 CATALOGUE = "tests/db/test_isolation.py"
+HTTP = "handlers/process/http"
+DOOR = "tests/ingress/test_door.py"
+CROWDS = "tests/api/test_crowds.py"
+GATE = "tests/unit/test_gate.py"
 
 DEFENCES = (
     Defence(
@@ -401,6 +405,180 @@ DEFENCES = (
             ),
         ),
         (f"{WEBHOOK}::test_what_is_not_signed_is_refused_and_leaves_nothing",),
+    ),
+    Defence(
+        "what is announced takes no room",
+        "a body's length is charged before it has come",
+        (
+            Change(
+                "ingress/doorkeeper.py",
+                "        body = await _whole_body(request)\n",
+                "        self._gate.arrived += request.content_length or MAX_BODY_BYTES\n"
+                "        body = await _whole_body(request)\n",
+            ),
+        ),
+        (f"{DOOR}::test_what_is_announced_and_not_sent_takes_no_room",),
+    ),
+    Defence(
+        "a place is a whole body's",
+        "a POST has its place among those in flight before its body has come",
+        (
+            Change(
+                "ingress/doorkeeper.py",
+                "        body = await _whole_body(request)\n",
+                "        self._requests += 1\n        body = await _whole_body(request)\n"
+                "        self._requests -= 1\n",
+            ),
+        ),
+        (f"{DOOR}::test_what_is_announced_and_not_sent_takes_no_room",),
+    ),
+    Defence(
+        "a body has a pace",
+        "nothing looks at how fast it comes",
+        (
+            Change(
+                f"{HTTP}/connection.py",
+                "            self._until(self._gate.bounds.body_due(self.since, 0))\n",
+            ),
+        ),
+        (
+            f"{DOOR}::test_a_body_that_does_not_come_is_given_up",
+            f"{DOOR}::test_a_body_wants_a_pace",
+        ),
+    ),
+    Defence(
+        "headers come to their end",
+        "nothing waits for them",
+        (
+            Change(
+                f"{HTTP}/connection.py",
+                "            self._until(self.since + self._gate.bounds.head_s)\n",
+                "            pass\n",
+            ),
+            Change(
+                f"{HTTP}/connection.py",
+                "            self._until(due or self.since + self._gate.bounds.head_s)\n",
+            ),
+        ),
+        (f"{DOOR}::test_headers_that_do_not_come_to_their_end_are_given_up",),
+    ),
+    Defence(
+        "connections are bounded",
+        "any number is let in",
+        (Change(f"{HTTP}/gate.py", "if len(self) >= self.bounds.connections:", "if False:"),),
+        (
+            f"{DOOR}::test_the_oldest_unfinished_connection_gives_way",
+            f"{GATE}::test_idle_ones_give_way_then_the_oldest_that_keep_us_waiting",
+        ),
+    ),
+    Defence(
+        "a peer has its share",
+        "any number of connections is one peer's",
+        (
+            Change(
+                f"{HTTP}/gate.py",
+                "if len(same) >= self.bounds.peer_connections and",
+                "if False and",
+            ),
+        ),
+        (f"{DOOR}::test_one_peer_has_its_share_and_a_proxy_is_many",),
+    ),
+    Defence(
+        "what has arrived is bounded",
+        "nobody gives way to it",
+        (
+            Change(
+                f"{HTTP}/gate.py",
+                "while not self.has_room and (oldest",
+                "while False and (oldest",
+            ),
+        ),
+        (f"{DOOR}::test_what_has_arrived_takes_room_and_the_oldest_gives_way",),
+    ),
+    Defence(
+        "answers that nobody reads",
+        "they are kept for as long as the other side likes",
+        (
+            Change(
+                f"{HTTP}/connection.py",
+                "            self._until(self.since + self._gate.bounds.unread_s)\n",
+            ),
+        ),
+        (f"{DOOR}::test_who_does_not_read_its_answers_is_closed",),
+    ),
+    Defence(
+        "nothing is unpacked",
+        "a Content-Encoding is taken, and the body unpacked",
+        (
+            Change(f"{HTTP}/connection.py", "auto_decompress=False", "auto_decompress=True"),
+            Change(
+                f"{HTTP}/bounds.py",
+                'return any(one not in ("", "identity") for one in named)',
+                "return False and any(named)",
+            ),
+        ),
+        (
+            f"{DOOR}::test_nothing_is_unpacked",
+            "tests/worker/test_probes.py::test_nothing_is_unpacked",
+        ),
+    ),
+    Defence(
+        "a page ends by bytes",
+        "it has as many rows as are asked for, whatever they hold",
+        (Change("db/pages.py", "PAGE_BYTES = 256 * 1024 ", "PAGE_BYTES = 256 * 1024 * 1024 "),),
+        (f"{CROWDS}::test_a_page_of_large_rows_ends_early_and_loses_none",),
+    ),
+    Defence(
+        "answers are written in turns",
+        "a large one is written while everybody waits",
+        (Change("ingress/api/encoding.py", "            await asyncio.sleep(0)\n"),),
+        (f"{CROWDS}::test_a_large_answer_is_written_in_turns",),
+    ),
+    Defence(
+        "large answers have a pace",
+        "a tenant gets them as fast as it asks",
+        (
+            Change(
+                "ingress/api/door.py",
+                "                await asyncio.sleep(pause_s(len(body)))\n",
+            ),
+        ),
+        (f"{CROWDS}::test_large_answers_have_a_pace_and_others_none",),
+    ),
+    Defence(
+        "a request keeps no whole burst",
+        "all that the customer wrote is in actions.context_data",
+        (
+            Change(
+                "handlers/agent/tools.py",
+                'plain["customer_wrote"] = newest(self._customer_wrote)',
+                'plain["customer_wrote"] = list(self._customer_wrote)',
+            ),
+        ),
+        ("tests/agent/test_agent.py::test_a_request_does_not_keep_a_whole_burst",),
+    ),
+    Defence(
+        "keys in use are known before the door opens",
+        "each is looked up when it comes",
+        (
+            Change(
+                "ingress/api/keys.py",
+                "        for owner in reversed(recent):\n            self._remember(owner)\n",
+            ),
+        ),
+        (f"{CROWDS}::test_keys_in_use_are_known_before_the_door_opens",),
+    ),
+    Defence(
+        "strangers' keys share a look-up",
+        "they are looked up one by one",
+        (
+            Change(
+                "ingress/api/keys.py",
+                "while batch := [*self._asked]:",
+                "while batch := [*self._asked][:1]:",
+            ),
+        ),
+        (f"{CROWDS}::test_keys_that_there_are_not_shut_nobody_out",),
     ),
     Defence(
         "a turn without an answer comes again",

@@ -11,12 +11,12 @@ from typing import Any
 import aio_pika
 import aiohttp
 from aio_pika.abc import AbstractIncomingMessage
-from aiohttp import web
 
 from handlers.ingest.envelope import Envelope, decode
 from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES, OTHER_QUEUES
+from handlers.process.http.bounds import Bounds
 from handlers.whatsapp.cloud_api.signature import sign
-from ingress.app import create_app
+from ingress.app import create_runner
 from ingress.settings import Settings
 from tests.e2e.conftest import until
 
@@ -68,7 +68,9 @@ class Door:
 
 
 @asynccontextmanager
-async def door(log_url: str, database_url: str = DEAD_DATABASE) -> AsyncIterator[Door]:
+async def door(
+    log_url: str, database_url: str = DEAD_DATABASE, bounds: Bounds | None = None
+) -> AsyncIterator[Door]:
     settings = Settings(
         database_url=database_url,
         log_url=log_url,
@@ -79,11 +81,10 @@ async def door(log_url: str, database_url: str = DEAD_DATABASE) -> AsyncIterator
         log_level="info",
         log_format="json",
     )
-    runner = web.AppRunner(await create_app(settings), access_log=None, shutdown_timeout=1.0)
+    runner = await create_runner(settings, bounds or Bounds(), 1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
+        await runner.listen(settings.host, settings.port)
         port = runner.addresses[0][1]
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http:
             yield Door(f"http://127.0.0.1:{port}", http)

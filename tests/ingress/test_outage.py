@@ -11,13 +11,6 @@ import aiohttp
 import pytest
 
 from handlers.ingest_log.rabbitmq.topology import declare_topology
-from ingress.doorkeeper import (
-    BODY_TIMEOUT_S,
-    IN_FLIGHT_BYTES,
-    IN_FLIGHT_MAX,
-    MAX_BODY_BYTES,
-    has_room,
-)
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from tests.e2e.conftest import until
 from tests.ingress import DEAD_BROKER, Answer, Door, Found, door, messages, opened
@@ -179,56 +172,3 @@ async def test_the_door_closes_while_the_broker_hangs(node: RabbitMQ) -> None:
                 await http.get(opened.url + "/healthz")
     finally:
         os.kill(node.pid, signal.SIGCONT)
-
-
-async def test_a_door_without_room_says_so_and_has_room_again(node: RabbitMQ) -> None:
-    """Bodies that do not come to their end take all the room that there is."""
-    async with door(node.url) as opened:
-        await opened.ready()
-        ends = asyncio.Event()
-
-        async def never_whole() -> AsyncIterator[bytes]:
-            yield b"{"
-            await ends.wait()
-
-        # Their length is not said, so each counts as the longest, and one is too many.
-        count = IN_FLIGHT_BYTES // MAX_BODY_BYTES + 1
-        sending = {asyncio.create_task(opened.send(never_whole(), None)) for _ in range(count)}
-        (early,), hanging = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
-        for refused in (early.result(), await opened.post(payload("w1"))):
-            assert refused.status == 503
-            assert refused.headers["Retry-After"] == "1"
-            assert refused.text == "too much in flight: come again"
-        assert (await opened.get("/readyz")).status == 200
-        ends.set()
-        assert {a.status for a in await asyncio.gather(*hanging)} == {401}
-        assert (await opened.post(payload("w2"))).status == 200
-
-
-async def test_a_body_that_does_not_come_to_its_end_is_given_up(node: RabbitMQ) -> None:
-    async with door(node.url) as opened:
-        await opened.ready()
-        over = asyncio.Event()
-
-        async def never_whole() -> AsyncIterator[bytes]:
-            yield b"{"
-            await over.wait()
-
-        answer = await opened.send(never_whole(), None)
-        over.set()
-        assert answer.status == 408
-        assert BODY_TIMEOUT_S - 0.5 < answer.seconds < BODY_TIMEOUT_S + 3
-
-
-@pytest.mark.parametrize(
-    ("requests", "held", "size", "room"),
-    [
-        (0, 0, MAX_BODY_BYTES, True),
-        (IN_FLIGHT_MAX - 1, 0, 1, True),
-        (IN_FLIGHT_MAX, 0, 1, False),
-        (1, IN_FLIGHT_BYTES - 10, 10, True),
-        (1, IN_FLIGHT_BYTES - 10, 11, False),
-    ],
-)
-def test_room_is_for_so_many_and_so_much(requests: int, held: int, size: int, room: bool) -> None:
-    assert has_room(requests, held, size) is room

@@ -295,7 +295,7 @@ async def test_the_same_request_of_the_same_contact_is_approved_by_the_earlier_d
     await write(owner, user, first, "money back?")
     await turns(pool, agent)
     async with tenant(pool, user.user_id) as conn:
-        (action,) = await list_actions(conn, user.user_id, "pending", None, 10)
+        (action,) = (await list_actions(conn, user.user_id, "pending", None, 10)).rows
         await decide(conn, user.user_id, action.id, "approved", auto_approve_similar=True)
     await turns(pool, agent)
     await write(owner, user, first, "Money  back?")

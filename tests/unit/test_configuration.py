@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handlers.process.configuration import BadConfiguration
+from handlers.process.http.bounds import Bounds
 from ingress import settings as ingress
 from worker import settings as worker
 
@@ -178,3 +179,14 @@ def test_a_log_in_postgresql_needs_no_broker() -> None:
         assert read(values).log_url == values["AMQP_URL"]
         lacking = {k: v for k, v in values.items() if k not in ("AMQP_URL", "DATABASE_URL")}
         assert names(read, {**lacking, "INGEST_LOG": "postgres"}) == ["DATABASE_URL"]
+
+
+def test_proxies_are_networks() -> None:
+    assert ingress.read(INGRESS).trusted_proxies == Bounds().trusted
+    one = ingress.read(INGRESS | {"TRUSTED_PROXIES": " 192.0.2.7, 2001:db8::/32"}).trusted_proxies
+    assert [str(network) for network in one] == ["192.0.2.7/32", "2001:db8::/32"]
+    assert ingress.read(INGRESS | {"TRUSTED_PROXIES": "none"}).trusted_proxies == ()
+    for bad in ("10.0.0.1/8", "proxy", "10.0.0.0/40", "10.0.0.0/8,,", "none,10.0.0.0/8", "1/2/3"):
+        (problem,) = problems(ingress.read, INGRESS | {"TRUSTED_PROXIES": bad})[:1]
+        assert problem.startswith("TRUSTED_PROXIES has ")
+        assert "10.0.0.0/8" in problem

@@ -44,8 +44,8 @@ class Decision(Body):
 async def _list(conn: Conn, call: Call[ActionsAsked, NoBody]) -> Answer[Page[Action]]:
     asked = call.parameters
     after = None if asked.after is None else ActionId(asked.after)
-    rows = await list_actions(conn, call.user_id, asked.status, after, asked.limit + 1)
-    return page_of(rows, asked.limit)
+    rows = await list_actions(conn, call.user_id, asked.status, after, asked.limit)
+    return page_of(rows)
 
 
 async def _read(conn: Conn, call: Call[OfAction, NoBody]) -> Answer[Action]:

@@ -8,8 +8,8 @@ from ingress.api.table import Answer, Call, Endpoint, Page, page_of
 
 async def _list(conn: Conn, call: Call[Paged, NoBody]) -> Answer[Page[Chatbot]]:
     asked = call.parameters
-    rows = await list_chatbots(conn, call.user_id, asked.after, asked.limit + 1)
-    return page_of(rows, asked.limit)
+    rows = await list_chatbots(conn, call.user_id, asked.after, asked.limit)
+    return page_of(rows)
 
 
 ENDPOINTS = (

@@ -53,15 +53,15 @@ class ConversationWithMessages:
 
 async def _list(conn: Conn, call: Call[ConversationsAsked, NoBody]) -> Answer[Page[Conversation]]:
     asked = call.parameters
-    rows = await list_conversations(conn, call.user_id, asked.after, asked.status, asked.limit + 1)
-    return page_of(rows, asked.limit)
+    rows = await list_conversations(conn, call.user_id, asked.after, asked.status, asked.limit)
+    return page_of(rows)
 
 
 async def _read(conn: Conn, call: Call[OfConversation, NoBody]) -> Answer[ConversationWithMessages]:
     conversation_id = call.parameters.conversation_id
     found = there(await read_conversation(conn, call.user_id, conversation_id))
     last = await list_messages(conn, call.user_id, None, conversation_id, LAST_MESSAGES)
-    return Answer(ConversationWithMessages(found, last[::-1]))
+    return Answer(ConversationWithMessages(found, last.rows[::-1]))
 
 
 async def _take_over(conn: Conn, call: Call[OfConversation, Takeover]) -> Answer[Conversation]:

@@ -31,10 +31,8 @@ class NewMessage(Body):
 async def _list(conn: Conn, call: Call[MessagesAsked, NoBody]) -> Answer[Page[Message]]:
     asked = call.parameters
     there(await read_conversation(conn, call.user_id, asked.conversation_id))
-    rows = await list_messages(
-        conn, call.user_id, asked.after, asked.conversation_id, asked.limit + 1
-    )
-    return page_of(rows, asked.limit)
+    rows = await list_messages(conn, call.user_id, asked.after, asked.conversation_id, asked.limit)
+    return page_of(rows)
 
 
 async def _send(conn: Conn, call: Call[OfConversation, NewMessage]) -> Answer[Message]:
