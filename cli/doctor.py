@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from cli.checks.check import Check, failed, ok
+from cli.checks.check import Check, failed, ok, warning
 from cli.checks.ingest_log import LOGS
 from cli.checks.meta import meta
 from cli.checks.model import model
 from cli.checks.postgresql import postgresql
 from cli.command import show
 from handlers.ingest_log.factory import adapter
-from handlers.process.configuration import BadConfiguration, Environment
+from handlers.process.configuration import BadConfiguration, Environment, left_out
 from ingress import settings as ingress_settings
 from worker import settings as worker_settings
 
@@ -41,11 +41,17 @@ def _run(args: argparse.Namespace) -> None:
 async def examine(values: Mapping[str, str]) -> list[Check]:
     env = Environment(values)
     checks = configuration(values)
+    checks += [warning("configuration", told) for told in left_out(values)]
     database, log_url = env.database_url(), env.log_url()
     bad = {problem.partition(" ")[0] for problem in env.problems}
     if "DATABASE_URL" not in bad:
         checks += await postgresql(database)
-    if not bad & {"AMQP_URL", "INGEST_LOG", *(["DATABASE_URL"] if log_url == database else [])}:
+    if not bad & {
+        "AMQP_URL",
+        "INGEST_LOG",
+        "INGEST_LOG_URL",
+        *(["DATABASE_URL"] if log_url == database else []),
+    }:
         checks += await LOGS[adapter(log_url).NAME](log_url)
     if "DATABASE_URL" not in bad:
         checks += await meta(values, env.owner_url(database))

@@ -29,14 +29,15 @@ async def migrate(env: Environment, say: Callable[[str], None]) -> None:
     owner = env.owner_url(runtime)
     log_url = env.log_url()
     check(env)
+    ingest_log = adapter(log_url)
+    in_database = log_url if ingest_log.NAME == "postgresql" else None
     try:
-        await migrations.migrate(owner, runtime, say)
+        await migrations.migrate(owner, runtime, say, in_database)
     except migrations.MigrationError as error:
         raise Refused(str(error)) from error
-    except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
-        raise Refused(database_problem(error)) from error
+    except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+        raise Refused(database_problem(error, env.owner_name)) from error
     say("database is current")
-    ingest_log = adapter(log_url)
     try:
         say(await ingest_log.prepare(log_url))
     except OldTopology as error:

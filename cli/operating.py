@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from cli.command import Refused
+from db.connecting import CannotConnect
 from db.pool import UNAVAILABLE, Conn, connect_owner
 from handlers.ingest_log.factory import adapter
 from handlers.process.configuration import Environment
@@ -17,12 +18,12 @@ async def as_owner(env: Environment) -> AsyncIterator[Conn]:
     check(env)
     try:
         conn = await connect_owner(url)
-    except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
-        raise Refused(database_problem(error)) from error
+    except CannotConnect as error:
+        raise Refused(database_problem(error, env.owner_name)) from error
     try:
         yield conn
     except UNAVAILABLE as error:
-        raise Refused(database_problem(error)) from error
+        raise Refused(database_problem(error, env.owner_name)) from error
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
         raise Refused("the database has no schema yet: run `swiftreplies migrate`") from error
     except asyncpg.ForeignKeyViolationError as error:
@@ -40,21 +41,18 @@ def check(env: Environment) -> None:
         )
 
 
-def database_problem(error: BaseException) -> str:
-    return (
-        f"PostgreSQL at DATABASE_URL: {str(error) or type(error).__name__}. Is it running, and"
-        " do user, password and database fit?"
-    )
+def database_problem(error: BaseException, which: str = "DATABASE_URL") -> str:
+    if isinstance(error, CannotConnect):
+        return f"PostgreSQL at {which}: {error}"
+    return f"PostgreSQL at {which}: {str(error) or type(error).__name__}. Does it run?"
 
 
 def log_problem(log_url: str, error: BaseException) -> str:
     """Of the server that keeps the ingest log."""
-    told = {"rabbitmq": broker_problem, "postgresql": database_problem}
-    return told[adapter(log_url).NAME](error)
+    if adapter(log_url).NAME == "rabbitmq":
+        return broker_problem(error)
+    return database_problem(error, "INGEST_LOG_URL")
 
 
 def broker_problem(error: BaseException) -> str:
-    return (
-        f"RabbitMQ at AMQP_URL: {str(error) or type(error).__name__}. Is it running, and do"
-        " user, password and virtual host fit?"
-    )
+    return f"RabbitMQ at AMQP_URL: {str(error) or type(error).__name__}"

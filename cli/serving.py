@@ -12,7 +12,7 @@ import uvloop
 
 from cli.command import Refused
 from handlers.process import telemetry
-from handlers.process.configuration import BadConfiguration
+from handlers.process.configuration import BadConfiguration, left_out
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -35,6 +35,8 @@ def configured(read: Callable[[Mapping[str, str]], S], process: str) -> S:
         problems = "\n".join(f"  - {p}" for p in bad.problems)
         raise Refused(f"{process} cannot start:\n{problems}") from None
     telemetry.configure(settings.log_level, settings.log_format, process)
+    for told in left_out(os.environ):
+        log.warning("configuration.left_out", what=told)
     return settings
 
 

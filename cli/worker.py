@@ -33,12 +33,13 @@ def _run(args: argparse.Namespace) -> None:
     from worker.settings import Settings, read
 
     settings = configured(read, "worker")  # before the libraries, which take a while to load
+    from handlers.process.starting import CannotStart
     from worker import app
 
     async def run(settings: Settings, stop: asyncio.Event) -> None:
         try:
             await app.run(settings, args.only, stop)
-        except* app.NotMigrated as errors:
-            raise Refused(str(errors.exceptions[0])) from None
+        except* CannotStart as errors:
+            raise Refused(f"worker cannot start:\n{errors.exceptions[0]}") from None
 
     serve(run, settings)

@@ -27,12 +27,11 @@ class Size:
 
 
 async def publishing_pool(url: str, *, size: int, name: str) -> Pool:
-    """Durable when a statement returns, whatever the server's or the login's default."""
-    return await create_pool(url, size=size, name=name, role=_ROLE, synchronous_commit="on")
+    return await create_pool(url, size=size, name=name, role=_ROLE)
 
 
 async def connect_publishing(url: str, name: str) -> Conn:
-    return await connect_runtime(url, name, role=_ROLE, synchronous_commit="on")
+    return await connect_runtime(url, name, role=_ROLE)
 
 
 async def connect_consuming(url: str, name: str) -> Conn:

@@ -1,21 +1,21 @@
 """Brings a database to the current schema: numbered SQL files, forward only."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 from db.pool import Conn, connect_owner
+from db.urls import read
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ROLES = ("swiftreplies_app", "swiftreplies_system", "swiftreplies_log")
-RUNTIME_ROLES = ("swiftreplies_app", "swiftreplies_log")
 LOCK_KEY = 7_305_809_911  # any constant; the same for every process that migrates
 LOCK_TIMEOUT = "3s"  # a migration that waits for a lock blocks everyone behind it
 LOCK_TRIES = 5
@@ -41,15 +41,34 @@ def migrations() -> list[Migration]:
     ]
 
 
-async def migrate(owner_url: str, runtime_url: str, say: Callable[[str], None]) -> None:
-    """Safe to run twice and at the same time. Raises MigrationError."""
+async def migrate(
+    owner_url: str, runtime_url: str, say: Callable[[str], None], log_url: str | None = None
+) -> None:
+    """Safe to run twice and at the same time. `log_url`: of the ingest log's login, when the log is
+    in this database. Raises MigrationError."""
     conn = await connect_owner(owner_url)
     try:
-        await conn.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
-        await _ensure_roles(conn, urlsplit(runtime_url).username)
-        await _apply_all(conn, say)
+        async with _alone(owner_url):
+            await _ensure_roles(conn, runtime_url, log_url)
+            await _apply_all(conn, say)
+            await _keep_log_apart(conn, runtime_url, say)
     finally:
         await conn.close()
+
+
+@asynccontextmanager
+async def _alone(owner_url: str) -> AsyncIterator[None]:
+    """By a lock of a transaction: behind a pooler, one of the session would stay with a connection
+    that others are lent, and keep all later migrations waiting."""
+    holder = await connect_owner(owner_url)
+    try:
+        await holder.execute(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0;"
+            f" SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({LOCK_KEY})"
+        )
+        yield
+    finally:
+        await holder.close()
 
 
 async def pending(conn: Conn) -> list[str]:
@@ -60,26 +79,32 @@ async def pending(conn: Conn) -> list[str]:
     return [m.version for m in migrations() if m.version not in applied]
 
 
-async def _ensure_roles(conn: Conn, runtime_login: str | None) -> None:
-    """The roles, and the runtime login's membership in those that it takes.
+async def _login_of(conn: Conn, url: str) -> str:
+    """The driver takes the name of the account where a URL has none."""
+    login = read(url).user or await conn.fetchval("SELECT session_user::text")
+    assert login is not None, "whoever is connected has a name"
+    return login
+
+
+async def _ensure_roles(conn: Conn, runtime_url: str, log_url: str | None) -> None:
+    """The roles, and the logins' membership in the one that each takes.
 
     Roles belong to the whole server, so another database's migration may make them at this moment.
     """
+    runtime = await _login_of(conn, runtime_url)
+    takes = {"swiftreplies_app": runtime}
+    if log_url is not None:
+        takes["swiftreplies_log"] = await _log_login(conn, log_url, runtime)
     statements = [
         f"CREATE ROLE {role} NOLOGIN NOBYPASSRLS"
         for role in ROLES
         if not await conn.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
     ]
-    login = unquote(runtime_login) if runtime_login else await conn.fetchval("SELECT current_user")
-    quoted = await conn.fetchval("SELECT quote_ident($1)", login)
-    not_taken = await conn.fetch(
-        "SELECT role FROM unnest($2::text[]) AS t (role) WHERE NOT EXISTS ("
-        "SELECT FROM pg_roles l, pg_roles r WHERE l.rolname = $1 AND r.rolname = role"
-        " AND pg_has_role(l.oid, r.oid, 'MEMBER'))",
-        login,
-        RUNTIME_ROLES,
-    )
-    statements += [f"GRANT {row['role']} TO {quoted}" for row in not_taken]
+    statements += [
+        f"GRANT {role} TO {await _quoted(conn, login)}"
+        for role, login in takes.items()
+        if not await _may_take(conn, login, role)
+    ]
     for statement in statements:
         try:
             await conn.execute(statement)
@@ -91,7 +116,55 @@ async def _ensure_roles(conn: Conn, runtime_login: str | None) -> None:
                 + "\n  ".join(f"{s};" for s in statements)
             ) from error
         except asyncpg.UndefinedObjectError as error:
-            raise MigrationError(f"the login of DATABASE_URL does not exist: {error}") from error
+            raise MigrationError(f"a login does not exist: {error}") from error
+
+
+async def _quoted(conn: Conn, name: str) -> str:
+    quoted: str = await conn.fetchval("SELECT quote_ident($1)", name)
+    return quoted
+
+
+async def _may_take(conn: Conn, login: str, role: str) -> bool:
+    # From 16 on who made a role is a member of it, and may all the same not take it.
+    how = "SET" if conn.get_server_version().major >= 16 else "MEMBER"
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_roles l, pg_roles r WHERE l.rolname = $1 AND r.rolname = $2"
+        " AND pg_has_role(l.oid, r.oid, $3))",
+        *(login, role, how),
+    )
+    return found
+
+
+async def _is_superuser(conn: Conn, login: str) -> bool:
+    return bool(await conn.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = $1", login))
+
+
+async def _log_login(conn: Conn, log_url: str, runtime: str) -> str:
+    """An envelope holds text of several tenants: who may act as one of them must not see it."""
+    login = await _login_of(conn, log_url)
+    if login == runtime and not await _is_superuser(conn, login):
+        raise MigrationError(
+            f"the ingest log in PostgreSQL needs a login of its own, and {login} is that of"
+            " DATABASE_URL. An administrator of the server has to run this once:\n"
+            "  CREATE ROLE swiftreplies_ingest LOGIN PASSWORD '...';\n"
+            "Then set INGEST_LOG_URL everywhere to DATABASE_URL with this login, and run migrate"
+            " again."
+        )
+    return login
+
+
+async def _keep_log_apart(conn: Conn, runtime_url: str, say: Callable[[str], None]) -> None:
+    """Earlier releases made the runtime's login a member of the log's role."""
+    login = await _login_of(conn, runtime_url)
+    if login == await conn.fetchval("SELECT session_user::text"):  # a single URL: there is no apart
+        return
+    if await _is_superuser(conn, login) or not await _may_take(conn, login, "swiftreplies_log"):
+        return
+    statement = f"REVOKE swiftreplies_log FROM {await _quoted(conn, login)}"
+    with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+        await conn.execute(statement)
+    if await _may_take(conn, login, "swiftreplies_log"):
+        say(f"{login} may see the ingest log, and need not. As an administrator: {statement};")
 
 
 async def _may_act_as_system(conn: Conn) -> bool:

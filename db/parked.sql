@@ -19,9 +19,10 @@ SELECT id, reason, detail, kind, phone_number_id, display_number, trace_id, park
   FROM parked_items WHERE id = $1;
 
 -- name: parked_of_number
--- What came before its chatbot was there. A number is parked in Meta's spelling.
+-- What came before its chatbot was there, and what the database refused then: what does not fit may
+-- fit now, and the rest is parked again. A number is parked in Meta's spelling.
 SELECT id FROM parked_items
- WHERE reason IN ('unknown_number', 'phone_number_id_of_another', 'bindable')
+ WHERE reason IN ('unknown_number', 'phone_number_id_of_another', 'bindable', 'poison')
    AND (phone_number_id = $1
         OR '+' || regexp_replace(display_number, '\D', '', 'g') = $2)
  ORDER BY id;

@@ -6,28 +6,22 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any
 
 import asyncpg
 
+from db.connecting import Server
+from db.driver import Conn as Conn
+from db.driver import Plain
+from db.driver import Pool as Pool
 from db.ids import UserId
+from db.pooling import Connection
+from db.session import as_it_comes, owner, runtime
+from db.urls import read
 
-if TYPE_CHECKING:
-    Conn: TypeAlias = (
-        asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-    )
-    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
-else:  # generic in the stubs alone
-    Conn = asyncpg.Connection
-    Pool = asyncpg.Pool
-
-STATEMENT_TIMEOUT_MS = 15_000
-IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
-CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 20.0  # on our side, for a server that stopped answering altogether
-
-# What a database that is away, restarting or refusing looks like from here; anything else that
-# asyncpg raises is a mistake of ours.
+# What a database that is away, restarting or refusing us looks like from here. Whatever keeps a
+# connection from being made is among it (CannotConnect), a refused login as well: it says nothing
+# of the work that was to be done. Anything else that asyncpg raises is a mistake of ours.
 UNAVAILABLE = (
     OSError,
     TimeoutError,
@@ -62,53 +56,53 @@ async def _keep_session(_: Conn) -> None:
     """Nothing is ever set on a session, so nothing needs the round trip that resets it."""
 
 
-async def create_pool(url: str, *, size: int, name: str, **settings: str) -> Pool:
-    """A pool whose every connection is swiftreplies_app, whatever login the URL has.
+APP_ROLE = "swiftreplies_app"
 
-    A superuser or owner would otherwise bypass row-level security.
+
+async def create_pool(
+    url: str, *, size: int, name: str, role: str = APP_ROLE, **wishes: str
+) -> Pool:
+    """A pool whose every connection is proved to be `role`, whatever login the URL has.
+
+    A superuser or owner would otherwise bypass row-level security. Raises BadUrl; what acquires a
+    connection raises CannotConnect.
     """
+    server = Server(read(url), runtime(name, role, **wishes))
+
+    async def connect(*_: Any, **__: Any) -> Plain:
+        return await server.connect()
+
     pool: Pool = await asyncpg.create_pool(
-        url,
         min_size=0,  # a process starts, and says what it lacks, while the database is away
         max_size=size,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=COMMAND_TIMEOUT_S,
+        connect=connect,
+        connection_class=Connection,
         init=_codecs,
         reset=_keep_session,
-        server_settings=_settings(name) | settings,
     )
     return pool
 
 
-async def connect_runtime(url: str, name: str, **settings: str) -> Conn:
+async def connect_runtime(url: str, name: str, *, role: str = APP_ROLE, **wishes: str) -> Conn:
     """One connection like the pool's, for who must not wait for a place in it."""
-    return await asyncpg.connect(
-        url,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=COMMAND_TIMEOUT_S,
-        server_settings=_settings(name) | settings,
-    )
+    return await Server(read(url), runtime(name, role, **wishes)).connect()
 
 
-def _settings(name: str) -> dict[str, str]:
-    return {
-        "application_name": name,
-        "role": "swiftreplies_app",
-        "search_path": "public",
-        # Planning again for the parameters at hand took a fifth of recording; no query needs it.
-        "plan_cache_mode": "force_generic_plan",
-        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-    }
+async def prove(url: str, name: str) -> None:
+    """That a connection of the pool can be made. Raises CannotConnect."""
+    (await connect_runtime(url, name)).terminate()
 
 
 async def connect_owner(url: str) -> Conn:
     """A connection for operator commands, as the login of the URL."""
-    conn = await asyncpg.connect(
-        url, timeout=CONNECT_TIMEOUT_S, server_settings={"search_path": "public"}
-    )
+    conn = await Server(read(url), owner("swiftreplies command")).connect()
     await _codecs(conn)
     return conn
+
+
+async def connect_login(url: str) -> Conn:
+    """As the login of the URL, whatever it may and however it is set."""
+    return await Server(read(url), as_it_comes("swiftreplies doctor")).connect()
 
 
 @asynccontextmanager

@@ -1434,7 +1434,7 @@ BEGIN
                       AND c.conversation_paused);
 END $function$;
 
--- 0022_api_key_lookups.sql
+-- 0024_api_key_lookups.sql
 CREATE FUNCTION find_api_keys(p_hashes text[])
  RETURNS TABLE(key_hash text, user_id bigint, id bigint)
  LANGUAGE sql
@@ -1783,7 +1783,7 @@ BEGIN
     RETURN v_tells;
 END $function$;
 
--- 0022_api_key_lookups.sql
+-- 0024_api_key_lookups.sql
 CREATE FUNCTION recent_api_keys(p_within interval, p_limit integer)
  RETURNS TABLE(key_hash text, user_id bigint, id bigint)
  LANGUAGE sql

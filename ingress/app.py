@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import structlog
 from aiohttp import web
 
-from db.pool import create_pool
+from db.pool import create_pool, prove
 from handlers.ingest_log.factory import adapter
 from handlers.process import probes, telemetry
 from handlers.process.http.bounds import Bounds
 from handlers.process.http.gate import Gate
 from handlers.process.http.server import NOT_UNPACKED, Runner, connections_allowed, not_unpacked
+from handlers.process.starting import proved
 from ingress.api import door as api
 from ingress.api.door import PREFIX, application
 from ingress.api.keys import Keys
@@ -98,14 +100,42 @@ async def create_runner(settings: Settings, bounds: Bounds, shutdown_s: float) -
     return Runner(app, gate, refuse=refuse_packed, shutdown_timeout=shutdown_s)
 
 
+async def _fit(settings: Settings) -> None:
+    """Nothing waits for it: webhooks are durable without the database. But on one that is not what
+    it has to be nothing will ever be answered, and nobody looks into a log while all seems well."""
+    name = f"ingress@{socket.gethostname()}:{os.getpid()}"
+
+    async def database() -> Sequence[str]:
+        await prove(settings.database_url, f"swiftreplies {name}")
+        return []
+
+    async def ingest_log() -> Sequence[str]:
+        await adapter(settings.log_url).prove(settings.log_url, name)
+        return []
+
+    looks = {"DATABASE_URL": database, "INGEST_LOG_URL": ingest_log}
+    await proved(looks, asyncio.Event(), refusals_end=False)
+
+
+def _stop_if_failed(stop: asyncio.Event, proving: asyncio.Task[None]) -> None:
+    if not proving.cancelled() and proving.exception() is not None:
+        stop.set()
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Raises CannotStart."""
     bounds = Bounds(connections=connections_allowed(), trusted=settings.trusted_proxies)
     runner = await create_runner(settings, bounds, SHUTDOWN_S)
     await runner.setup()
     try:
         await runner.listen(settings.host, settings.port)
         log.info("ingress.started", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
+        proving = asyncio.create_task(_fit(settings))
+        proving.add_done_callback(partial(_stop_if_failed, stop))
         await stop.wait()
         log.info("ingress.stopping")
     finally:
         await runner.cleanup()
+    if proving.done():
+        proving.result()
+    proving.cancel()

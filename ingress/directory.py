@@ -13,6 +13,7 @@ import structlog
 from db.chatbots import resolve_numbers
 from db.ids import UserId
 from db.pool import REFUSED, UNAVAILABLE, Pool
+from handlers.process import telemetry
 from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
 
@@ -50,7 +51,7 @@ class Directory:
             if looking.done():
                 found |= looking.result()
             else:
-                self._is_away("TimeoutError")
+                self._is_away(TimeoutError())
         return {**found}
 
     async def _look_up(
@@ -61,7 +62,7 @@ class Directory:
             async with self._pool.acquire() as conn:
                 rows = await resolve_numbers(conn, [storable(p) for p in missing], displayed, False)
         except (*UNAVAILABLE, *REFUSED) as error:
-            self._is_away(type(error).__name__)
+            self._is_away(error)
             return {}
         if len(self._known) + len(rows) > REMEMBERED_MAX:
             self._known.clear()
@@ -70,6 +71,6 @@ class Directory:
         self._known |= {p: (user_id, until) for p, user_id in found.items()}
         return found
 
-    def _is_away(self, error: str) -> None:
+    def _is_away(self, error: Exception) -> None:
         self._away_until = time.monotonic() + RETRY_AFTER_S
-        log.warning("directory.unavailable", error=error)
+        log.warning("directory.unavailable", **telemetry.named(error))

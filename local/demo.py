@@ -18,7 +18,7 @@ import asyncpg
 from local.demo_bots import BAKERY, connect_simulator, create_bot
 from local.page.tenant import Bot
 from local.servers.daemon import ServerError
-from local.stack import Stack, StackError, running
+from local.stack import Stack, StackError, for_looking, running
 from simulator.client import Simulator
 
 REPLY_TIMEOUT_S = 30.0
@@ -133,7 +133,7 @@ async def decide(stack: Stack, bakery: Bot, response: str) -> None:
 
 async def show_record(stack: Stack, bakery: Bot) -> None:
     """What is in the database, and whether it adds up."""
-    conn = await asyncpg.connect(stack.environment["DATABASE_URL"])
+    conn = await asyncpg.connect(for_looking(stack.environment["DATABASE_URL"]))
     try:
         await conn.execute(f"SET app.user_id = '{bakery.user_id}'")
         rows = await conn.fetch(

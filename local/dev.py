@@ -11,7 +11,7 @@ from pathlib import Path
 from local.demo import bold, dim, run_to_end
 from local.demo_bots import BUSINESSES, connect_simulator, create_bot
 from local.page.server import create_phone, serving
-from local.stack import StackError, running
+from local.stack import StackError, for_looking, running
 from simulator.client import Simulator
 
 # A switch of the page lets Meta's answers get lost. A minute is long for somebody who watches.
@@ -35,7 +35,7 @@ async def keep_running() -> None:
             bots,
             simulator_url=stack.simulator_url,
             api_url=stack.ingress_url,
-            database_url=stack.environment["DATABASE_URL"],
+            database_url=for_looking(stack.environment["DATABASE_URL"]),
         )
         async with serving(phone) as page:
             print(f"\n  the page  {bold(page)}")

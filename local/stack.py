@@ -172,6 +172,20 @@ async def running(
         yield stack
 
 
+# What asyncpg takes of a URL's parameters; others it would send to the server, which refuses them.
+DRIVER_TAKES = (
+    *("host", "port", "user", "password", "dbname", "passfile", "target_session_attrs"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslnegotiation"),
+)
+
+
+def for_looking(database_url: str) -> str:
+    """A hoster's URL for the driver as it is, to look at what the product wrote."""
+    head, _, query = database_url.partition("?")
+    kept = [part for part in query.split("&") if part.partition("=")[0] in DRIVER_TAKES]
+    return f"{head}?{'&'.join(kept)}" if kept else head
+
+
 async def _database(ending: AsyncExitStack, given: str, say: Callable[[str], None]) -> str:
     if given:
         say("PostgreSQL: yours, from DATABASE_URL")

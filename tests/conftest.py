@@ -25,6 +25,7 @@ settings.load_profile("suite")
 
 RUNTIME_LOGIN = "runtime"  # neither superuser nor owner, as in production
 RUNTIME_PASSWORD = "runtime"
+LOG_LOGIN = "ingest"  # of the log in PostgreSQL, and of nothing else
 TEMPLATE = "template_migrated"
 
 
@@ -68,6 +69,7 @@ class Database:
     name: str
     owner_url: str
     runtime_url: str
+    log_url: str
 
 
 def with_database(url: str, database: str, login: str | None = None) -> str:
@@ -80,16 +82,22 @@ def with_database(url: str, database: str, login: str | None = None) -> str:
 async def postgres_server() -> AsyncIterator[Postgres]:
     async with postgres(in_memory=True) as server:
         admin = await asyncpg.connect(server.url)
-        await admin.execute(f"CREATE ROLE {RUNTIME_LOGIN} LOGIN PASSWORD '{RUNTIME_PASSWORD}'")
+        for login in (RUNTIME_LOGIN, LOG_LOGIN):
+            await admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{RUNTIME_PASSWORD}'")
         await admin.execute(f"CREATE DATABASE {TEMPLATE}")
         await admin.close()
         owner = with_database(server.url, TEMPLATE)
-        await migrate(owner, runtime_url(server.url, TEMPLATE), lambda line: None)
+        urls = (runtime_url(server.url, TEMPLATE), log_url(server.url, TEMPLATE))
+        await migrate(owner, urls[0], lambda line: None, urls[1])
         yield server
 
 
 def runtime_url(url: str, database: str) -> str:
     return with_database(url, database, f"{RUNTIME_LOGIN}:{RUNTIME_PASSWORD}")
+
+
+def log_url(url: str, database: str) -> str:
+    return with_database(url, database, f"{LOG_LOGIN}:{RUNTIME_PASSWORD}")
 
 
 @asynccontextmanager
@@ -100,7 +108,12 @@ async def cloned(server: Postgres) -> AsyncIterator[Database]:
     try:
         # Its files are copied; the default writes all of them to the WAL as well: 200 ms of CPU.
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-        yield Database(name, with_database(server.url, name), runtime_url(server.url, name))
+        yield Database(
+            name,
+            with_database(server.url, name),
+            runtime_url(server.url, name),
+            log_url(server.url, name),
+        )
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()

@@ -12,13 +12,14 @@ import structlog
 from aiohttp import web
 
 from db.migrate import pending
-from db.pool import REFUSED, UNAVAILABLE, Pool, create_pool
+from db.pool import Pool, create_pool
 from handlers.ingest_log.factory import adapter
 from handlers.process import probes, telemetry
 from handlers.process.http.bounds import Bounds
 from handlers.process.http.gate import Gate
 from handlers.process.http.server import Runner
 from handlers.process.secrets import Vault
+from handlers.process.starting import proved
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
 from worker import clock
@@ -34,12 +35,6 @@ POOL_SIZE = 8
 INTAKE_POOL_SIZE = 8
 GRAPH_CONNECTIONS = 100
 PROBE_CONNECTIONS = 64  # to /metrics, /healthz and /readyz
-WAIT_S = 1.0
-MIGRATION_PATIENCE_S = 10.0  # a deploy starts processes and `migrate` at the same moment
-
-
-class NotMigrated(Exception):
-    """The message says what to run."""
 
 
 @dataclass(slots=True)
@@ -90,7 +85,7 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
                 name, settings, pool, intake_pool, tokens, sender, liveness, intake, stop
             )
             probe = await _probes(settings, readiness)
-            await _migrated(pool, stop)
+            await _fit(settings, name, pool, stop)
             liveness.start()
             try:
                 log.info("worker.started", roles=sorted(only), model=settings.openai_model)
@@ -154,38 +149,21 @@ def _freeze() -> None:
     gc.set_threshold(young, middle, old * 100)
 
 
-async def _migrated(pool: Pool, stop: asyncio.Event) -> None:
-    """Waits for the database, and a moment for a migration that runs now; refuses to work on a
-    schema that is not this release's."""
-    loop = asyncio.get_running_loop()
-    deadline: float | None = None  # from the first answer on, however long none came
-    while not stop.is_set():
-        refusal: Exception | None = None
-        missing: list[str] = []
-        try:
-            async with pool.acquire() as conn:
-                missing = await pending(conn)
-        except UNAVAILABLE as error:
-            log.warning("worker.waits_for_database", error=type(error).__name__)
-            await asyncio.sleep(WAIT_S)
-            continue
-        except REFUSED as error:
-            refusal = error
-        if refusal is None and not missing:
-            return
-        deadline = deadline or loop.time() + MIGRATION_PATIENCE_S
-        if loop.time() < deadline:
-            log.warning("worker.waits_for_migration", lacks=missing or ["the database role"])
-            await asyncio.sleep(WAIT_S / 4)
-        elif refusal is not None:
-            raise NotMigrated(
-                f"the database refuses this login: {refusal}. Check DATABASE_URL, and that"
-                " `swiftreplies migrate` was run for it"
-            ) from refusal
-        else:
-            raise NotMigrated(
-                f"the database lacks {', '.join(missing)}: run `swiftreplies migrate`"
-            )
+async def _fit(settings: Settings, name: str, pool: Pool, stop: asyncio.Event) -> None:
+    """Waits for the database, and a moment for a migration that runs now; refuses to work on what
+    is not this release's schema, or not as this process has to see it."""
+
+    async def schema() -> Sequence[str]:
+        async with pool.acquire() as conn:
+            missing = await pending(conn)
+        return [f"lacks {', '.join(missing)}: run `swiftreplies migrate`"] if missing else []
+
+    async def ingest_log() -> Sequence[str]:
+        await adapter(settings.log_url).prove(settings.log_url, name)
+        return []
+
+    looks = {"DATABASE_URL": schema, "INGEST_LOG_URL": ingest_log}
+    await proved(looks, stop, refusals_end=True)
 
 
 async def _probes(settings: Settings, readiness: Readiness) -> Runner | None:

@@ -130,7 +130,7 @@ def _patient(handler: Handler, intake: Intake, what: str) -> Handler:
         try:
             await handler(bodies)
         except UNAVAILABLE as error:
-            log.warning("batch.waits_for_database", error=type(error).__name__)
+            log.warning("batch.waits_for_database", **telemetry.named(error))
             raise NotNow from error
         except Kept as kept:
             log.error("batch.kept", entries=len(bodies), exc_info=kept.__cause__)

@@ -22,6 +22,7 @@ import structlog
 from db.ids import WorkerId
 from db.pool import REFUSED, UNAVAILABLE, Conn, connect_runtime
 from db.workers import beat, beat_without_lock, register_worker, retire_worker
+from handlers.process import telemetry
 from worker.session_lock import SessionLock
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -196,7 +197,7 @@ class Liveness:
             async with asyncio.timeout(LOOK_S):
                 broken = await self._lock.broken(self._conn, self.worker_id, TERM)
         except (*UNAVAILABLE, *REFUSED) as error:
-            log.warning("worker.look_failed", error=type(error).__name__)
+            log.warning("worker.look_failed", **telemetry.named(error))
             return
         if broken:
             with contextlib.suppress(RuntimeError):  # the main loop has ended
@@ -211,4 +212,4 @@ class Liveness:
             await retire_worker(conn, self.worker_id)
             await conn.close()
         except UNAVAILABLE as error:
-            log.warning("worker.not_retired", error=type(error).__name__)
+            log.warning("worker.not_retired", **telemetry.named(error))

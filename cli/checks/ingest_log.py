@@ -7,15 +7,18 @@ from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 import asyncpg
+from aio_pika.abc import AbstractConnection
 
 from cli.checks.check import Check, failed, ok, warning
-from cli.operating import broker_problem
+from cli.operating import database_problem
+from db.connecting import CannotConnect
 from db.ingest_log import connect_publishing, lane_sizes, log_size
 from db.pool import UNAVAILABLE
 from handlers.ingest_log.port import DEAD_LANES
 from handlers.ingest_log.postgres import full
 from handlers.ingest_log.rabbitmq import connection as amqp
 from handlers.ingest_log.rabbitmq import topology
+from handlers.rules.brokers import brokers
 
 OLDEST_RABBITMQ = (3, 10)
 MANAGEMENT_PORT = 15_672
@@ -24,22 +27,49 @@ BOUNDED = (*topology.ORDERED_QUEUES.values(), *topology.OTHER_QUEUES.values())
 POLICY_HINT = "deploy/rabbitmq/policies.sh sets one, see docs/operations.md under RabbitMQ"
 
 
-async def broker(url: str) -> list[Check]:
-    try:
-        connection = await amqp.connect(url, "swiftreplies doctor")
-    except amqp.UNREACHABLE as error:
-        return [failed("rabbitmq", broker_problem(error))]
-    async with connection:
-        checks = [_version(connection)]
-        missing, dead, unread = [], 0, []
-        for lane, name in topology.QUEUES.items():
-            found = await topology.queue_state(connection, name)
-            if found is None:
-                missing.append(name)
-            elif lane in topology.DEAD_QUEUES:
-                dead += found.messages
-            elif not found.consumers:
-                unread.append(name)
+async def broker(urls: str) -> list[Check]:
+    """Of several each is tried; what their queues hold is asked of the first that answers."""
+    several = brokers(urls)
+    checks: list[Check] = []
+    asked: list[Check] = []
+    away = []
+    clusters = set()
+    for url in several:
+        name = "rabbitmq" if len(several) == 1 else f"rabbitmq {amqp.address(url)}"
+        try:
+            connection = await amqp.connect_one(url, "swiftreplies doctor")
+        except amqp.UNREACHABLE as error:
+            away.append((name, f"{amqp.address(url)}: {amqp.cause(error)}"))
+            continue
+        async with connection:
+            properties = _properties(connection)
+            checks.append(_version(name, str(properties.get("version", "?"))))
+            clusters.add(str(properties.get("cluster_name")))
+            if not asked:
+                asked = [*await _queues(connection), await _policies(url)]
+    told = warning if asked else failed  # nothing waits for one while another answers
+    checks = [*(told(*one) for one in away), *checks]
+    if len(clusters) > 1:
+        checks.append(
+            failed(
+                "rabbitmq",
+                f"the brokers of AMQP_URL are {len(clusters)} clusters ({', '.join(clusters)}):"
+                " what one of them took, workers at another never see. Name the nodes of one",
+            )
+        )
+    return [*checks, *asked]
+
+
+async def _queues(connection: AbstractConnection) -> list[Check]:
+    checks, missing, dead, unread = [], [], 0, []
+    for lane, name in topology.QUEUES.items():
+        found = await topology.queue_state(connection, name)
+        if found is None:
+            missing.append(name)
+        elif lane in topology.DEAD_QUEUES:
+            dead += found.messages
+        elif not found.consumers:
+            unread.append(name)
     if missing:
         checks.append(
             failed("topology", f"no queue {', '.join(missing)}: run `swiftreplies migrate`")
@@ -57,7 +87,6 @@ async def broker(url: str) -> list[Check]:
         checks.append(ok("consumers", "every queue is read"))
     if dead:
         checks.append(dead_letters(dead))
-    checks.append(await _policies(url))
     return checks
 
 
@@ -69,20 +98,24 @@ def dead_letters(count: int) -> Check:
     )
 
 
-def _version(connection: Any) -> Check:
-    properties = connection.transport.connection.server_properties
-    text = str(properties.get("version", "?"))
+def _properties(connection: Any) -> Mapping[str, Any]:
+    """What the broker says of itself; `Any`, for aio_pika hides it behind its transport."""
+    properties: Mapping[str, Any] = connection.transport.connection.server_properties
+    return properties
+
+
+def _version(name: str, text: str) -> Check:
     parts = text.split(".")
     number = tuple(int(part) for part in parts[:2] if part.isdigit())
     if len(number) == 2 and number < OLDEST_RABBITMQ:
-        return failed("rabbitmq", f"version {text}: 3.10 or newer is needed, 4.x is better")
+        return failed(name, f"version {text}: 3.10 or newer is needed, 4.x is better")
     if len(number) == 2 and number < (4, 0):
         return warning(
-            "rabbitmq",
+            name,
             f"reachable, version {text}: it works, but is out of support and gives all lanes to one"
             " worker; 4.x is better",
         )
-    return ok("rabbitmq", f"reachable, version {text}")
+    return ok(name, f"reachable, version {text}")
 
 
 async def _policies(url: str) -> Check:
@@ -140,6 +173,8 @@ async def log_table(url: str) -> list[Check]:
         finally:
             conn.terminate()
     except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+        if isinstance(error, CannotConnect):
+            return [failed("ingest log", database_problem(error, "INGEST_LOG_URL"))]
         what = f"{str(error) or type(error).__name__}: run `swiftreplies migrate`"
         return [failed("ingest log", what)]
     checks = []

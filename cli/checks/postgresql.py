@@ -1,11 +1,10 @@
 """PostgreSQL: there, new enough, migrated, with the right powers, and workers beat in it."""
 
-import asyncpg
-
 from cli.checks.check import Check, failed, ok, warning
 from cli.operating import database_problem
+from db.connecting import CannotConnect, Unfit
 from db.migrate import pending
-from db.pool import UNAVAILABLE, Conn, connect_owner, connect_runtime
+from db.pool import Conn, connect_login, connect_runtime
 
 OLDEST_POSTGRESQL = 15
 BEAT_FRESH_S = 4.0  # as workers judge each other
@@ -13,8 +12,8 @@ BEAT_FRESH_S = 4.0  # as workers judge each other
 
 async def postgresql(url: str) -> list[Check]:
     try:
-        conn = await connect_owner(url)  # as the login itself, to see what it may
-    except (*UNAVAILABLE, asyncpg.PostgresError, ValueError) as error:
+        conn = await connect_login(url)
+    except CannotConnect as error:
         return [failed("postgresql", database_problem(error))]
     try:
         version = conn.get_server_version()
@@ -25,15 +24,17 @@ async def postgresql(url: str) -> list[Check]:
             else failed("postgresql", f"{spelt}: {OLDEST_POSTGRESQL} or newer is needed")
         ]
         power = await _power(conn)
-        checks.append(power)
+        checks += [power, *await _apart(conn)]
     finally:
         await conn.close()
     if power.state == "failed":
         return checks
     try:
         runtime = await connect_runtime(url, "swiftreplies doctor")
-    except (*UNAVAILABLE, asyncpg.PostgresError) as error:
-        return [*checks, failed("postgresql role", database_problem(error))]
+    except Unfit as unfit:
+        return [*checks, *(failed("postgresql session", one) for one in unfit.problems)]
+    except CannotConnect as error:
+        return [*checks, failed("postgresql session", database_problem(error))]
     try:
         missing = await pending(runtime)
         if missing:
@@ -75,6 +76,25 @@ async def _power(conn: Conn) -> Check:
             " in docs/operations.md",
         )
     return ok("postgresql login", f"{row['rolname']} may only what the runtime needs")
+
+
+async def _apart(conn: Conn) -> list[Check]:
+    """An envelope of the ingest log holds text of several tenants."""
+    how = "SET" if conn.get_server_version().major >= 16 else "MEMBER"
+    together = await conn.fetchval(
+        "SELECT session_user::text FROM pg_roles r, pg_roles l WHERE r.rolname = 'swiftreplies_log'"
+        " AND l.rolname = session_user AND NOT l.rolsuper AND pg_has_role(l.oid, r.oid, $1)",
+        how,
+    )
+    if together is None:
+        return []
+    return [
+        warning(
+            "postgresql login",
+            f"{together} may see the ingest log, and need not: as an administrator REVOKE"
+            f" swiftreplies_log FROM {together}",
+        )
+    ]
 
 
 async def _workers(conn: Conn) -> Check:

@@ -70,22 +70,25 @@ def opened(bodies: Sequence[bytes]) -> tuple[list[Arrived], list[ParkedItem]]:
         try:
             envelope: Envelope = decode(body)
         except Malformed as error:
-            parked.append(
-                ParkedItem(
-                    reason="undecodable",
-                    detail=str(error),
-                    kind="envelope",
-                    phone_number_id=None,
-                    display_number=None,
-                    trace_id=None,
-                    raw=body,
-                )
-            )
+            parked.append(_undecodable(body, str(error)))
             continue
+        parked += [_undecodable(alone, why) for alone, why in envelope.spoilt]
         arrived += [
             Arrived(update, envelope.trace_id, envelope.received_at) for update in envelope.updates
         ]
     return arrived, parked
+
+
+def _undecodable(body: bytes, why: str) -> ParkedItem:
+    return ParkedItem(
+        reason="undecodable",
+        detail=column_text(why),
+        kind="envelope",
+        phone_number_id=None,
+        display_number=None,
+        trace_id=None,
+        raw=body,
+    )
 
 
 async def by_tenant(

@@ -13,6 +13,7 @@ from handlers.whatsapp.cloud_api.wire import Kind, Update
 
 VERSION = 1
 MAX_TRACE_CHARS = 64
+MAX_VERSION_CHARS = 20  # of one that is none of ours, in a parked item's reason
 # Of which account each update is travels beside the updates: a worker of the release before refuses
 # an update with a key that it does not know, and ignores what stands beside.
 _BESIDE = ("waba_id", "entry_time")
@@ -33,6 +34,8 @@ class Envelope:
     # phone_number_id -> tenant as the ingress knew it, for those who look at a queue. Ingest asks
     # the database again, which alone decides.
     tenants: dict[str, int] = field(default_factory=dict)
+    # Of what was read: updates that are none, each as an envelope by itself, and why.
+    spoilt: tuple[tuple[bytes, str], ...] = ()
 
 
 def lane_of(update: Update) -> Lane:
@@ -61,29 +64,41 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(body: bytes) -> Envelope:
-    """Raises Malformed."""
+    """One update that is none never takes its neighbours along, and what stands beside them are
+    notes, which may be missing. Raises Malformed when nothing of it is an update."""
     try:
         value: Any = json.loads(body)
         if value["v"] != VERSION:
-            raise Malformed(f"version {value['v']!r}")
+            raise Malformed(f"version {str(value['v'])[:MAX_VERSION_CHARS]!r}")
+        updates, accounts = value["updates"], value.get("accounts")
+        if not isinstance(updates, list):
+            raise Malformed("updates are no list")
+        beside = accounts if isinstance(accounts, list) else []
+        good: list[Update] = []
+        spoilt: list[tuple[bytes, str]] = []
+        for update, account in zip_longest(updates, beside[: len(updates)]):
+            try:
+                good.append(_update(update, account))
+            except (Malformed, TypeError) as error:
+                alone = {**value, "updates": [update], "accounts": [account]}
+                why = str(error) if isinstance(error, Malformed) else type(error).__name__
+                spoilt.append((_json(alone).encode(), why))
+        if spoilt and not good:
+            raise Malformed(spoilt[0][1])
         return Envelope(
-            trace_id=storable(_text(value["trace_id"]))[:MAX_TRACE_CHARS],
-            received_at=_text(value["received_at"]),
-            updates=tuple(
-                _update(update, beside)
-                for update, beside in zip_longest(value["updates"], value.get("accounts", ()))
-            ),
-            tenants=value["tenants"],
+            trace_id=storable(_note(value.get("trace_id")))[:MAX_TRACE_CHARS],
+            received_at=_note(value.get("received_at")),
+            updates=tuple(good),
+            tenants=_tenants(value.get("tenants")),
+            spoilt=tuple(spoilt),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Malformed(type(error).__name__) from error
 
 
 def _update(value: Any, beside: Any) -> Update:
     """An update of the wrong form would fail its whole batch, again and again."""
-    waba_id, entry_time = beside or (None, None)
-    if not isinstance(waba_id, str | None) or not isinstance(entry_time, int | None):
-        raise Malformed("account")
+    waba_id, entry_time = _account(beside)
     update = Update(**value, waba_id=waba_id, entry_time=entry_time)
     if update.kind not in _KINDS:
         raise Malformed("kind")
@@ -92,6 +107,25 @@ def _update(value: Any, beside: Any) -> Update:
         if text is not None:
             _text(text)
     return update
+
+
+def _account(beside: Any) -> tuple[str | None, int | None]:
+    if not isinstance(beside, list) or len(beside) != len(_BESIDE):
+        return None, None
+    waba_id, time = beside
+    if not isinstance(waba_id, str | None) or isinstance(time, bool):
+        return None, None
+    if time is not None and not (isinstance(time, int) and 0 <= time < 2**63):
+        return None, None
+    return waba_id, time
+
+
+def _note(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _tenants(value: Any) -> dict[str, int]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Any) -> str:

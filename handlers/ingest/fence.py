@@ -8,7 +8,7 @@ the mark is handled, everything that was durable before that time has been.
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 _PREFIX = b'{"fence":'  # an envelope begins otherwise
 
@@ -35,6 +35,6 @@ def _time_of(body: bytes) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(json.loads(body)["fence"])
-    except (ValueError, TypeError):
+        return at.astimezone(UTC) if at.tzinfo is not None else None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None  # kept as an undecodable envelope, like anything else that is none
-    return at if at.tzinfo is not None else None

@@ -91,6 +91,10 @@ class Adapter(Protocol):
 
     def Publisher(self, url: str, name: str) -> IngestLog: ...  # noqa: N802 - a class
 
+    async def prove(self, url: str, name: str) -> None:
+        """Before anything is promised. Raises CannotConnect; nothing where a connection needs no
+        more than to be one."""
+
     async def prepare(self, url: str) -> str:
         """For `migrate`, after the schema; says what is current now. Raises OldTopology."""
 

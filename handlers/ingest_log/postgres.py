@@ -56,6 +56,7 @@ from handlers.ingest_log.port import (
     pause_before_retry,
     until_stopped,
 )
+from handlers.process import telemetry
 
 NAME = "postgresql"
 
@@ -74,6 +75,11 @@ UNREACHABLE = (*_LOST, NotDurable)
 _NUMBERS = {lane: n for n, lane in enumerate((*LANES, "status", "other", *DEAD_LANES))}
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+async def prove(url: str, name: str) -> None:
+    async with _connected(connect_publishing(url, f"swiftreplies {name}")):
+        return
 
 
 async def prepare(url: str) -> str:
@@ -149,7 +155,7 @@ class Publisher:
                 self._problem = full(await log_size(conn))
         except _LOST as error:
             self._pool = None
-            log.warning("ingest_log.unreachable", connection=self._name, error=type(error).__name__)
+            log.warning("ingest_log.unreachable", connection=self._name, **telemetry.named(error))
         else:
             if self._pool is None:
                 log.info("ingest_log.connected", connection=self._name)
@@ -240,7 +246,7 @@ async def _serve(
         except HandBack:
             log.warning("ingest_log.handed_back", connection=name)
         except _LOST as error:
-            log.warning("ingest_log.lost", connection=name, error=type(error).__name__)
+            log.warning("ingest_log.lost", connection=name, **telemetry.named(error))
         if not is_over():
             await asyncio.sleep(random.uniform(RECONNECT_MIN_S, RECONNECT_MAX_S))
 

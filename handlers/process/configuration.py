@@ -1,10 +1,14 @@
 """The environment, read once at the door: every problem is collected, then all are told at once."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
+
+from db.urls import BadUrl, read
+from handlers.rules.brokers import brokers
 
 
 class BadConfiguration(Exception):
@@ -66,19 +70,23 @@ class Environment:
         self, name: str, schemes: tuple[str, ...], default: str | None = None, *, what: str
     ) -> str:
         value = self.text(name, default, what=what)
-        if not value:
-            return ""
+        if value:
+            self._check_url(name, value, schemes, " is", what)
+        return value
+
+    def _check_url(
+        self, name: str, value: str, schemes: tuple[str, ...], which: str, what: str
+    ) -> None:
         try:
             parts = urlsplit(value)
-            valid = parts.scheme in schemes and bool(parts.hostname or "host=" in parts.query)
+            valid = parts.scheme in schemes and bool(parts.hostname)
             _ = parts.port  # raises on a port that is no number
         except ValueError:
             valid = False
         if not valid:
             # Not the value: URLs carry passwords.
             expected = " or ".join(f"{s}://..." for s in schemes)
-            self.problems.append(f"{name} is not a valid URL ({expected} expected): {what}")
-        return value
+            self.problems.append(f"{name}{which} not a valid URL ({expected} expected): {what}")
 
     def number(
         self, name: str, default: int | None, *, low: int, high: int, what: str
@@ -114,37 +122,68 @@ class Environment:
 
     # ---- what several processes read -----------------------------------------------------------
 
+    def _database(self, name: str, what: str) -> str:
+        value = self.text(name, what=what)
+        try:
+            if value:
+                read(value)
+        except BadUrl as bad:
+            self.problems.append(f"{name} is not a valid URL ({bad}): {what}")
+        return value
+
     def database_url(self) -> str:
-        return self.url(
+        return self._database(
             "DATABASE_URL",
-            ("postgresql", "postgres"),
-            what="the PostgreSQL database, e.g. postgresql://user:password@host/swiftreplies",
+            "the PostgreSQL database, e.g. postgresql://user:password@host/swiftreplies",
         )
 
     def owner_url(self, default: str) -> str:
         if self.optional("MIGRATION_DATABASE_URL") is None:
             return default
-        return self.url(
+        return self._database(
             "MIGRATION_DATABASE_URL",
-            ("postgresql", "postgres"),
-            what="the same database as its owner; without it DATABASE_URL is used",
+            "the same database as its owner; without it DATABASE_URL is used",
         )
 
+    @property
+    def owner_name(self) -> str:
+        """The variable that `owner_url` reads."""
+        given = self.optional("MIGRATION_DATABASE_URL") is not None
+        return "MIGRATION_DATABASE_URL" if given else "DATABASE_URL"
+
     def log_url(self) -> str:
-        """Of the server that keeps the ingest log; its scheme says which kind that is."""
+        """Of the server that keeps the ingest log; its scheme says which kind that is. Of RabbitMQ
+        it may be several, see `brokers`."""
         log = self.choice(
             "INGEST_LOG",
             ("rabbitmq", "postgres"),
             "rabbitmq",
             what="the log that webhooks are kept in",
         )
-        if log == "postgres":
+        if log == "rabbitmq":
+            return self._brokers()
+        if self.optional("INGEST_LOG_URL") is None:
             return self.optional("DATABASE_URL") or ""  # its problems are database_url()'s
-        return self.url(
-            "AMQP_URL",
-            ("amqp", "amqps"),
-            what="the RabbitMQ broker, e.g. amqp://user:pw@host/; or set INGEST_LOG=postgres",
+        return self._database(
+            "INGEST_LOG_URL",
+            "the same database as the ingest log's own login; without it DATABASE_URL is used",
         )
+
+    def _brokers(self) -> str:
+        what = "the RabbitMQ broker, e.g. amqp://user:pw@host/; or set INGEST_LOG=postgres"
+        value = self.text("AMQP_URL", what=what)
+        found = brokers(value)
+        for place, url in enumerate(found, start=1):
+            which = f" (number {place} of {len(found)})" if len(found) > 1 else ""
+            if "," in url.rpartition("@")[2].partition("?")[0]:
+                self.problems.append(
+                    f"AMQP_URL{which} has a comma in it: of several brokers each has its amqp://"
+                )
+            else:
+                self._check_url("AMQP_URL", url, ("amqp", "amqps"), f"{which} is", what)
+        if value and not found:
+            self.problems.append(f"AMQP_URL has only commas in it: {what}")
+        return value
 
     def logging(self) -> tuple[str, str]:
         level = self.choice(
@@ -155,3 +194,13 @@ class Environment:
             any_case=True,
         )
         return level, self.choice("LOG_FORMAT", ("json", "console"), "json", what="of the log")
+
+
+def left_out(values: Mapping[str, str]) -> list[str]:
+    """What databases' URLs ask for and do not get, each with the reason."""
+    told = []
+    for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "INGEST_LOG_URL"):
+        with contextlib.suppress(BadUrl):
+            if value := values.get(name, "").strip():
+                told += [f"{name}: without {one}" for one in read(value).ignored]
+    return told

@@ -182,6 +182,13 @@ def watch(pool: Connections, name: str) -> None:
     )
 
 
+def named(error: BaseException) -> dict[str, str]:
+    """For a line about something that is away: what it is, and why as far as we can tell. `told` is
+    a text of ours, of servers and settings; nothing of a customer's gets into it."""
+    told = getattr(error, "told", None)
+    return {"error": type(error).__name__} | ({"cause": told} if isinstance(told, str) else {})
+
+
 MAX_FRAMES = 12  # of a traceback: enough to see who called
 
 
@@ -198,7 +205,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
             for frame in traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
         ],
     }
-    for name in ("sqlstate", "constraint_name", "table_name", "status_code"):
+    for name in ("sqlstate", "constraint_name", "table_name", "status_code", "told"):
         value = getattr(error, name, None)
         if value is not None:
             described[name] = value

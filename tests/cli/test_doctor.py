@@ -12,12 +12,14 @@ from aiohttp import web
 from cli.checks import ingest_log
 from db.pool import Conn
 from handlers.process.secrets import Vault, access_token_of
-from local.servers.rabbitmq import RabbitMQ
+from local.servers.postgres import Postgres
+from local.servers.rabbitmq import RabbitMQ, rabbitmq
 from simulator.app import create_app
 from simulator.client import Simulator
 from tests.cli import Command
 from tests.conftest import Database
 from tests.factories import Tenant, make_tenant
+from tests.wire import Between, between
 
 KEY = "a key of sixteen characters or more"
 TOKEN = "token of the bot"
@@ -40,6 +42,7 @@ def command(database: Database, broker: RabbitMQ, simulator: Simulator) -> Comma
             "PATH": "/usr/bin:/bin",
             "DATABASE_URL": database.runtime_url,
             "MIGRATION_DATABASE_URL": database.owner_url,
+            "INGEST_LOG_URL": database.log_url,
             "AMQP_URL": broker.url,
             "SECRETS_KEY": KEY,
             "OPENAI_MODEL": "offline",
@@ -187,6 +190,54 @@ async def test_policies_are_asked_for_with_the_broker_s_login(
     await runner.cleanup()
 
 
+async def test_of_several_brokers_each_is_looked_at(command: Command, broker: RabbitMQ) -> None:
+    dead = "amqp://x:pw-of-nobody@127.0.0.1:1/"
+    _, found = await looked(command, AMQP_URL=f"{dead},{broker.url}")
+    state, detail = found["rabbitmq 127.0.0.1:1"]
+    assert state == "warning", "another answers"
+    assert "nothing listens there" in detail
+    there = broker.url.rpartition("@")[2].rstrip("/")
+    assert "version" in found[f"rabbitmq {there}"][1]
+    assert found["topology"][0] == "ok"
+    _, found = await looked(command, AMQP_URL=f"{dead},{dead}")
+    assert found["rabbitmq 127.0.0.1:1"][0] == "failed"
+    assert "topology" not in found
+    async with rabbitmq(in_memory=True) as stranger:
+        _, found = await looked(command, AMQP_URL=f"{stranger.url},{broker.url}")
+    assert found["rabbitmq"][0] == "failed"
+    assert "2 clusters" in found["rabbitmq"][1]
+
+
+async def test_what_stands_before_the_database_is_told(
+    command: Command, database: Database, postgres_server: Postgres
+) -> None:
+    async with between(Between(postgres_server, drops=True, poses=True)) as pooler:
+        _, found = await looked(command, DATABASE_URL=pooler.url(database.owner_url))
+        state, detail = found["postgresql session"]
+        assert state == "failed"
+        assert "a pooler" in detail
+        assert "ALTER ROLE" in detail
+        assert "superuser" in detail
+    _, found = await looked(command, DATABASE_URL=f"{database.runtime_url}?sslmode=require")
+    assert "127.0.0.1:" in found["postgresql"][1]
+    assert "the server has no TLS" in found["postgresql"][1]
+    url = f"{database.runtime_url}?channel_binding=require&connect_timeout=5"
+    _, found = await looked(command, DATABASE_URL=url)
+    assert found["configuration"][0] == "warning"
+    assert "DATABASE_URL: without channel_binding=require" in found["configuration"][1]
+    assert found["postgresql"][0] == "ok"
+
+
+async def test_a_login_that_may_see_the_log_is_a_warning(command: Command, owner: Conn) -> None:
+    await owner.execute("GRANT swiftreplies_log TO runtime")
+    try:
+        _, found = await looked(command)
+        assert found["postgresql login"][0] == "warning"
+        assert "REVOKE swiftreplies_log FROM runtime" in found["postgresql login"][1]
+    finally:
+        await owner.execute("REVOKE swiftreplies_log FROM runtime")
+
+
 async def test_a_log_in_postgresql_is_looked_at_instead_of_a_broker(
     command: Command, owner: Conn
 ) -> None:
@@ -201,6 +252,9 @@ async def test_a_log_in_postgresql_is_looked_at_instead_of_a_broker(
     assert found["ingest log"][0] == "failed"
     assert "full: 100000 entries" in found["ingest log"][1]
     assert found["dead letters"][0] == "warning"
+    _, found = await looked(command, INGEST_LOG="postgres", AMQP_URL="", INGEST_LOG_URL="")
+    assert found["ingest log"][0] == "failed"
+    assert "CREATE ROLE swiftreplies_ingest LOGIN" in found["ingest log"][1]
     await owner.execute("REVOKE ALL ON ingest_entries FROM swiftreplies_log")
     _, found = await looked(command, INGEST_LOG="postgres", AMQP_URL="")
     assert "permission denied" in found["ingest log"][1]

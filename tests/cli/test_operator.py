@@ -15,7 +15,7 @@ from handlers.process.secrets import Vault, access_token_of
 from local.servers.postgres import Postgres
 from local.servers.rabbitmq import RabbitMQ
 from tests.cli import Command
-from tests.conftest import Database, with_database
+from tests.conftest import LOG_LOGIN, RUNTIME_LOGIN, Database, with_database
 from tests.e2e.conftest import until
 from tests.factories import Tenant, make_conversation
 
@@ -548,6 +548,31 @@ async def test_there_is_such_a_chatbot(command: Command, tmp_path: Path, chatbot
     assert said.startswith(("there is no chatbot ", "the database does not take this value"))
 
 
+# ---- what waited for its number ------------------------------------------------------------------
+
+
+async def test_all_that_waited_for_a_number_is_replayed_whatever_kept_it(
+    command: Command, owner: Conn, broker: RabbitMQ
+) -> None:
+    user = await new_tenant(command)
+    reasons = ("unknown_number", "phone_number_id_of_another", "bindable", "poison")
+    for n, reason in enumerate((*reasons, "not_understood")):
+        await owner.execute(
+            "INSERT INTO parked_items"
+            " (item_key, reason, kind, phone_number_id, display_number, raw)"
+            " VALUES (sha256($1), $2, 'message', $3, $4, $5)",
+            *(str(n).encode(), reason, "40" if n % 2 else None, "1 202 555 0143"),
+            b'{"field": "messages", "phone_number_id": "40", "item": {}, "contact": null}',
+        )
+    created = await command(
+        *("chatbot", "create", "--user", str(user), "--name", "n", "--number", NUMBER, "--json"),
+        AMQP_URL=broker.url,
+    )
+    assert created.json["replayed"] == len(reasons)
+    left = await owner.fetch("SELECT reason FROM parked_items")
+    assert [row["reason"] for row in left] == ["not_understood"]
+
+
 # ---- migrate -----------------------------------------------------------------------------------
 
 
@@ -557,7 +582,10 @@ async def empty(postgres_server: Postgres) -> AsyncIterator[Database]:
     admin = await asyncpg.connect(postgres_server.url)
     await admin.execute("CREATE DATABASE empty_one")
     url = with_database(postgres_server.url, "empty_one")
-    yield Database("empty_one", url, with_database(url, "empty_one", "runtime:runtime"))
+    runtime, log = (
+        with_database(url, "empty_one", f"{who}:runtime") for who in (RUNTIME_LOGIN, LOG_LOGIN)
+    )
+    yield Database("empty_one", url, runtime, log)
     await admin.execute("DROP DATABASE empty_one WITH (FORCE)")
     await admin.close()
 
@@ -569,6 +597,7 @@ async def test_migrate_needs_no_broker_when_the_log_is_a_table(empty: Database) 
             "DATABASE_URL": empty.runtime_url,
             "MIGRATION_DATABASE_URL": empty.owner_url,
             "INGEST_LOG": "postgres",
+            "INGEST_LOG_URL": empty.log_url,
         }
     )
     for _ in range(2):
@@ -630,7 +659,7 @@ async def test_a_wrong_password_is_said_and_not_shown(
         }
     )
     said = await command.refused("tenant", "create", "--email", "t@example.com")
-    assert said.startswith("PostgreSQL at DATABASE_URL: password authentication failed")
+    assert "password authentication failed" in said
     assert "pw-of" not in said
     broker = Command(command.environment | {"DATABASE_URL": database.owner_url})
     result = await broker("migrate")

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from db.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from db.connecting import CannotConnect
 from db.ids import UserId
 from db.pool import Conn, Pool, create_pool, tenant
 from local.servers.postgres import Postgres
@@ -775,7 +776,7 @@ async def test_a_login_that_was_not_granted_the_role_gets_no_connection(
     try:
         url = database.runtime_url.replace("runtime:runtime@", "stranger:x@")
         pool = await create_pool(url, size=1, name="tests")
-        with pytest.raises(asyncpg.PostgresError, match="permission denied to set role"):
+        with pytest.raises(CannotConnect, match="permission denied to set role"):
             await pool.fetchval("SELECT 1")
         pool.terminate()
     finally:
@@ -793,7 +794,7 @@ async def test_the_owner_of_a_single_url_is_bound_as_well(postgres_server: Postg
     )
     try:
         async with new_database(postgres_server, "single:x") as made:
-            single = Database(made.name, made.owner_url, made.owner_url)
+            single = Database(made.name, *(made.owner_url,) * 3)
             await run(single)
             await admin.execute("REVOKE swiftreplies_system FROM single")
             ours, theirs = [await _side_as_admin(postgres_server, made.name) for _ in range(2)]

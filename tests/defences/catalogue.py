@@ -17,6 +17,8 @@ ON_ITS_LEASE = (
 )
 RABBITMQ = "handlers/ingest_log/rabbitmq"
 CONFIRMS = f"{RABBITMQ}/confirms.py"
+SESSION = "db/session.py"
+CONNECTIONS = "tests/db/test_connections.py"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 LOOKED = "tests/turn/test_looked_at_again.py"
 LOCKS = "tests/worker/test_session_locks.py"
@@ -376,8 +378,46 @@ DEFENCES = (
     Defence(
         "the runtime's role",
         "connections stay what their URL's login is",
-        (Change("db/pool.py", '        "role": "swiftreplies_app",\n'),),
+        (
+            Change(SESSION, 'asked["role"] = self.role', "pass"),
+            Change(SESSION, 'lacks["role"] = session.role', "pass"),
+            Change(SESSION, "and (runs.superuser or runs.bypasses)", "and False"),
+        ),
         (f"{CATALOGUE}::test_only_the_tenant_s_own_rows_are_there",),
+    ),
+    Defence(
+        "what is never confirmed is forgotten",
+        "the end of a channel that remembers too much",
+        (Change(CONFIRMS, "            self.stalled.set()\n", "            pass\n"),),
+        (
+            "tests/ingest_log/test_brokers.py::test_what_is_never_confirmed_is_not_remembered_for_ever",
+        ),
+    ),
+    Defence(
+        "the role is proved",
+        "the look at it: what was asked for at the start is believed",
+        (
+            Change(SESSION, 'lacks["role"] = session.role', "pass"),
+            Change(SESSION, "and (runs.superuser or runs.bypasses)", "and False"),
+        ),
+        (
+            f"{CONNECTIONS}::test_a_superuser_s_connections_are_bound_although_their_role_was_dropped",
+        ),
+    ),
+    Defence(
+        "commits are durable",
+        "the look at synchronous_commit",
+        (Change(SESSION, "] = DURABLE | {", "] = {"),),
+        (
+            f"{CONNECTIONS}::test_what_the_database_is_set_to_does_not_matter",
+            f"{CONNECTIONS}::test_a_commit_is_on_the_disk_whatever_the_database_says",
+        ),
+    ),
+    Defence(
+        "nothing is set behind a pooler",
+        "the comparison of who answers with whom the connection was begun",
+        (Change(SESSION, "pooled = running.pid != conn.get_server_pid()", "pooled = False"),),
+        (f"{CONNECTIONS}::test_where_nothing_stays_set_nothing_is_begun_and_it_says_what_to_do",),
     ),
     Defence(
         "row-level security is forced",

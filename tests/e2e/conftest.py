@@ -21,7 +21,7 @@ from local.servers.postgres import Postgres
 from local.servers.rabbitmq import RabbitMQ
 from local.stack import Stack, running
 from simulator.client import Simulator
-from tests.conftest import TEMPLATE, runtime_url, with_database
+from tests.conftest import TEMPLATE, log_url, runtime_url, with_database
 
 T = TypeVar("T")
 DEBOUNCE_MS = 300
@@ -191,6 +191,7 @@ async def started(
     overrides = {
         "DATABASE_URL": runtime_url(server.url, name),
         "MIGRATION_DATABASE_URL": owner_url,
+        "INGEST_LOG_URL": log_url(server.url, name),
         **ingest_log,
         "OPENAI_API_KEY": "sk-simulated",
         "OPENAI_MODEL": "simulated-model",

@@ -23,7 +23,7 @@ async def rabbit_log(broker: RabbitMQ) -> RabbitLog:
 
 @pytest.fixture
 def postgres_log(postgres_server: Postgres, database: Database) -> PostgresLog:
-    return PostgresLog(postgres_server, database.runtime_url, database.owner_url)
+    return PostgresLog(postgres_server, database.log_url, database.owner_url)
 
 
 @pytest.fixture(params=KINDS)

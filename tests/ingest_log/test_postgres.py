@@ -30,7 +30,7 @@ INSERT = "INSERT INTO ingest_entries (lane, body) VALUES ($1, $2)"
 @pytest.fixture
 async def late(database: Database) -> AsyncIterator[Conn]:
     """A publisher whose commit takes long."""
-    conn = await connect_publishing(database.runtime_url, "late")
+    conn = await connect_publishing(database.log_url, "late")
     yield conn
     conn.terminate()
 
@@ -235,7 +235,7 @@ def test_the_log_is_full_by_number_or_by_bytes(size: Size, is_full: bool) -> Non
 async def test_the_log_can_be_read_by_its_own_connections_only(
     postgres_log: PostgresLog, database: Database, late: Conn
 ) -> None:
-    assert "table" in await prepare(database.runtime_url)
+    assert "table" in await prepare(database.log_url)
     assert await late.fetchval("SELECT count(*) FROM ingest_entries") == 0
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await late.fetch("SELECT id FROM messages")

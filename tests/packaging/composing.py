@@ -66,6 +66,7 @@ def completed() -> dict[str, str]:
         "POSTGRES_PASSWORD": "administrator1",
         "POSTGRES_OWNER_PASSWORD": "owner2",
         "POSTGRES_RUNTIME_PASSWORD": "runtime3",
+        "POSTGRES_INGEST_PASSWORD": "ingest4",
         "RABBITMQ_PASSWORD": "broker4",
         "GRAFANA_PASSWORD": "grafana5",
     }

@@ -13,6 +13,7 @@ SERVERS = {
     "DATABASE_URL": "postgresql://u:p@db/x",
     "MIGRATION_DATABASE_URL": "postgresql://o:p@db/x",
     "AMQP_URL": "amqp://u:p@mq/",
+    "INGEST_LOG_URL": "postgresql://l:p@db/x",
 }
 
 
@@ -43,7 +44,9 @@ def read_by_the_product() -> set[str]:
     env.log_url()
     _vault(env)
     env.check()
-    return watched.asked
+    in_database = Watched(completed() | SERVERS | {"INGEST_LOG": "postgres"})
+    Environment(in_database).log_url()
+    return watched.asked | in_database.asked
 
 
 def test_every_variable_is_there_and_no_other() -> None:

@@ -479,6 +479,68 @@ async def test_what_is_no_envelope_is_parked_as_it_is(pool: Pool, owner: Conn) -
     assert {(row["reason"], row["kind"]) for row in rows} == {("undecodable", "envelope")}
 
 
+NOTES: dict[str, tuple[Any, ...]] = {
+    "trace_id": (None, 5, [], "\0\ud800", "x" * 100_000),
+    "received_at": (None, 5, {}, "soon", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"),
+    "tenants": (None, 5, [], {"a": []}),
+    "accounts": (None, 5, {}, [5], [["\0", 2**70]], [["a", "b"]], [[None]], [[None, None]] * 9),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in NOTES.items() for v in vs])
+async def test_a_note_that_is_spoilt_costs_no_message(
+    pool: Pool, owner: Conn, name: str, value: Any
+) -> None:
+    """What stands beside the updates decides nothing."""
+    tenant = await make_tenant(owner)
+    envelope = json.loads(to(tenant, wrote("w1")))
+    without = {key: one for key, one in envelope.items() if key != name}
+    bodies = [json.dumps({**without, name: value}).encode(), json.dumps(without).encode()]
+    for body_ in bodies:
+        await record_batch(pool, [body_, to(tenant, wrote("w2"))], DEBOUNCE)
+    assert await recorded(owner, tenant) == ["w1", "w2"]
+    assert await parked(owner) == []
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        None,
+        5,
+        "x",
+        [],
+        {},
+        {"kind": "gossip"},
+        {"more": 1},
+        {"field": None},
+        {"phone_number_id": 5},
+    ],
+)
+async def test_an_update_that_is_none_leaves_its_neighbours(
+    pool: Pool, owner: Conn, spoilt: Any
+) -> None:
+    """It is kept as an envelope of its own: a later release may know how to read it."""
+    tenant = await make_tenant(owner)
+    envelope = json.loads(to(tenant, wrote("w1"), wrote("w2"), wrote("w3")))
+    updates = envelope["updates"]
+    updates[1] = {**updates[1], **spoilt} if spoilt and isinstance(spoilt, dict) else spoilt
+    for _ in range(2):
+        await record_batch(pool, [json.dumps(envelope).encode()], DEBOUNCE)
+    assert await recorded(owner, tenant) == ["w1", "w3"]
+    (row,) = await parked(owner)
+    assert (row["reason"], row["kind"]) == ("undecodable", "envelope")
+    alone = json.loads(row["raw"])
+    assert alone["updates"] == [updates[1]]
+    assert alone["trace_id"] == envelope["trace_id"]
+    assert alone["accounts"] == [envelope["accounts"][1]]
+
+
+async def test_the_reason_of_a_strange_version_is_short(pool: Pool, owner: Conn) -> None:
+    await record_batch(pool, [json.dumps({"v": "text of w1" * 100}).encode()], DEBOUNCE)
+    (row,) = await parked(owner)
+    assert len(row["detail"]) < 40
+
+
 async def test_redelivered_items_are_parked_once(pool: Pool, owner: Conn) -> None:
     tenant = await make_tenant(owner)
     bodies = [

@@ -61,6 +61,35 @@ def test_missing_and_malformed_are_told_together() -> None:
     assert "pw-of" not in "\n".join(found)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("amqp://u:pw-of@a/,amqp://u:pw-of@:x/", "AMQP_URL (number 2 of 2) is not a valid URL"),
+        ("amqp://u:pw-of@a/,amqp://u:pw-of@b/, ,", None),
+        ("amqp://u:pw-of@a,b/", "AMQP_URL has a comma in it: of several brokers each has"),
+        ("amqp://u:pw-of@a/,http://b", "AMQP_URL has a comma in it"),
+        (",", "AMQP_URL has only commas in it"),
+    ],
+)
+def test_each_of_several_brokers_is_looked_at(value: str, said: str | None) -> None:
+    bad = {**INGRESS, "AMQP_URL": value}
+    if said is None:
+        assert ingress.read(bad).log_url == value
+        return
+    (problem,) = problems(ingress.read, bad)
+    assert problem.startswith(said)
+    assert "pw-of" not in problem
+
+
+def test_the_log_in_postgresql_has_a_login_of_its_own() -> None:
+    chosen = {**INGRESS, "INGEST_LOG": "postgres"}
+    assert ingress.read(chosen).log_url == INGRESS["DATABASE_URL"]
+    own = "postgresql://log:pw-of@db.example/swiftreplies"
+    assert ingress.read({**chosen, "INGEST_LOG_URL": own}).log_url == own
+    assert names(ingress.read, {**chosen, "INGEST_LOG_URL": "amqp://x"}) == ["INGEST_LOG_URL"]
+    assert ingress.read({**INGRESS, "INGEST_LOG_URL": "amqp://x"}).log_url == INGRESS["AMQP_URL"]
+
+
 def test_the_worker_tells_everything_together() -> None:
     bad = {
         "DATABASE_URL": "db.example",

@@ -28,7 +28,12 @@ def test_a_mark_keeps_the_moment_to_the_microsecond() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"fence":', b'{"fence":1}', b'{"fence":"x"}', b'{"fence":"2026-11-22T10:00:00"}'],
+    [
+        *(b'{"fence":', b'{"fence":1}', b'{"fence":"x"}', b'{"fence":"2026-11-22T10:00:00"}'),
+        b'{"fence":' + b"[" * 100_000,
+        b'{"fence":"0001-01-01T00:00:00+23:59"}',
+        b'{"fence":"9999-12-31T23:59:59-23:59"}',
+    ],
 )
 def test_what_only_begins_like_a_mark_is_kept(body: bytes) -> None:
     assert parted([body]) == ([body], None)

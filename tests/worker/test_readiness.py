@@ -14,6 +14,7 @@ import pytest
 
 from db.migrate import migrate
 from handlers.ingest_log.rabbitmq.topology import declare_topology
+from handlers.process import starting
 from local.servers.daemon import free_ports
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
@@ -120,9 +121,9 @@ async def test_a_migration_is_waited_for_however_long_the_database_was_away(
     empty = with_database(servers.database.url, "empty")
     await servers.database.crash()
     async with worker(servers, "sends", database_url=empty) as url:
-        await asyncio.sleep(app.MIGRATION_PATIENCE_S + 1)
+        await asyncio.sleep(starting.PATIENCE_S + 1)
         await servers.database.start()
-        await asyncio.sleep(3 * app.WAIT_S)
+        await asyncio.sleep(3 * starting.WAIT_S)
         assert await readiness(url) == (503, NO_BEAT)
         await migrate(empty, empty, lambda line: None)
         await becomes(url, 200, {})

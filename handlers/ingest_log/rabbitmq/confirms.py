@@ -29,15 +29,23 @@ _ID = "%032x"  # a message's id, by which a return is matched to its publish: ne
 _ID_SIZE = 32
 
 
+# Entries that were given up and that the broker may confirm all the same. A queue whose members are
+# in the minority takes entries and confirms none, for hours, and each is remembered until its
+# confirm comes: it cannot be forgotten alone, because aiormq finds those before it by it. So beyond
+# this the channel is left, and with it all of them.
+UNCONFIRMED_MAX = 1_000
+
+
 @dataclass(slots=True)
 class Confirms:
-    """One channel's publishing; the channel is nobody else's. `run` for as long as it is open,
-    then `close`."""
+    """One channel's publishing; the channel is nobody else's. `run` for as long as it is open and
+    not `stalled`, then `close`."""
 
     channel: Channel
     exchange: str
     _waiting: list[tuple[Entry, "asyncio.Future[Any]"]] = field(default_factory=list)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def on(cls, channel: AbstractChannel, exchange: str) -> "Confirms":
@@ -66,6 +74,20 @@ class Confirms:
             )
             await channel.write_queue.put(ChannelFrame(payload, False, written))
             await written
+
+    def give_up(self, futures: "Sequence[asyncio.Future[Any]]") -> None:
+        for future in futures:
+            if not future.done():
+                future.set_exception(TimeoutError())
+        if not self.stalled.is_set() and self._unconfirmed() > UNCONFIRMED_MAX:
+            self.stalled.set()
+
+    def _unconfirmed(self) -> int:
+        """Of those that nobody waits for any more; counted when there may be too many."""
+        remembered = self.channel.confirmations
+        if len(remembered) <= UNCONFIRMED_MAX:
+            return 0
+        return sum(future.done() for future in remembered.values())
 
     def close(self) -> None:
         """For whoever ends `run`: what is not confirmed yet will not be any more."""

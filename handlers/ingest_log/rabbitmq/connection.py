@@ -2,16 +2,22 @@
 
 import asyncio
 import contextlib
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import (
     AMQPError,
+    AuthenticationError,
+    ConnectionClosed,
+    ProbableAuthenticationError,
 )
-from aiormq.exceptions import ChannelInvalidStateError
+from aiormq.exceptions import ChannelInvalidStateError, ConnectionNotAllowed, InvalidFrameError
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -23,6 +29,8 @@ from handlers.ingest_log.port import (
     RECONNECT_MIN_S,
     HandBack,
 )
+from handlers.process import telemetry
+from handlers.rules.brokers import brokers
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -46,7 +54,39 @@ class _Connection(aio_pika.Connection):
             raise
 
 
-async def connect(url: str, name: str) -> AbstractConnection:
+class NoBroker(ConnectionError):
+    """`told` is for people: each broker and its cause, and no password."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(told)
+        self.told = told
+
+
+# By AMQP_URL, the broker that answered last: it is asked first, so that one that hangs is waited
+# for once and not at every connection.
+_answered: dict[str, int] = {}
+
+
+async def connect(urls: str, name: str) -> AbstractConnection:
+    """To the first of the brokers that answers. Raises NoBroker."""
+    several = brokers(urls)
+    first = _answered.get(urls, 0)
+    causes: dict[int, str] = {}
+    for place in (*range(first, len(several)), *range(first)):
+        try:
+            connection = await connect_one(several[place], name)
+        except UNREACHABLE as error:
+            causes[place] = f"{address(several[place])}: {cause(error)}"
+        except asyncio.CancelledError:  # whoever had less patience: not this one first again
+            _answered[urls] = (place + 1) % len(several)
+            raise
+        else:
+            _answered[urls] = place
+            return connection
+    raise NoBroker("; ".join(causes[place] for place in sorted(causes)))
+
+
+async def connect_one(url: str, name: str) -> AbstractConnection:
     # aio_pika's own timeout is asyncio.wait_for(), which up to Python 3.11 forgets that it was
     # cancelled when the attempt fails at that moment: a process told to stop while the broker was
     # away then tried for ever (seen once in some eighty stops on a loaded machine).
@@ -57,6 +97,41 @@ async def connect(url: str, name: str) -> AbstractConnection:
             heartbeat=HEARTBEAT_S,
             connection_class=_Connection,
         )
+
+
+def address(url: str) -> str:
+    """Without login and password."""
+    parts = urlsplit(url)
+    port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
+    host = parts.hostname or "?"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def cause(error: BaseException) -> str:
+    """Why a broker could not be connected, and what to do. It names hosts and logins at most."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case ProbableAuthenticationError() | AuthenticationError():
+            return f"{said} Are user and password those of the broker?"
+        case InvalidFrameError() | ConnectionClosed() | ConnectionNotAllowed():
+            return "it let us in and closed: is there such a virtual host, and may the user use it?"
+        case AMQPError() if error.__cause__ is not None and error.__cause__ is not error:
+            return cause(error.__cause__)
+        case TimeoutError():
+            return (
+                f"no answer in {CONNECT_TIMEOUT_S:.0f} s: are host and port right, and does a"
+                " firewall let us through?"
+            )
+        case socket.gaierror():
+            return f"the host's name is not known ({error.strerror})"
+        case ConnectionRefusedError():
+            return "nothing listens there: is RabbitMQ running, and is the port right?"
+        case ssl.SSLError():
+            return f"TLS failed ({said}): is amqps:// right, and its port (5671)?"
+        case _:
+            return (
+                f"{type(error).__name__} ({said}): is it RabbitMQ's port, with TLS as the URL says?"
+            )
 
 
 async def serve(
@@ -98,12 +173,16 @@ async def _connect_patiently(url: str, name: str) -> AbstractConnection:
             "ingest_log.unreachable",
             connection=name,
             attempt=state.attempt_number,
-            error=type(state.outcome.exception()).__name__ if state.outcome else None,
+            **_told(state.outcome.exception() if state.outcome else None),
         ),
     ):
         with attempt:
             return await connect(url, name)
     raise AssertionError("unreachable: it tries for ever")
+
+
+def _told(error: BaseException | None) -> dict[str, str]:
+    return {} if error is None else telemetry.named(error)
 
 
 async def first_closed(

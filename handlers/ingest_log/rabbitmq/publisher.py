@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -82,7 +81,9 @@ class Publisher:
         watching = asyncio.create_task(self._watch_alarms(connection))
         writing = asyncio.create_task(confirms.run())
         try:
-            await first_closed(connection, channel)
+            await first_closed(connection, channel, confirms.stalled.wait())
+            if confirms.stalled.is_set():
+                log.warning("ingest_log.unconfirmed", connection=self._name)
         finally:
             self._confirms = None
             self._blocked = False
@@ -106,7 +107,7 @@ class Publisher:
         if confirms is None or self.problem is not None:
             raise NotDurable(self.problem or "not connected to RabbitMQ")
         futures = confirms.publish(entries)
-        timer = asyncio.get_running_loop().call_later(PUBLISH_TIMEOUT_S, _give_up, futures)
+        timer = asyncio.get_running_loop().call_later(PUBLISH_TIMEOUT_S, confirms.give_up, futures)
         try:
             ended = await asyncio.gather(*futures, return_exceptions=True)
         finally:
@@ -115,9 +116,3 @@ class Publisher:
         if failed is not None:
             why = "refused or returned" if isinstance(failed, DeliveryError) else "not confirmed"
             raise NotDurable(f"{why}: {type(failed).__name__}") from failed
-
-
-def _give_up(futures: Sequence[asyncio.Future[Any]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(TimeoutError())
