@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from handlers.agent.retrieval import Index
+from handlers.agent.retrieval import index_of
 
 QUESTIONS_MAX = 800
 FIRST = (1, 3, 5)
@@ -49,7 +49,7 @@ def _csv(file: Path) -> list[Labelled]:
 
 def measured(rows: Sequence[Labelled], questions: Sequence[Labelled]) -> dict[str, float]:
     started = time.process_time()
-    index = Index([text for text, _ in rows])
+    index = index_of(text for text, _ in rows)
     built = time.process_time()
     ranks: list[int | None] = []
     for text, label in questions:

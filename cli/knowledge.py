@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -13,12 +11,14 @@ from typing import Any
 
 from cli.command import Refused, show, verb, verbs
 from cli.operating import as_owner
-from db.chatbots import chatbot_owner, import_knowledge
+from cli.spreadsheet import Unclear, Unreadable, decoded, records
+from db.chatbots import chatbot_owner
 from db.ids import ChatbotId, UserId
+from db.knowledge import import_knowledge
 from db.pool import Conn, tenant_transaction
 from handlers.process.configuration import Environment
 
-IMPORT_BATCH = 500
+MAX_FILE_BYTES = 128 * 1024 * 1024
 MAX_QUESTION_CHARS = 2_000
 MAX_ANSWER_CHARS = 8_000
 MAX_CATEGORY_CHARS = 100
@@ -51,28 +51,19 @@ class KnowledgeRow:
 
 async def kb_import(env: Environment, *, chatbot_id: int, file: Path) -> dict[str, Any]:
     rows, rejected = read_knowledge(file)
-    inserted = updated = 0
     async with as_owner(env) as conn:
         owner = await _chatbot_owner(conn, ChatbotId(chatbot_id))
+        # All or nothing, and in one statement: its triggers run once, at its end.
         async with tenant_transaction(conn, owner):
-            for start in range(0, len(rows), IMPORT_BATCH):
-                batch = rows[start : start + IMPORT_BATCH]
-                new = await import_knowledge(
-                    conn,
-                    owner,
-                    ChatbotId(chatbot_id),
-                    [r.question for r in batch],
-                    [r.answer for r in batch],
-                    [r.category for r in batch],
-                )
-                inserted += sum(new)
-                updated += len(new) - sum(new)
-    return {"inserted": inserted, "updated": updated, "rejected": rejected}
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    why: str
+            new = await import_knowledge(
+                conn,
+                owner,
+                ChatbotId(chatbot_id),
+                [r.question for r in rows],
+                [r.answer for r in rows],
+                [r.category for r in rows],
+            )
+    return {"inserted": sum(new), "updated": len(new) - sum(new), "rejected": rejected}
 
 
 def read_knowledge(file: Path) -> tuple[list[KnowledgeRow], list[dict[str, Any]]]:
@@ -96,43 +87,26 @@ def read_knowledge(file: Path) -> tuple[list[KnowledgeRow], list[dict[str, Any]]
 def _records(file: Path) -> Iterator[tuple[int, Any]]:
     """Where a record starts, and the record: a JSON value or, of CSV, a dict; or what is wrong."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise Refused(f"{file} has more than {MAX_FILE_BYTES:,} bytes: import it in parts")
+        text = decoded(file.read_bytes())
+        if file.suffix.lower() in (".jsonl", ".ndjson"):
+            yield from _json_lines(text)
+        else:
+            yield from records(text)
     except OSError as error:
         raise Refused(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"{file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
-    if file.suffix.lower() in (".jsonl", ".ndjson"):
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    yield number, Unreadable(f"not JSON: {error}")
-        return
-    csv.field_size_limit(1_000_000)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        columns = [name.strip().lower() for name in next(reader, [])]
-    except csv.Error as error:
-        raise Refused(f"the first line of {file} is not CSV: {error}") from error
-    missing = {"question", "answer"} - set(columns)
-    if missing:
-        raise Refused(f"{file} has no column {' and no column '.join(sorted(missing))}")
-    while True:
-        first_line = reader.line_num + 1
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield first_line, Unreadable(f"not CSV: {error}")
-            continue
-        if len(values) > len(columns):
-            # Most often a comma in an answer without quotes: half of it would be imported.
-            why = f"{len(values)} values for {len(columns)} columns: quote values with commas"
-            yield first_line, Unreadable(why)
-        elif values:
-            yield first_line, dict(zip(columns, values, strict=False))
+    except Unclear as error:
+        raise Refused(f"{file} {error}") from error
+
+
+def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, Unreadable(f"not JSON: {error}")
 
 
 def _knowledge_row(value: Any) -> KnowledgeRow | str:

@@ -29,8 +29,10 @@ class KeptEvent:
 
 async def learn_accounts(
     conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], waba_ids: Sequence[str]
-) -> None:
-    await conn.execute(_SQL["learn_accounts"], user_id, chatbot_ids, waba_ids)
+) -> list[ChatbotId]:
+    """Those that are known now; of the others somebody changes the row at this moment."""
+    rows = await conn.fetch(_SQL["learn_accounts"], user_id, chatbot_ids, waba_ids)
+    return [row["chatbot_id"] for row in rows]
 
 
 async def resolve_accounts(

@@ -1,8 +1,20 @@
 -- name: learn_accounts
--- Of which account (WABA) a number is.
-UPDATE chatbots c SET waba_id = n.waba_id, updated_at = now()
-  FROM unnest($2::bigint[], $3::text[]) AS n (chatbot_id, waba_id)
- WHERE c.user_id = $1 AND c.id = n.chatbot_id AND c.waba_id IS DISTINCT FROM n.waba_id;
+-- Of which account (WABA) a number is. Who changes the chatbot at this moment is not waited for:
+-- a batch of many tenants would wait with us. Comes back what is known now.
+WITH news AS (
+    SELECT * FROM unnest($2::bigint[], $3::text[]) AS n (chatbot_id, waba_id)
+), free AS (
+    SELECT c.id FROM chatbots c JOIN news n ON n.chatbot_id = c.id
+     WHERE c.user_id = $1 AND c.waba_id IS DISTINCT FROM n.waba_id
+     ORDER BY c.id FOR NO KEY UPDATE OF c SKIP LOCKED
+), written AS (
+    UPDATE chatbots c SET waba_id = n.waba_id, updated_at = now()
+      FROM news n JOIN free ON free.id = n.chatbot_id
+     WHERE c.user_id = $1 AND c.id = n.chatbot_id
+    RETURNING c.id
+)
+SELECT n.chatbot_id FROM news n LEFT JOIN chatbots c ON c.user_id = $1 AND c.id = n.chatbot_id
+ WHERE c.waba_id IS NOT DISTINCT FROM n.waba_id OR n.chatbot_id IN (SELECT id FROM written);
 
 -- name: resolve_accounts
 SELECT n.place::int, r.user_id, r.chatbot_id

@@ -1,9 +1,8 @@
-"""Chatbots, their numbers and what they know."""
+"""Chatbots and their numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
@@ -29,12 +28,6 @@ class Credentials:
     whatsapp_phone_number: str | None
     phone_number_id: str | None
     access_token: str | None  # encrypted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnowledgeBase:
-    version: int
-    rows: list[list[Any]]  # [id, category, question, answer]
 
 
 async def create_chatbot(
@@ -75,21 +68,6 @@ async def chatbot_owner(conn: Conn, chatbot_id: ChatbotId) -> UserId | None:
     return owner
 
 
-async def import_knowledge(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_id: ChatbotId,
-    questions: Sequence[str],
-    answers: Sequence[str],
-    categories: Sequence[str | None],
-) -> list[bool]:
-    """One value a row: whether it was inserted (else updated). Questions must be distinct."""
-    rows = await conn.fetch(
-        _SQL["import_knowledge"], user_id, chatbot_id, questions, answers, categories
-    )
-    return [row["inserted"] for row in rows]
-
-
 async def mark_failing(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> datetime | None:
     """None: it was marked before."""
     since: datetime | None = await conn.fetchval(_SQL["mark_failing"], user_id, chatbot_id)
@@ -108,10 +86,3 @@ async def chatbot_credentials(conn: Conn, user_id: UserId) -> list[Credentials]:
     """Of the active ones."""
     rows = await conn.fetch(_SQL["chatbot_credentials"], user_id)
     return [Credentials(**row) for row in rows]
-
-
-async def read_knowledge(
-    conn: Conn, user_id: UserId, chatbot_id: ChatbotId
-) -> KnowledgeBase | None:
-    row = await conn.fetchrow(_SQL["read_knowledge"], user_id, chatbot_id)
-    return KnowledgeBase(**row) if row else None

@@ -21,14 +21,6 @@ SELECT n.place::int, r.outcome, r.user_id, r.chatbot_id
 -- Across tenants, and not granted to the runtime: only for operator commands.
 SELECT chatbot_owner($1) AS user_id;
 
--- name: import_knowledge
-INSERT INTO bot_knowledge_base (user_id, chatbot_id, question, answer, category)
-SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::text[])
-ON CONFLICT (user_id, chatbot_id, md5(question)) DO UPDATE
-   SET answer = EXCLUDED.answer, category = EXCLUDED.category, is_active = true,
-       updated_at = now()
-RETURNING (xmax = 0) AS inserted;
-
 -- name: mark_failing
 -- Comes back once, until it answers again.
 UPDATE chatbots SET failing_since = now()
@@ -47,12 +39,3 @@ SELECT owners_of_chatbots() AS user_id;
 -- name: chatbot_credentials
 SELECT id, name, whatsapp_phone_number, phone_number_id, access_token
   FROM chatbots WHERE user_id = $1 AND coalesce(is_active, true) ORDER BY id;
-
--- name: read_knowledge
--- All active rows with the version that they are of: of one snapshot, so they belong together.
-SELECT b.kb_version AS version,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(k.id, k.category, k.question, k.answer)
-                                  ORDER BY k.id), '[]')
-          FROM bot_knowledge_base k
-         WHERE k.user_id = $1 AND k.chatbot_id = b.id AND k.is_active) AS rows
-  FROM chatbots b WHERE b.user_id = $1 AND b.id = $2;

@@ -106,11 +106,16 @@ async def connect_login(url: str) -> Conn:
 
 
 @asynccontextmanager
-async def tenant_transaction(conn: Conn, user_id: UserId) -> AsyncIterator[None]:
-    """A transaction in which this tenant's rows, and no other's, exist."""
+async def tenant_transaction(
+    conn: Conn, user_id: UserId, *, snapshot: bool = False
+) -> AsyncIterator[None]:
+    """A transaction in which this tenant's rows, and no other's, exist. A `snapshot` sees all of
+    them as they were at its first query."""
     # BEGIN and the setting travel in one message; the simple protocol takes no parameters, and
     # an int has no spelling that is SQL.
-    await _whole(conn, f"BEGIN; SELECT set_config('app.user_id', '{int(user_id)}', true)")
+    isolation = " ISOLATION LEVEL REPEATABLE READ" if snapshot else ""
+    begin = f"BEGIN{isolation}; SELECT set_config('app.user_id', '{int(user_id)}', true)"
+    await _whole(conn, begin)
     last: list[str] = []
     _at_commit[id(conn)] = last
     try:

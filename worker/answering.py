@@ -11,9 +11,11 @@ from handlers.agent.answerer import Answerer
 from handlers.agent.graph import Agent
 from handlers.agent.model import Model
 from handlers.agent.offline import Offline
+from handlers.agent.shelf import Shelf
 from handlers.turns.presence import AT_ONCE, Presence
 from handlers.turns.run import run_turn
 from worker import claims
+from worker.indexing import build_indexes
 from worker.process import Worker, graph_api
 from worker.settings import OFFLINE_MODEL, Settings
 
@@ -23,12 +25,15 @@ async def turns(worker: Worker) -> None:
     async with graph_api(worker.settings, AT_ONCE) as showing, _model_session() as session:
         presence = Presence(showing, worker.tokens)
         # In a thread: the model's client takes 0.15 s to make, in which the loop would stand still.
-        agent = Agent(await asyncio.to_thread(_answerer, worker.settings, session))
+        answerer = await asyncio.to_thread(_answerer, worker.settings, session)
+        agent = Agent(answerer, Shelf(worker.settings.knowledge_bytes))
 
         async def answer(worker_id: WorkerId, claim: Claim) -> None:
             await run_turn(worker.pool, agent, worker_id, claim, presence)
 
-        await claims.turns(worker, answer)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(claims.turns(worker, answer))
+            group.create_task(build_indexes(worker))
 
 
 def _model_session() -> aiohttp.ClientSession:

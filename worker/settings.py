@@ -8,6 +8,7 @@ from handlers.process.configuration import Environment
 from handlers.process.secrets import MIN_KEY_CHARS
 
 OFFLINE_MODEL = "offline"
+KNOWLEDGE_MEMORY_MB = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Settings:
     debounce: timedelta
     debounce_max: timedelta
     send_unknown: timedelta
+    knowledge_bytes: int
     host: str
     metrics_port: int | None
     log_level: str
@@ -66,6 +68,7 @@ def read(values: Mapping[str, str]) -> Settings:
             high=3_600_000,
             what="how long a send with unknown outcome waits for a status",
         ),
+        knowledge_bytes=_knowledge_bytes(env),
         host=env.text("HOST", "127.0.0.1", what="address to listen on"),
         metrics_port=env.number(
             "METRICS_PORT", None, low=0, high=65_535, what="for /metrics, /healthz and /readyz"
@@ -88,6 +91,12 @@ def _model(env: Environment) -> tuple[str | None, str]:
             " for the built-in answerer, which copies knowledge-base answers"
         )
     return key, model
+
+
+def _knowledge_bytes(env: Environment) -> int:
+    what = "memory for knowledge bases and their indexes"
+    value = env.number("KNOWLEDGE_MEMORY_MB", KNOWLEDGE_MEMORY_MB, low=16, high=65_536, what=what)
+    return (value or KNOWLEDGE_MEMORY_MB) * 1024 * 1024
 
 
 def secrets_keys(env: Environment) -> tuple[str, ...]:

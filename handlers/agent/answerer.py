@@ -20,6 +20,7 @@ CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 EMPTY_ANSWER = "empty_answer"
 ERROR_IN_ANSWER = "error_in_answer"
+KNOWLEDGE_NOT_READY = "knowledge_not_ready"
 ONLY_THOUGHT = "only_thought"  # no word besides what the model thought
 THOUGHT_TOO_LONG = "thought_too_long"  # the same, and its tokens were used up
 
@@ -55,6 +56,12 @@ class NoAnswer(Exception):
         words = (CONTENT_FILTER, CONTEXT_LENGTH, ERROR_IN_ANSWER)
         refused = self.word in words or self.word.startswith("http_")
         return refused and self.kind is Kind.NEVER
+
+
+class NotLookedUp(NoAnswer):
+    """The knowledge base is not there yet: the server is not to blame, and not billed in vain."""
+
+    billed = False
 
 
 class Answerer(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 
-from handlers.agent.knowledge import Knowledge
+from handlers.agent.knowledge import Known
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import SEARCH, SEARCH_ROWS
 
@@ -15,7 +15,7 @@ SHORTENED = " ... (shortened)"
 
 
 async def few_rows(
-    briefing: Briefing, knowledge: Knowledge, messages: Sequence[AnyMessage]
+    briefing: Briefing, knowledge: Known, messages: Sequence[AnyMessage]
 ) -> Briefing:
     """With the rows that the customer's last messages ask for, instead of all."""
     if sum(len(row.question) + len(row.answer) for row in briefing.knowledge) <= RESULT_CHARS:

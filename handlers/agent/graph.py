@@ -27,9 +27,9 @@ from handlers.actions import Request
 from handlers.agent.answerer import CONTEXT_LENGTH, CUT, Answerer, NoAnswer
 from handlers.agent.events import as_messages
 from handlers.agent.giving_way import few_rows, short_results
-from handlers.agent.knowledge import Shelf
 from handlers.agent.memory import Slot, SlotSaver, run_on
 from handlers.agent.prompt import LATE, Briefing, shown
+from handlers.agent.shelf import Shelf
 from handlers.agent.tools import SEARCH, Toolbox
 
 HISTORY_MESSAGES = 40  # prompt cost, CPU and the checkpoint's size all follow it
@@ -85,14 +85,14 @@ class Reply:
 
 
 class Agent:
-    def __init__(self, answerer: Answerer) -> None:
+    def __init__(self, answerer: Answerer, shelf: Shelf | None = None) -> None:
         self.saver = SlotSaver()
-        self.shelf = Shelf()
+        self.shelf = shelf or Shelf()
         self._answerer = answerer
         self._graph = _compile(self.saver)
 
     async def run(self, task: Task) -> Reply:
-        """Raises NoAnswer."""
+        """Raises NoAnswer, and NotReady of the knowledge base."""
         inputs = (m for row in task.inputs if (m := as_message(row)) is not None)
         fresh = [*as_messages(task.events), *inputs]
         context = Context(self._answerer, task.briefing, task.tools, len(fresh))

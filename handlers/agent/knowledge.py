@@ -1,53 +1,87 @@
-"""What a chatbot knows, kept by the process for as long as it is current.
-
-Ten thousand rows are not read for every turn: the chatbot's kb_version moves with every change
-(migrations/0011_actions.sql), and only a version that is not here is loaded. The index is built
-when somebody first searches.
-"""
+"""What a chatbot knows, as a run of the agent sees it."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
+from typing import Protocol
 
-from db.chatbots import read_knowledge
-from db.ids import ChatbotId, UserId
-from db.pool import Pool, tenant
 from handlers.agent.prompt import Row
-from handlers.agent.retrieval import Hit, Index
+from handlers.agent.retrieval import Hit, Index, index_of
 from handlers.rules.cutting import both_ends
 
 PROMPT_CHARS = (
     12_000  # of questions and answers, about 3,000 tokens: so much is in the prompt whole
 )
-KEPT_ROWS = 50_000  # of all chatbots together; a row with its index takes about 6 KB
 QUERY_UNITS = 500
-INLINE_ROWS = 300  # above, indexing and searching (50 ms at 10,000 rows) leave the event loop
+INLINE_ROWS = 300  # above, indexing and searching leave the event loop
+# In memory, of a base that is there whole: its texts twice, its index, and each row as an object.
+CHAR_BYTES, ROW_BYTES = 6, 400
+
+
+class NotReady(Exception):
+    """What was asked for may be in the knowledge base, and cannot be looked up yet."""
+
+
+class Known(Protocol):
+    """One version."""
+
+    crowds: bool  # whole in the prompt it leaves too little of the model's context
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All of it, or of what is too big for the prompt at least the first ones."""
+
+    @property
+    def count(self) -> int:
+        """Of all rows."""
+
+    @property
+    def fits_prompt(self) -> bool: ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether what a search does not find is not there."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
+        """Best first. Raises NotReady."""
 
 
 @dataclass(slots=True)
 class Knowledge:
-    """One version, with its index once it was needed."""
+    """A base that is in memory, with its index once it was needed."""
 
     version: int
     rows: tuple[Row, ...]
-    crowds: bool = False  # whole in the prompt it leaves too little of the model's context
+    crowds: bool = False
+    complete: bool = True
     _index: Index | None = None
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _chars: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._chars = sum(len(row.question) + len(row.answer) for row in self.rows)
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
 
     @property
     def fits_prompt(self) -> bool:
-        room = PROMPT_CHARS
-        for row in self.rows:
-            room -= len(row.question) + len(row.answer)
-            if room < 0:
-                return False
-        return True
+        return self._chars <= PROMPT_CHARS
+
+    @property
+    def nbytes(self) -> int:
+        """About, and as if there were an index already."""
+        return CHAR_BYTES * self._chars + ROW_BYTES * (1 + len(self.rows))
 
     async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
-        """Best first."""
-        query = both_ends(query, QUERY_UNITS, " ")
+        query = asked(query)
         if len(self.rows) <= INLINE_ROWS:
             if self._index is None:
                 self._index = _indexed(self.rows)
@@ -60,48 +94,14 @@ class Knowledge:
         return [(self.rows[hit.place], hit) for hit in hits]
 
 
-def _indexed(rows: Sequence[Row]) -> Index:
+def asked(query: str) -> str:
+    return both_ends(query, QUERY_UNITS, " ")
+
+
+def indexed_text(question: str, answer: str) -> str:
     """The question counts twice: it is written as customers ask."""
-    return Index([f"{row.question} {row.question} {row.answer}" for row in rows])
+    return f"{question} {question} {answer}"
 
 
-class Shelf:
-    """The knowledge of the chatbots that were asked last; one for the process."""
-
-    def __init__(self, kept_rows: int = KEPT_ROWS) -> None:
-        self._kept_rows = kept_rows
-        self._kept: OrderedDict[ChatbotId, Knowledge] = OrderedDict()
-        self._loading: WeakValueDictionary[ChatbotId, asyncio.Lock] = WeakValueDictionary()
-
-    async def knowledge(
-        self, pool: Pool, user_id: UserId, chatbot_id: ChatbotId, version: int
-    ) -> Knowledge:
-        """Of this version, or a later one that came meanwhile."""
-        if (kept := self._current(chatbot_id, version)) is not None:
-            return kept
-        lock = self._loading.setdefault(chatbot_id, asyncio.Lock())
-        async with lock:  # a hundred turns that miss together load once
-            if (kept := self._current(chatbot_id, version)) is not None:
-                return kept
-            async with tenant(pool, user_id) as conn:
-                loaded = await read_knowledge(conn, user_id, chatbot_id)
-            if loaded is None:  # deleted meanwhile
-                return Knowledge(version, ())
-            knowledge = Knowledge(loaded.version, tuple(Row(*row) for row in loaded.rows))
-            self._keep(chatbot_id, knowledge)
-            return knowledge
-
-    def _current(self, chatbot_id: ChatbotId, version: int) -> Knowledge | None:
-        kept = self._kept.get(chatbot_id)
-        if kept is None or kept.version != version:
-            return None
-        self._kept.move_to_end(chatbot_id)
-        return kept
-
-    def _keep(self, chatbot_id: ChatbotId, knowledge: Knowledge) -> None:
-        self._kept[chatbot_id] = knowledge
-        self._kept.move_to_end(chatbot_id)
-        rows = sum(1 + len(kept.rows) for kept in self._kept.values())
-        while rows > self._kept_rows and len(self._kept) > 1:
-            _, gone = self._kept.popitem(last=False)
-            rows -= 1 + len(gone.rows)
+def _indexed(rows: Sequence[Row]) -> Index:
+    return index_of(indexed_text(row.question, row.answer) for row in rows)

@@ -13,7 +13,7 @@ from langchain_core.messages import (
 )
 
 from handlers.agent.events import EVENT, event_text
-from handlers.agent.knowledge import Knowledge
+from handlers.agent.knowledge import Known, NotReady
 from handlers.agent.prompt import LATE, Briefing, Row
 from handlers.agent.tools import PENDING, REQUEST, Toolbox
 from handlers.fixed.texts import Kind
@@ -51,6 +51,8 @@ class Offline:
         happened = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
         told = [text for event in happened if (text := event_text(event, voice))]
         rows = await offline_rows(asked, tools.knowledge)
+        if asked and not rows and not tools.knowledge.complete:
+            raise NotReady  # what nobody could look for may be there
         delegated = [row for row in rows if (row.category or "").casefold() == NEEDS_HUMAN]
         if delegated and tools.requests_actions and may_call and not results:
             wanted = " / ".join(asked)
@@ -86,7 +88,7 @@ def of_this_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     return messages
 
 
-async def offline_rows(asked: Sequence[str], knowledge: Knowledge) -> list[Row]:
+async def offline_rows(asked: Sequence[str], knowledge: Known) -> list[Row]:
     """The rows that answer: for each line of the burst by itself, else for the burst as a whole."""
     found: list[Row] = []
     for line in asked:
@@ -99,7 +101,7 @@ async def offline_rows(asked: Sequence[str], knowledge: Knowledge) -> list[Row]:
     return found
 
 
-async def _of_message(text: str, knowledge: Knowledge) -> Row | None:
+async def _of_message(text: str, knowledge: Known) -> Row | None:
     """Of a long one that as a whole finds nothing: by its last sentences, or else its first."""
     row = await _best(text, knowledge)
     if row is not None or units(text) <= LONG_UNITS:
@@ -111,7 +113,7 @@ async def _of_message(text: str, knowledge: Knowledge) -> Row | None:
     return None
 
 
-async def _best(question: str, knowledge: Knowledge) -> Row | None:
+async def _best(question: str, knowledge: Known) -> Row | None:
     hits = await knowledge.search(question, 2)
     if not hits or hits[0][1].share < OFFLINE_BAR:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from handlers.actions import Request
-from handlers.agent.knowledge import Knowledge
+from handlers.agent.knowledge import Known, NotReady
 from handlers.rules.cutting import both_ends, head, units
 from handlers.rules.texts import same, slug, storable
 
@@ -34,6 +34,10 @@ SEARCH_CHARS = 12_000  # of a result: as much as a knowledge base that is in the
 
 PENDING = "pending: a person will decide. Tell the customer so, and that they will hear here."
 AT_LIMIT = "not requested: no more can be requested today. Tell the customer to ask again tomorrow."
+INCOMPLETE = (
+    "(The knowledge base is still being read in, so there may be rows that fit better. What these"
+    " do not answer, you cannot look up at this moment; never say that there is no such thing.)"
+)
 
 _REQUEST_SCHEMA: dict[str, Any] = {
     "type": "function",
@@ -88,7 +92,7 @@ class Toolbox:
 
     def __init__(
         self,
-        knowledge: Knowledge,
+        knowledge: Known,
         reserve: Callable[[int], Awaitable[str]] | None,
         customer_wrote: tuple[str, ...] = (),
     ) -> None:
@@ -112,7 +116,7 @@ class Toolbox:
         ]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """The result, for the model. Never raises."""
+        """The result, for the model. Raises nothing but NotReady: then the turn comes again."""
         try:
             match name:
                 case "request_human_action" if self._reserve is not None:
@@ -121,6 +125,8 @@ class Toolbox:
                     return await self._search(arguments)
                 case _:
                     return "error: there is no such tool"
+        except NotReady:
+            raise
         except Exception as error:  # also of the database: the model can still say something
             log.warning("tool.failed", tool=name[:50], exc_info=error)
             return "error: the tool failed; nothing was done"
@@ -178,7 +184,8 @@ class Toolbox:
         self.kb_ids += [one["id"] for one in found]
         if not found:
             return "nothing found: try other words, or say that you do not have the information"
-        return json.dumps(found, ensure_ascii=False)
+        text = json.dumps(found, ensure_ascii=False)
+        return text if self.knowledge.complete else f"{text}\n{INCOMPLETE}"
 
 
 def newest(texts: Sequence[str]) -> list[str]:

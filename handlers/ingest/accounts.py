@@ -27,10 +27,10 @@ async def learn_accounts_once(pool: Pool, user_id: UserId, items: Sequence[Item[
     news = sorted((bot, account) for bot, account in told.items() if _LEARNED.get(bot) != account)
     if news:
         async with tenant(pool, user_id) as conn:
-            await learn_accounts(conn, user_id, [n[0] for n in news], [n[1] for n in news])
+            known = await learn_accounts(conn, user_id, [n[0] for n in news], [n[1] for n in news])
         if len(_LEARNED) > LEARNED_MAX:
             _LEARNED.clear()
-        _LEARNED.update(news)
+        _LEARNED.update(one for one in news if one[0] in known)
 
 
 async def keep_happening(

@@ -140,6 +140,15 @@ TYPING = _counter(
     *("typing_total", "Calls that mark as read and show that an answer is coming", "outcome"),
     *("shown", "failed"),
 )
+KNOWLEDGE_BYTES = _gauge("knowledge_kept_bytes", "Memory for knowledge bases and their indexes")
+KNOWLEDGE_SEARCHES = _counter(
+    *("knowledge_searches_total", "Searches of big knowledge bases, by what found", "how"),
+    *("index", "words", "not_ready"),
+)
+KNOWLEDGE_BUILDS = _counter(
+    *("knowledge_builds_total", "Indexes of big knowledge bases, by what became of them"),
+    *("outcome", "built", "failed", "interrupted"),
+)
 
 SENDS = _counter(
     *("sends_total", "Sends and their settling, by outcome", "outcome"),

@@ -7,10 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 from db.pool import place
 from db.usage import reserve_actions_for_turn
-from handlers.agent.answerer import EMPTY_ANSWER, Kind, NoAnswer
+from handlers.agent.answerer import (
+    EMPTY_ANSWER,
+    KNOWLEDGE_NOT_READY,
+    Kind,
+    NoAnswer,
+    NotLookedUp,
+)
 from handlers.agent.graph import Task
-from handlers.agent.knowledge import Knowledge
+from handlers.agent.knowledge import Known, NotReady
 from handlers.agent.prompt import Beyond, Briefing, OpenAction, shown
+from handlers.agent.shelf import SAMPLES
 from handlers.agent.tools import Toolbox
 from handlers.plans import Feature
 from handlers.rules.cutting import head
@@ -20,7 +27,6 @@ from handlers.turns.ladder import NoThought
 from handlers.turns.turn import Turn
 
 TURN_TIMEOUT_S = 45.0  # of the agent's run, all its calls together
-KB_SAMPLES = 5  # questions in the prompt, of a knowledge base that is not
 SAMPLE_UNITS = 200
 
 
@@ -36,8 +42,8 @@ async def thought_of(turn: Turn, read: Read) -> Thought:
             reply = await turn.agent.run(task)
         if not reply.text:  # nothing to send, though tools were used
             raise NoAnswer(EMPTY_ANSWER, Kind.NEVER)
-    except (NoAnswer, TimeoutError) as error:
-        none = error if isinstance(error, NoAnswer) else NoAnswer("turn_timeout")
+    except (NoAnswer, NotReady, TimeoutError) as error:
+        none = _none(error)
         return NoThought(
             reason=f"model:{none}",
             none=none,
@@ -51,6 +57,16 @@ async def thought_of(turn: Turn, read: Read) -> Thought:
         "output_tokens": reply.output_tokens,
     }
     return reply
+
+
+def _none(error: Exception) -> NoAnswer:
+    match error:
+        case NoAnswer():
+            return error
+        case NotReady():
+            return NotLookedUp(KNOWLEDGE_NOT_READY)
+        case _:
+            return NoAnswer("turn_timeout")
 
 
 async def _task(turn: Turn, read: Read) -> Task:
@@ -75,15 +91,15 @@ def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:
     return turn.presence.shown(found.context, found.inputs[-1].wamid)
 
 
-def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
+def _briefing(found: Found, knowledge: Known) -> Briefing:
     context = found.context
     fits = knowledge.fits_prompt
-    samples = tuple(head(row.question, SAMPLE_UNITS) for row in knowledge.rows[:KB_SAMPLES])
+    samples = tuple(head(row.question, SAMPLE_UNITS) for row in knowledge.rows[:SAMPLES])
     return Briefing(
         chatbot_name=context.chatbot_name,
         general_instructions=context.general_instructions,
         knowledge=knowledge.rows if fits else (),
-        beyond=None if fits else Beyond(len(knowledge.rows), samples),
+        beyond=None if fits else Beyond(knowledge.count, samples),
         actions=found.plan.allows(Feature.ACTIONS_CENTER),
         open_actions=tuple(OpenAction(*one) for one in context.open_actions),
         conversation_instructions=tuple(context.instructions),
@@ -94,7 +110,7 @@ def _briefing(found: Found, knowledge: Knowledge) -> Briefing:
     )
 
 
-def _toolbox(turn: Turn, found: Found, knowledge: Knowledge) -> Toolbox:
+def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
     claim = turn.claim
 
     async def reserve(requests: int) -> str:

@@ -447,7 +447,7 @@ async def test_bad_lines_are_named_and_the_rest_is_kept(
     rejected = {r["line"]: r["why"] for r in report["rejected"]}
     assert rejected == {
         3: "question is empty",
-        4: "not CSV: ',' expected after '\"'",
+        4: "not CSV: a quote inside a quoted value: write it twice",
         7: "4 values for 3 columns: quote values with commas",
         8: "answer is empty",
         9: "the same question as line 2",
@@ -456,7 +456,7 @@ async def test_bad_lines_are_named_and_the_rest_is_kept(
         12: "category has 101 characters, 100 at most",
         13: "answer is empty",
         14: rejected.get(14),
-        19: "not CSV: unexpected end of data",
+        19: "not CSV: a quote that is opened here is never closed; lines 19 to 20 are left out",
     }
     assert rejected[14]
     assert [row[0] for row in await knowledge(owner)] == ["one", "three", "nine", "ten", "two"]
@@ -513,9 +513,9 @@ async def test_jsonl(command: Command, owner: Conn, chatbot: int, tmp_path: Path
         (None, "cannot read {file}: No such file or directory"),
         (b"question,answer\ncaf\xe9,1\n", "{file} is not UTF-8 (byte 19): save it as UTF-8"),
         (b"", "{file} has no column answer and no column question"),
-        (b"question;answer\na;b\n", "{file} has no column answer and no column question"),
+        (b"question:answer\na:b\n", "{file} has no column answer and no column question"),
         (b"question,category\na,b\n", "{file} has no column answer"),
-        (b'"question"x,answer\na,b\n', "the first line of {file} is not CSV: "),
+        (b'"question"x,answer\na,b\n', "{file} is not CSV in line 1: "),
     ],
 )
 async def test_a_file_that_cannot_be_read_changes_nothing(

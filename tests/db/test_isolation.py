@@ -126,7 +126,7 @@ WRONG = {
                'sent_at', 'created_at', 'parked_at', 'pair_full_at', 'max_rate', 'slow_rate',
                'slowed_at', 'full_at', 'held_until', 'held_reason', 'holds', 'expires_at', 'due_at',
                'settled_at', 'waba_id', 'replayed_at', 'retry_at', 'failed_at', 'kind',
-               'merged_until', 'contract_start_date', 'is_active')
+               'merged_until', 'contract_start_date', 'is_active', 'due', 'builder')
            AND table_name <> 'workers'""",
     "foreign keys between tenants' rows": """
         SELECT conrelid::regclass || '.' || conname FROM pg_constraint k
@@ -273,6 +273,7 @@ async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
         "move_fence": True,
         "release_replayed": True,
         "replays_wait": True,
+        "claim_knowledge": True,
     }
 
 
@@ -328,6 +329,14 @@ ROWS: dict[str, dict[str, Any]] = {
     "order_items": {"order_id": "@orders", "product_name": "'x'"},
     "campaigns": {"name": "'x'", "chatbot_id": "@chatbots"},
     "bot_knowledge_base": {"chatbot_id": "@chatbots", "question": "'q$n'", "answer": "'x'"},
+    "knowledge_bases": {"chatbot_id": "@chatbots", "version": "1"},
+    "knowledge_changes": {"chatbot_id": "@chatbots", "version": "1", "row_id": "$n"},
+    "knowledge_indexes": {
+        "chatbot_id": "@chatbots",
+        "version": "$n",
+        "part": "0",
+        "data": "''",
+    },
     "conversation_instructions": {
         "chatbot_id": "@chatbots",
         "contact_id": "@contacts",
@@ -394,10 +403,11 @@ def insertion(table: str, side: Side, overrides: dict[str, str] | None = None) -
 
 async def make_side(owner: Owner) -> Side:
     made = await make_tenant(owner)
-    rows = {"users": int(made.user_id), "chatbots": int(made.chatbot_id)}
+    chatbot_id = int(made.chatbot_id)
+    rows = {"users": int(made.user_id), "chatbots": chatbot_id, "knowledge_bases": chatbot_id}
     side = Side(made.user_id, f"of-{made.user_id}", rows)
     for table in ROWS:
-        if table in ("chatbots", "send_limits"):  # made with the tenant
+        if table in ("chatbots", "send_limits", "knowledge_bases"):  # made with others
             continue
         given = {"thread_id": f"'{side.thread_id}'"} if table == "conversations" else None
         key = {
@@ -405,6 +415,8 @@ async def make_side(owner: Owner) -> Side:
             "usage_reservations": "conversation_id",
             "dead_sends": "message_id",
             "idempotency_keys": "message_id",
+            "knowledge_changes": "row_id",
+            "knowledge_indexes": "part",
         }
         rows[table] = await owner.fetchval(
             f"{insertion(table, side, given)} RETURNING {key.get(table, 'id')}"
@@ -560,6 +572,7 @@ async def test_our_own_rows_can_be_referred_to(pool: Pool, two: Two) -> None:
         "usage_reservations",
         "dead_sends",
         "send_limits",
+        "knowledge_bases",
     }  # a second would be refused as such
     for table in sorted(ROWS.keys() - READ_ONLY - once):
         async with tenant(pool, two.ours.user_id) as conn:

@@ -4,11 +4,12 @@ import asyncio
 
 from db.ids import ChatbotId, UserId
 from db.pool import Conn, Pool, tenant
-from handlers.agent.knowledge import Knowledge, Shelf
+from handlers.agent.knowledge import Known
+from handlers.agent.shelf import Shelf
 from tests.factories import Tenant, make_tenant
 
 
-async def seen(shelf: Shelf, pool: Pool, user: Tenant) -> Knowledge:
+async def seen(shelf: Shelf, pool: Pool, user: Tenant) -> Known:
     """As a turn does: the version first."""
     async with tenant(pool, user.user_id) as conn:
         version = await conn.fetchval(
@@ -60,11 +61,13 @@ async def test_turns_that_miss_together_read_once(pool: Pool, owner: Conn) -> No
     assert {id(one) for one in found} == {id(found[0])}
 
 
-async def test_the_shelf_is_bounded_by_rows(pool: Pool, owner: Conn) -> None:
+async def test_the_shelf_is_bounded_by_bytes(pool: Pool, owner: Conn) -> None:
     users = [await make_tenant(owner) for _ in range(3)]
     for user in users:
         await add(owner, user, *(f"q{n}" for n in range(10)))
-    shelf = Shelf(kept_rows=25)
+    one = (await seen(Shelf(), pool, users[0])).nbytes
+    assert one > 10 * len("q1yes")
+    shelf = Shelf(kept_bytes=2 * one)
     first, second, third = [await seen(shelf, pool, user) for user in users]
     assert await seen(shelf, pool, users[2]) is third
     assert await seen(shelf, pool, users[1]) is second

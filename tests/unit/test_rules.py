@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.agent.prompt import Briefing, Row, system_prompt
-from handlers.agent.retrieval import Index
+from handlers.agent.retrieval import index_of
 from handlers.rules import reply
 from handlers.rules.backoff import backoff
 from handlers.rules.reply import MAX_CHARS
@@ -141,28 +141,28 @@ def test_waits_double() -> None:
 
 
 def test_nothing_is_found_in_nothing() -> None:
-    assert Index([]).search("bread", 5) == []
-    assert Index(["", "..."]).search("bread", 5) == []
-    assert Index(["bread"]).search("", 5) == []
-    assert Index(["bread"]).search("?!", 5) == []
+    assert index_of([]).search("bread", 5) == []
+    assert index_of(["", "..."]).search("bread", 5) == []
+    assert index_of(["bread"]).search("", 5) == []
+    assert index_of(["bread"]).search("?!", 5) == []
 
 
 def test_the_best_row_comes_first_and_inflections_count() -> None:
-    index = Index(["rye bread and rolls", "birthday cakes", "opening hours"])
+    index = index_of(["rye bread and rolls", "birthday cakes", "opening hours"])
     assert [hit.place for hit in index.search("birthdays cake", 2)] == [1]
     assert index.search("rolls with rye", 1)[0].place == 0
     assert [hit.place for hit in index.search("BREAD", 5)] == [0]
 
 
 def test_words_without_spaces_are_found() -> None:
-    index = Index(["\u55b6\u696d\u6642\u9593\u306f\u4f55\u6642\u3067\u3059\u304b", "parking"])
+    index = index_of(["\u55b6\u696d\u6642\u9593\u306f\u4f55\u6642\u3067\u3059\u304b", "parking"])
     assert index.search("\u55b6\u696d\u6642\u9593", 1)[0].place == 0
 
 
 @FAST
 @given(st.lists(st.text("abc \u00e9", max_size=12), max_size=6), st.text("abc \u00e9", max_size=12))
 def test_shares_are_shares(rows: list[str], question: str) -> None:
-    hits = Index(rows).search(question, 3)
+    hits = index_of(rows).search(question, 3)
     assert len(hits) <= 3
     assert all(0 < hit.share <= 1 for hit in hits)
     assert [h.share for h in hits] == sorted((h.share for h in hits), reverse=True)

@@ -7,7 +7,8 @@ from typing import TypeAlias
 import pytest
 import regex
 
-from handlers.agent.retrieval import Index, terms
+from handlers.agent.retrieval import index_of
+from handlers.agent.segment import terms
 from handlers.agent.tools import request_type
 from handlers.rules.cutting import both_ends, head, tail, units
 from handlers.rules.formatting import whatsapp
@@ -267,7 +268,7 @@ def test_how_a_word_is_spelled_makes_no_difference_to_a_search() -> None:
         ("so\u00adft", "soft"),
     ):
         assert terms(one) == terms(other), one
-        assert Index([one, "bread"]).search(other, 1)[0].place == 0
+        assert index_of([one, "bread"]).search(other, 1)[0].place == 0
 
 
 def test_a_request_s_type_has_one_spelling() -> None:
