@@ -31,6 +31,7 @@ BEAT_S = 1.0
 TERM = timedelta(seconds=4)
 HUNG_S = 15.0
 LOOK_S = 0.25
+LOOK_TIMEOUT_S = 0.75  # the next beat waits for it
 AGAIN_S = 0.5  # without a session
 SHORTEST_REST_S = 0.05
 
@@ -194,7 +195,7 @@ class Liveness:
         if self._tell is None or self._conn is None or self.worker_id is None:
             return
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
                 broken = await self._lock.broken(self._conn, self.worker_id, TERM)
         except (*UNAVAILABLE, *REFUSED) as error:
             log.warning("worker.look_failed", **telemetry.named(error))

@@ -23,6 +23,7 @@ from db.workers import (
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 SPACE = 730_580_993  # any constant: the first half of these locks
+SURE_S = 0.1  # between two looks that both find a lock broken
 PROBE_S = 1.0  # for the second connection, and all that is asked over both
 
 
@@ -48,8 +49,13 @@ class SessionLock:
             self._give_up("it changed its backend, or its lock went without it")
 
     async def broken(self, conn: Conn, worker_id: WorkerId, term: timedelta) -> list[int]:
-        """The locks of others that nobody holds."""
-        return await broken_locks(conn, worker_id, term, SPACE) if self.is_held else []
+        """The locks of others that nobody holds. Seen twice: a server that goes, or a proxy, ends
+        its sessions one after the other, and this one may be the last."""
+        if not self.is_held or not (first := await broken_locks(conn, worker_id, term, SPACE)):
+            return []
+        await asyncio.sleep(SURE_S)
+        still = await broken_locks(conn, worker_id, term, SPACE)
+        return [number for number in first if number in still]
 
     async def take(self, conn: Conn, worker_id: WorkerId) -> None:
         """If it is to be had. Whatever goes wrong with that, the beat goes on."""

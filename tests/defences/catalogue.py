@@ -275,6 +275,18 @@ DEFENCES = (
         (f"{LOCKS}::test_after_an_outage_the_locks_of_those_who_are_not_back_yet_say_nothing",),
     ),
     Defence(
+        "a broken lock is seen twice",
+        "the second look of a session that may itself be about to end",
+        (
+            Change(
+                "worker/session_lock.py",
+                "        still = await broken_locks(conn, worker_id, term, SPACE)\n",
+                "        still = first\n",
+            ),
+        ),
+        (f"{LOCKS}::test_who_goes_last_does_not_take_the_others_for_dead",),
+    ),
+    Defence(
         "a pooler's lock is not believed",
         "the look whether two connections are two sessions, and keep their backends",
         (

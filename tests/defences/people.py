@@ -125,4 +125,82 @@ DEFENCES = (
         ),
         (f"{TURN_QUERIES}::test_who_has_a_conversation_keeps_it_when_the_bot_gives_up",),
     ),
+    Defence(
+        "a replay forgets the wamid of before",
+        "the old wamid stays with what is replayed",
+        (
+            Change(
+                "db/dead.sql",
+                "message_id = NULL, send_owner = NULL, send_after",
+                "send_owner = NULL, send_after",
+            ),
+        ),
+        (f"{LOOKED}::test_a_replay_begins_anew_but_for_its_attempts",),
+    ),
+    Defence(
+        "a replay may be unknown again",
+        "unknown_count stays with what is replayed",
+        (
+            Change(
+                "db/dead.sql",
+                "unknown_at = NULL, unknown_count = 0, sent_at",
+                "unknown_at = NULL, sent_at",
+            ),
+        ),
+        (f"{LOOKED}::test_a_replay_begins_anew_but_for_its_attempts",),
+    ),
+    Defence(
+        "a mark lets go what was replayed well before it",
+        "the second between a replay and the mark that lets it go",
+        (
+            Change(
+                "db/migrations/0017_looked_at_again.sql",
+                "WHERE r.replayed_at < p_until - interval '1 s'",
+                "WHERE r.replayed_at < p_until",
+            ),
+        ),
+        (f"{LOOKED}::test_what_a_mark_lets_go",),
+    ),
+    Defence(
+        "what died again says why",
+        "the new reason of what was on the dead list",
+        (
+            Change(
+                "db/dead.sql",
+                "   SET reason = excluded.reason, detail = excluded.detail, died_at = now();",
+                "   SET died_at = now();",
+            ),
+        ),
+        (f"{LOOKED}::test_what_dies_again_is_on_the_list_with_its_last_reason",),
+    ),
+    Defence(
+        "of replays at once one finds it dead",
+        "the locks of the message and its conversation",
+        (
+            Change(
+                "db/dead.sql",
+                "SELECT id FROM messages WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;",
+                "SELECT id FROM messages WHERE user_id = $1 AND id = $2;",
+            ),
+            Change(
+                "db/dead.sql",
+                " WHERE m.user_id = $1 AND m.id = $2)\n   FOR NO KEY UPDATE;",
+                " WHERE m.user_id = $1 AND m.id = $2);",
+            ),
+        ),
+        (f"{LOOKED}::test_eight_replays_at_once_are_one_send_and_one_unit",),
+    ),
+    Defence(
+        "a mark hurries nothing that is to be tried again",
+        "the look at send_after 'infinity' where a replay is let go",
+        (
+            Change(
+                "db/migrations/0017_looked_at_again.sql",
+                "CASE WHEN m.status = 'queued' AND m.send_after = 'infinity'\n"
+                "                             THEN NULL ELSE m.send_after END",
+                "NULL",
+            ),
+        ),
+        (f"{LOOKED}::test_what_a_mark_lets_go",),
+    ),
 )

@@ -322,7 +322,9 @@ class Connections:
         self._pool: Any = None
 
     async def open(self) -> None:
-        self._pool = await create_pool(self._runtime_url, size=40, name="model")
+        # Who waits for a lock waits for the test, however slow the machine is.
+        patient = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+        self._pool = await create_pool(self._runtime_url, size=40, name="model", **patient)
 
     async def runtime(self) -> Conn:
         conn: Conn = await self._pool.acquire()

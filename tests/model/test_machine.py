@@ -41,6 +41,8 @@ SEEN = (
     *("send accepted", "send unknown", "send retry", "send failed", "sent again"),
     *("unknown resent", "status before the answer", "commit lost", "commit unheard"),
     *("swept conversation", "swept message", "let go", "killed with work in hand"),
+    *("said by a person: human", "said by a person: echo", "person: hand back"),
+    *("replayed", "replay released", "replay: not dead"),
 )
 
 

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 
 from cli.dead_items import BUSY, _queue_again
 from db.conversations import claim_conversations
+from db.dead import Burial, bury
 from db.ids import ConversationId, MessageId, WorkerId
 from db.pool import CONFLICT, Pool, tenant
 from db.sends import claim_sends
@@ -465,6 +466,58 @@ async def test_a_replay_waits_for_them_also_when_a_person_was_there_for_a_moment
         await hand_back_conversation(conn, user.user_id, conversation)
     async with pool.acquire() as conn:
         assert await claim_sends(conn, ME, 10, 10, PAIR, DAY) == []
+
+
+async def test_a_replay_begins_anew_but_for_its_attempts(pool: Pool, owner: Owner) -> None:
+    """Its next send has a wamid of its own, and may be unknown as often as the first."""
+    user, _, message = await dead(owner)
+    await owner.execute(
+        "UPDATE messages SET unknown_count = 2, metadata = $1::text::jsonb",
+        '{"kind": "reply", "reason": "x", "refused": {"transient": 6}}',
+    )
+    assert await replay(pool, user, message) is None
+    row = await owner.fetchrow(
+        "SELECT message_id, unknown_count, send_attempts, usage_day IS NOT NULL,"
+        " metadata ->> 'reason', metadata -> 'refused' FROM messages WHERE id = $1",
+        message,
+    )
+    assert tuple(row or ()) == (None, 0, 1, True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("since", "send_after", "leaves"),
+    [
+        ("2 s", "infinity", True),
+        ("0.5 s", "infinity", False),  # clocks of two machines, and a status on its way
+        ("2 s", "now() + interval '1 h'", False),  # it went meanwhile, and is to be tried again
+    ],
+)
+async def test_what_a_mark_lets_go(
+    pool: Pool, owner: Owner, since: str, send_after: str, leaves: bool
+) -> None:
+    user, _, message = await dead(owner)
+    assert await replay(pool, user, message) is None
+    after = "'infinity'" if send_after == "infinity" else send_after
+    await owner.execute(
+        f"UPDATE messages SET replayed_at = now() - $1::text::interval, send_after = {after}",
+        since,
+    )
+    async with pool.acquire() as conn:
+        await move_fence(conn, await owner.fetchval("SELECT now()"), PATIENCE)
+        await release_replayed(conn)
+        claims = await claim_sends(conn, ME, 10, 10, PAIR, DAY)
+    assert [c.message_id for c in claims] == [message] * leaves
+
+
+async def test_what_dies_again_is_on_the_list_with_its_last_reason(
+    pool: Pool, owner: Owner
+) -> None:
+    user, _, message = await dead(owner)
+    again = Burial(message_id=message, reason="refused", detail="131026 x", trace_id=None)
+    async with tenant(pool, user.user_id) as conn:
+        await bury(conn, user.user_id, [again])
+    row = await owner.fetchrow("SELECT reason, detail FROM dead_sends")
+    assert tuple(row or ()) == ("refused", "131026 x")
 
 
 async def test_a_replay_goes_when_no_status_says_otherwise(pool: Pool, owner: Owner) -> None:

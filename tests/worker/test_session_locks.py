@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from db.pool import Conn, Pool, create_pool
+from db.pool import UNAVAILABLE, Conn, Pool, connect_runtime, create_pool
+from db.workers import register_worker
 from handlers.process.secrets import Vault
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
@@ -25,9 +26,10 @@ from worker.clock import keep_house, scheduler
 from worker.intake import Intake
 from worker.liveness import BEAT_S, TERM, Liveness
 from worker.process import Worker
+from worker.session_lock import SURE_S, SessionLock
 from worker.settings import read
 
-TERM_S = TERM.total_seconds()
+GONE = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,7 +96,8 @@ async def beating(url: str, name: str) -> AsyncIterator[asyncio.subprocess.Proce
     finally:
         if process.returncode is None:
             process.kill()
-        await process.communicate()
+        _, log = await process.communicate()
+        print(log.decode())  # shown when the test fails
 
 
 async def row_of(owner: Conn, name: str) -> Any:
@@ -191,6 +194,31 @@ async def test_after_an_outage_the_locks_of_those_who_are_not_back_yet_say_nothi
         assert again["session_lock"] != late["session_lock"]
         assert {(row["id"], who) for row, who in seen} == {(late["id"], late["id"])}
         assert await holder(owner, held) == late["id"]
+
+
+async def test_who_goes_last_does_not_take_the_others_for_dead(
+    database: Database, owner: Conn
+) -> None:
+    """A server that shuts down ends its sessions one after the other."""
+    url = database.runtime_url
+    watcher, other = [await connect_runtime(url, name) for name in ("watcher", "other")]
+    locks = {}
+    for conn in (watcher, other):
+        worker_id = await register_worker(conn, "shut down")
+        lock = SessionLock(partial(connect_runtime, url, "probe"))
+        await lock.take(conn, worker_id)
+        locks[conn] = (lock, worker_id)
+    await owner.execute("UPDATE workers SET locked_at = locked_at - $1::interval", 2 * TERM)
+    lock, worker_id = locks[watcher]
+    assert await lock.broken(watcher, worker_id, TERM) == []
+    left = other.get_server_pid()
+    other.terminate()
+    await until(partial(owner.fetchval, GONE, left), lambda n: n == 0)
+    looking = asyncio.create_task(lock.broken(watcher, worker_id, TERM))
+    await asyncio.sleep(SURE_S / 2)
+    await owner.execute("SELECT pg_terminate_backend($1)", watcher.get_server_pid())
+    with pytest.raises(UNAVAILABLE):
+        await looking
 
 
 async def test_a_worker_that_lost_its_session_alone_has_another_lock_at_once(
