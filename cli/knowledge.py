@@ -17,6 +17,7 @@ from db.ids import ChatbotId, UserId
 from db.knowledge import import_knowledge
 from db.pool import Conn, tenant_transaction
 from handlers.process.configuration import Environment
+from handlers.rules.texts import storable
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 MAX_QUESTION_CHARS = 2_000
@@ -129,7 +130,7 @@ def _knowledge_row(value: Any) -> KnowledgeRow | str:
             return f"{name} is empty"
         if len(text) > limit:
             return f"{name} has {len(text)} characters, {limit} at most"
-        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        if storable(text) != text:
             return f"{name} has a character that cannot be stored"
         fields[name] = text
     return KnowledgeRow(fields["question"], fields["answer"], fields["category"] or None)

@@ -179,6 +179,7 @@ class Reader:
         self._plain = re.compile(rf"[^{d}\r\n]*+")
         self._closer = re.compile(rf'(?<!")" *+(?={d}|\r|\n|\Z)')
         self._line_of = _Lines(text)
+        self._last = (-1, _Cells([], 0))
         self._looked = (0, 0)  # between these, no cell of the lines before ends
 
     def read(self, at: int, shape: Shape | None = None) -> Iterator[Record]:
@@ -217,6 +218,11 @@ class Reader:
         return self._left_out(record.line, rest.end, why)
 
     def _cells(self, at: int) -> _Cells:
+        if self._last[0] != at:  # the next line is looked at before it is read
+            self._last = (at, self._split(at))
+        return self._last[1]
+
+    def _split(self, at: int) -> _Cells:
         text = self._text
         found: list[tuple[str, bool]] = []
         while True:
@@ -302,11 +308,15 @@ class _Lines:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._plain = "\r" not in text
         self._at, self._line = 0, 1
 
     def __call__(self, at: int) -> int:
         if at < self._at:
             self._at, self._line = 0, 1
-        self._line += sum(1 for _ in _LINE_END.finditer(self._text, self._at, at))
+        if self._plain:
+            self._line += self._text.count("\n", self._at, at)
+        else:
+            self._line += sum(1 for _ in _LINE_END.finditer(self._text, self._at, at))
         self._at = at
         return self._line

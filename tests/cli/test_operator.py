@@ -419,6 +419,30 @@ async def test_more_than_a_batch_is_imported(
     assert len(await knowledge(owner)) == 1_234
 
 
+async def test_an_import_is_there_wholly_or_not_at_all(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    """Killed in its middle, which is where it waits for the question that somebody else adds."""
+    file = tmp_path / "faq.csv"
+    file.write_text("question,answer\n" + "".join(f"q{n},{n}\n" for n in range(2_000)))
+    async with owner.transaction():
+        await owner.execute(
+            "INSERT INTO bot_knowledge_base (user_id, chatbot_id, question, answer)"
+            " SELECT user_id, id, 'q1500', 'x' FROM chatbots"
+        )
+        importing = asyncio.create_task(
+            command.process("kb", "import", f"--chatbot={chatbot}", str(file))
+        )
+        waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
+        pid = await until(lambda: owner.fetchval(waiting), bool)
+        other = await asyncpg.connect(command.environment["MIGRATION_DATABASE_URL"])
+        assert await knowledge(other) == []
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        await other.close()
+        assert (await importing).code == 1
+    assert [row[0] for row in await knowledge(owner)] == ["q1500"]
+
+
 async def test_bad_lines_are_named_and_the_rest_is_kept(
     command: Command, owner: Conn, chatbot: int, tmp_path: Path
 ) -> None:

@@ -232,6 +232,43 @@ async def test_an_owner_that_may_not_is_told_what_an_administrator_has_to_run(
         assert await members_of_system(bare_server.url) == []
 
 
+UNCOUNTED = """
+DROP TABLE knowledge_changes, knowledge_indexes, knowledge_bases CASCADE;
+DROP FUNCTION claim_knowledge, note_knowledge, tell_kb_version, judge_knowledge;
+DROP INDEX chatbots_phone_number_id;
+ALTER TABLE chatbots ADD CONSTRAINT chatbots_phone_number_id_key UNIQUE (phone_number_id);
+ALTER TABLE bot_knowledge_base DISABLE TRIGGER USER;
+DELETE FROM schema_migrations WHERE version LIKE '%_knowledge'
+"""
+
+
+async def test_what_a_release_before_knew_is_counted(bare_server: Postgres) -> None:
+    """By an owner whom row-level security binds, but for that moment."""
+    async with (
+        new_database(bare_server, "maker:x") as database,
+        connected(with_database(bare_server.url, database.name)) as admin,
+    ):
+        await run(database)
+        await admin.execute(UNCOUNTED)
+        user = await make_tenant(admin)
+        await admin.execute(
+            "INSERT INTO bot_knowledge_base (user_id, chatbot_id, question, answer, is_active)"
+            " SELECT $1, $2, 'q' || n, repeat('x', 998), n < 400 FROM generate_series(1, 500) n",
+            user.user_id,
+            user.chatbot_id,
+        )
+        await admin.execute("ALTER TABLE bot_knowledge_base ENABLE TRIGGER USER")
+        assert len(await run(database)) == 1
+        (row,) = await admin.fetch("SELECT rows, chars, version, big, due FROM knowledge_bases")
+        assert row["chars"] == sum(998 + len(f"q{n}") for n in range(1, 400))
+        assert (row["rows"], row["version"], row["big"], row["due"]) == (399, 0, True, True)
+        forced = "SELECT bool_and(relforcerowsecurity) FROM pg_class WHERE relname = ANY ($1)"
+        tables = ["bot_knowledge_base", "chatbots", "knowledge_bases"]
+        assert await admin.fetchval(forced, tables)
+        await admin.execute("UPDATE bot_knowledge_base SET is_active = true")
+        assert await admin.fetchval("SELECT kb_version FROM chatbots") == 1
+
+
 # ---- from the product before tenants ------------------------------------------------------------
 
 OLD = """

@@ -1,6 +1,6 @@
 """The defences: what is taken out, and which tests have to notice."""
 
-from tests.defences import intake, people, sends, turns
+from tests.defences import intake, knowledge, people, sends, turns
 from tests.defences.defence import Change, Defence
 
 __all__ = ["DEFENCES", "Change", "Defence"]
@@ -721,4 +721,5 @@ DEFENCES = (
     *people.DEFENCES,
     *sends.DEFENCES,
     *intake.DEFENCES,
+    *knowledge.DEFENCES,
 )

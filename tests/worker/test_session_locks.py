@@ -243,10 +243,10 @@ async def test_a_session_that_gives_no_answer_is_no_death(database: Database, ow
     async with watching(url) as watcher, line(url) as there, beating(there.url, "slow"):
         await may_judge(watcher)
         before = await locked(owner, "slow")
-        there.is_deaf, there.is_up = True, False
+        there.is_deaf = True
         await asyncio.sleep(BEAT_S + 2 * BEAT_S + 1)
         assert (await row_of(owner, "slow"))["id"] == before["id"]
-        there.is_deaf, there.is_up = False, True
+        there.is_deaf = False
         after = await until(
             lambda: locked(owner, "slow"), lambda row: row["locked_at"] > before["locked_at"]
         )
