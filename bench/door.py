@@ -26,7 +26,7 @@ from local.servers.postgres import postgres
 from local.servers.rabbitmq import rabbitmq
 from local.stack import until_ready
 
-ROUNDS, POSTS, PER_S, CONNECTIONS = 5, 1_500, 300, 32
+ROUNDS, POSTS, PER_S, CONNECTIONS = 5, 1_200, 300, 32
 ACTIONS, ACTION_CHARS = 200, 126_000  # a burst of 30 messages as long as they may be
 LOOK_S = 0.02
 MAY_TAKE_MS, TIMES_IDLE = 50.0, 2.0

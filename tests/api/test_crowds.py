@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from db.actions import list_actions
+from db.api_keys import recent_api_keys
 from db.pages import PAGE_BYTES
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import new_key
 from ingress.api.encoding import STRIDE_BYTES, encoded, pieces
+from ingress.api.keys import LATELY
 from ingress.api.places import LARGE_BYTES, pause_s
 from tests.api import Client, make_action, make_key, make_open_conversation
 from tests.conftest import Database
@@ -67,6 +69,31 @@ async def test_keys_in_use_are_known_before_the_door_opens(
         await owner.execute("ALTER FUNCTION hidden(text[]) RENAME TO find_api_keys")
         made_now, _ = await make_key(pool, ours)
         assert (await Client(opened.url, opened.http, made_now).get("/chatbots")).status == 200
+
+
+async def test_the_keys_that_are_known_are_the_last_used(
+    owner: Conn, pool: Pool, ours: Tenant, theirs: Tenant
+) -> None:
+    async def made(of: Tenant, used: str, created: str = "400 days") -> int:
+        _, key_id = await make_key(pool, of)
+        await owner.execute(
+            "UPDATE api_keys SET last_used = now() - $2::text::interval,"
+            " created_at = now() - $3::text::interval WHERE id = $1",
+            key_id,
+            used,
+            created,
+        )
+        return key_id
+
+    yesterday, revoked = await made(ours, "1 day"), await made(ours, "1 hour")
+    await owner.execute("UPDATE api_keys SET is_active = false WHERE id = $1", revoked)
+    await made(theirs, "31 days")
+    new = await made(theirs, "400 days", "2 days")
+    now = await made(theirs, "1 second")
+    async with pool.acquire() as conn:
+        for limit in (10, 2):
+            found = await recent_api_keys(conn, LATELY, limit)
+            assert [one.id for one in found] == [now, yesterday, new][:limit]
 
 
 async def test_the_door_opens_without_a_database() -> None:
