@@ -819,10 +819,9 @@ class Machine(RuleBasedStateMachine):
 
     async def _replay(self, which: int, times: int, until: str) -> None:
         """Several at once, of one dead send or of neighbours."""
-        dead = sorted(self.judge.now.dead)
+        dead = sorted(self.judge.now.dead.items())
         for n in range(times if dead else 0):
-            message_id = dead[(which + n // 2) % len(dead)]
-            user_id = self.judge.now.dead[message_id]
+            message_id, user_id = dead[(which + n // 2) % len(dead)]
             await self._start("replay", self.outside, self._replays(user_id, message_id), until)
 
     def _replays(self, user_id: int, message_id: int) -> Callable[[Job], Coroutine[Any, Any, None]]:
