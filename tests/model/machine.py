@@ -489,7 +489,7 @@ class Machine(RuleBasedStateMachine):
         if self.judge.acceptances:
             todo += ["tell"]
         if self.judge.now.dead:
-            todo += ["replay"] * 2
+            todo += ["replay"] * 6
         if any(m["replayed_at"] for m in outbox):
             todo += ["wait", "settle", "settle"]
         if talks:
