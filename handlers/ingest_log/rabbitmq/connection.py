@@ -36,7 +36,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 5.0
 HEARTBEAT_S = 10  # a machine that vanished is noticed after two of them
-SET_UP_TIMEOUT_S = 5.0  # for channel, queues and subscriptions; most of a second when all are new
+ANSWER_TIMEOUT_S = 5.0  # of the broker, for one step of setting up; there are some sixty
 CLOSE_TIMEOUT_S = 1.0
 
 UNREACHABLE = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)

@@ -20,8 +20,8 @@ from handlers.ingest_log.port import (
     until_stopped,
 )
 from handlers.ingest_log.rabbitmq.connection import (
+    ANSWER_TIMEOUT_S,
     CLOSE_TIMEOUT_S,
-    SET_UP_TIMEOUT_S,
     UNREACHABLE,
     first_closed,
     serve,
@@ -68,8 +68,7 @@ class Subscription:
         # The broker ends a subscription, and nothing else, when its queue is deleted or loses its
         # leader.
         cancelled = asyncio.Event()
-        async with asyncio.timeout(SET_UP_TIMEOUT_S):
-            channel = await self._subscribe(connection, arrivals, cancelled)
+        channel = await self._subscribe(connection, arrivals, cancelled)
         self.on_state(True)
         log.info("ingest_log.connected", connection=self.name, lanes=len(self.lanes))
         watching = silent(
@@ -97,8 +96,11 @@ class Subscription:
     async def _subscribe(
         self, connection: AbstractConnection, arrivals: "Arrivals", cancelled: asyncio.Event
     ) -> AbstractChannel:
-        channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=min(PREFETCH, IN_HAND_MAX // len(self.lanes)))
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(
+            prefetch_count=min(PREFETCH, IN_HAND_MAX // len(self.lanes)), timeout=ANSWER_TIMEOUT_S
+        )
         await declare(channel)
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: cancelled.set())
@@ -107,7 +109,10 @@ class Subscription:
             rank = zlib.crc32(f"{self.name}:{lane}".encode()) % 10
             # Below aio_pika, which takes a second task and an object of forty fields a delivery.
             await underlay.basic_consume(
-                QUEUES[lane], arrivals.take, arguments={"x-priority": rank}
+                QUEUES[lane],
+                arrivals.take,
+                arguments={"x-priority": rank},
+                timeout=ANSWER_TIMEOUT_S,
             )
         return channel
 

@@ -16,7 +16,7 @@ from handlers.ingest_log.port import (
     NotDurable,
 )
 from handlers.ingest_log.rabbitmq.confirms import Confirms
-from handlers.ingest_log.rabbitmq.connection import SET_UP_TIMEOUT_S, connect, first_closed, serve
+from handlers.ingest_log.rabbitmq.connection import ANSWER_TIMEOUT_S, connect, first_closed, serve
 from handlers.ingest_log.rabbitmq.topology import EXCHANGE, declare
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -46,7 +46,8 @@ async def publishing(url: str) -> AsyncIterator[Callable[[Entry], Awaitable[None
 
 async def _publishing_channel(connection: AbstractConnection) -> AbstractChannel:
     # Returned messages raise; only Basic.Ack is success.
-    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
     await declare(channel)
     return channel
 
@@ -74,9 +75,8 @@ class Publisher:
         await serve(self._url, self._name, self._session, lambda: False)
 
     async def _session(self, connection: AbstractConnection) -> None:
-        async with asyncio.timeout(SET_UP_TIMEOUT_S):
-            channel = await _publishing_channel(connection)
-            self._confirms = confirms = await _confirms(channel)
+        channel = await _publishing_channel(connection)
+        self._confirms = confirms = await _confirms(channel)
         log.info("ingest_log.connected", connection=self._name)
         watching = asyncio.create_task(self._watch_alarms(connection))
         writing = asyncio.create_task(confirms.run())

@@ -26,7 +26,7 @@ from handlers.ingest_log.port import (
     Lane,
     OldTopology,
 )
-from handlers.ingest_log.rabbitmq.connection import connect
+from handlers.ingest_log.rabbitmq.connection import ANSWER_TIMEOUT_S, connect
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -47,16 +47,21 @@ MIGRATION_MAX_S = 60.0  # that one waits for another
 
 async def declare(channel: AbstractChannel) -> None:
     """The topology, the same from whoever declares it. What operators tune is set by policy."""
-    dead = await channel.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+    dead = await channel.declare_exchange(
+        DEAD_EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True, timeout=ANSWER_TIMEOUT_S
+    )
     for lane, name in DEAD_QUEUES.items():
         # The limit is explicit: without it RabbitMQ 4 drops a message that was looked at 21 times.
         queue = await channel.declare_queue(
             name,
             durable=True,
             arguments={"x-queue-type": "quorum", "x-delivery-limit": 100_000},
+            timeout=ANSWER_TIMEOUT_S,
         )
-        await queue.bind(dead, routing_key=lane.removeprefix("dead-"))
-    exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+        await queue.bind(dead, routing_key=lane.removeprefix("dead-"), timeout=ANSWER_TIMEOUT_S)
+    exchange = await channel.declare_exchange(
+        EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True, timeout=ANSWER_TIMEOUT_S
+    )
     for lane, name in (ORDERED_QUEUES | OTHER_QUEUES).items():
         ordered = lane != "other"
         queue = await channel.declare_queue(
@@ -73,8 +78,9 @@ async def declare(channel: AbstractChannel) -> None:
                 "x-quorum-initial-group-size": 3,
                 "x-queue-leader-locator": "balanced",
             },
+            timeout=ANSWER_TIMEOUT_S,
         )
-        await queue.bind(exchange, routing_key=lane)
+        await queue.bind(exchange, routing_key=lane, timeout=ANSWER_TIMEOUT_S)
 
 
 async def prepare(url: str) -> str:
