@@ -26,7 +26,6 @@ CATCHES_ALL = {
     ("db/pool.py", "tenant_transaction"): "rolls back, and raises",
     ("handlers/ingest/batch.py", "_divided"): "one item never takes its batch along",
     ("handlers/ingest_log/rabbitmq/connection.py", "connect"): "closes what it opened, and raises",
-    ("handlers/ingest_log/rabbitmq/connection.py", "serve"): "who ended would never publish again",
     ("handlers/process/sweeps.py", "each"): "one row never takes the others along",
     ("handlers/agent/tools.py", "call"): "the model hears of it and can still answer",
     ("handlers/turns/run.py", "run_turn"): "the customer is waiting: another try is owed",

@@ -148,8 +148,6 @@ async def serve(
             log.warning("ingest_log.handed_back", connection=name)
         except UNREACHABLE as error:
             log.warning("ingest_log.lost", connection=name, error=str(error) or repr(error))
-        except Exception as error:  # whoever ended here would never publish or be fed again
-            log.error("ingest_log.failed", connection=name, exc_info=error)
         if not is_over():
             await asyncio.sleep(RECONNECT_MIN_S)
 
