@@ -24,19 +24,34 @@ from bench.harness import ROUNDS, Figures, Result, in_turns
 from bench.webhooks import logged, messages_webhook, statuses_webhook
 from bench.world import Size, build
 from db.actions import list_actions, overdue_actions
+from db.chatbots import list_chatbots
 from db.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from db.conversation_events import passed_events, read_events
-from db.conversations import Claim, Debounce, claim_conversations, fence, read_turn, since_inbound
+from db.conversations import (
+    Claim,
+    Debounce,
+    claim_conversations,
+    fence,
+    list_conversations,
+    read_turn,
+    since_inbound,
+)
 from db.dead import list_dead
 from db.ids import ConversationId, MessageId, UserId, WorkerId
-from db.messages import Message, NewText, queue_text, read_messages, settle_inputs
+from db.messages import (
+    NewText,
+    TurnMessage,
+    list_messages,
+    queue_text,
+    read_messages,
+    settle_inputs,
+)
 from db.migrate import migrate
 from db.orphans import forget_orphans, found_orphans
 from db.pool import Conn, Pool, create_pool, tenant
 from db.sends import Pace, claim_sends, lock_send, mark_accepted, mark_sending, read_send
 from db.status_fence import fence_wanted, overdue_sends
-from db.tenant_api import list_chatbots, list_conversations, list_messages, read_usage
-from db.usage import Reserving, reserve_for_turn, spend_messages
+from db.usage import Reserving, read_usage, reserve_for_turn, spend_messages
 from db.workers import sweep_dead_workers, sweep_unheld
 from handlers.ingest.recording import record_batch
 from handlers.ingest.statuses import merge_batch
@@ -213,7 +228,7 @@ class Side:
         )
 
     async def _turns(self, claims: Sequence[Claim]) -> None:
-        async def read(claim: Claim) -> list[Message]:
+        async def read(claim: Claim) -> list[TurnMessage]:
             async with tenant(self.pool, claim.user_id) as conn:
                 ids = claim.user_id, claim.conversation_id
                 context = await read_turn(conn, *ids, ME, claim.epoch)
@@ -228,7 +243,7 @@ class Side:
                 assert await reserve_for_turn(conn, reserving, 1) is not None
             return read
 
-        async def write(claim: Claim, inputs: Sequence[Message]) -> None:
+        async def write(claim: Claim, inputs: Sequence[TurnMessage]) -> None:
             async with tenant(self.pool, claim.user_id) as conn:
                 ids = claim.user_id, claim.conversation_id
                 last = max(row.input_seq or 0 for row in inputs)
@@ -251,7 +266,7 @@ class Side:
                 spend_messages(conn, *ids, 1)
                 await since_inbound(conn, *ids)
 
-        inputs: list[list[Message]] = []
+        inputs: list[list[TurnMessage]] = []
 
         async def read_all() -> None:
             inputs.extend([await read(claim) for claim in claims])

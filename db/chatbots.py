@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.ids import ChatbotId, UserId
+from db.ids import BEYOND, ChatbotId, UserId
+from db.pages import PAGE_BYTES, Listed, listed
 from db.pool import Conn
 from db.sql import load
 
@@ -86,3 +87,27 @@ async def chatbot_credentials(conn: Conn, user_id: UserId) -> list[Credentials]:
     """Of the active ones."""
     rows = await conn.fetch(_SQL["chatbot_credentials"], user_id)
     return [Credentials(**row) for row in rows]
+
+
+# ---- for the tenant's own people and programs, page by page -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chatbot:
+    id: ChatbotId
+    name: str
+    whatsapp_phone_number: str | None
+    phone_number_id: str | None
+    general_instructions: str | None
+    is_active: bool | None
+    bot_status: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+async def list_chatbots(
+    conn: Conn, user_id: UserId, after: int | None, limit: int, most_bytes: int = PAGE_BYTES
+) -> Listed[Chatbot]:
+    before = BEYOND if after is None else after
+    rows = await conn.fetch(_SQL["list_chatbots"], user_id, before, limit, most_bytes)
+    return listed(Chatbot, rows)

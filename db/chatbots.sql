@@ -39,3 +39,22 @@ SELECT owners_of_chatbots() AS user_id;
 -- name: chatbot_credentials
 SELECT id, name, whatsapp_phone_number, phone_number_id, access_token
   FROM chatbots WHERE user_id = $1 AND coalesce(is_active, true) ORDER BY id;
+
+-- name: list_chatbots
+-- Row by row, as list_actions: $3 at most, with $4 bytes.
+WITH RECURSIVE page AS (
+    SELECT $2::bigint AS id, 0 AS place, 0::bigint AS bytes
+     UNION ALL
+    SELECT b.id, page.place + 1, page.bytes + b.bytes
+      FROM page CROSS JOIN LATERAL (
+           SELECT b.id, octet_length(b::text) AS bytes FROM chatbots b
+            WHERE b.user_id = $1 AND b.id < page.id
+            ORDER BY b.id DESC LIMIT 1) b
+     WHERE page.place <= $3 AND (page.bytes <= $4 OR page.place = 1)
+)
+SELECT b.id, b.name, b.whatsapp_phone_number, b.phone_number_id, b.general_instructions,
+       b.is_active, b.bot_status, b.created_at, b.updated_at,
+       count(*) OVER () < (SELECT max(place) FROM page) AS more
+  FROM page JOIN chatbots b ON b.user_id = $1 AND b.id = page.id
+ WHERE page.place BETWEEN 1 AND $3 AND (page.bytes <= $4 OR page.place = 1)
+ ORDER BY b.id DESC;

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, UserId, WorkerId
+from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, UserId, WorkerId
+from db.pages import PAGE_BYTES, Listed, listed
 from db.pool import Conn
 from db.sql import columns, load
 
@@ -247,3 +248,45 @@ async def trust_thread(conn: Conn, user_id: UserId, conversation_id: Conversatio
 async def forget_threads(conn: Conn, user_id: UserId, ids: Sequence[ConversationId]) -> None:
     """What their threads remember is not what was said: they are rebuilt from the messages."""
     await conn.execute(_SQL["forget_threads"], user_id, ids)
+
+
+# ---- for the tenant's own people and programs, page by page -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    id: ConversationId
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    phone_number: str | None
+    name: str | None
+    bsuid: str | None
+    status: str  # bot, taken_over, paused
+    unanswered: bool
+    last_inbound_at: datetime | None
+    taken_over_at: datetime | None
+    taken_over_until: datetime | None  # None while taken over: until it is handed back
+    taken_over_by: str | None  # human, product
+    taken_over_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+async def list_conversations(
+    conn: Conn,
+    user_id: UserId,
+    after: int | None,
+    status: str | None,
+    limit: int,
+    most_bytes: int = PAGE_BYTES,
+) -> Listed[Conversation]:
+    before = BEYOND if after is None else after
+    sql = _SQL["list_conversations"]
+    return listed(Conversation, await conn.fetch(sql, user_id, before, status, limit, most_bytes))
+
+
+async def read_conversation(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> Conversation | None:
+    row = await conn.fetchrow(_SQL["read_conversation"], user_id, conversation_id)
+    return Conversation(**row) if row else None

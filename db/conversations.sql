@@ -159,3 +159,49 @@ UPDATE conversations SET rebuild_thread = true
  WHERE user_id = $1 AND id IN (SELECT v.id FROM conversations v
                                 WHERE v.user_id = $1 AND v.id = ANY ($2::bigint[])
                                 ORDER BY v.id FOR NO KEY UPDATE);
+
+-- name: list_conversations
+-- $4 at most, and so many that they have $5 bytes.
+WITH found AS (
+    SELECT v.*
+      FROM (SELECT c.id, c.chatbot_id, c.contact_id, k.phone_number, k.name, k.bsuid,
+                   CASE WHEN c.taken_over_until > now() THEN 'taken_over'
+                        WHEN k.conversation_paused THEN 'paused' ELSE 'bot' END AS status,
+                   c.input_seq > c.answered_seq AS unanswered, c.last_inbound_at,
+                   CASE WHEN c.taken_over_until > now() THEN c.taken_over_at END AS taken_over_at,
+                   -- 'infinity' is NULL to the outside: until it is handed back.
+                   CASE WHEN c.taken_over_until > now() AND isfinite(c.taken_over_until)
+                        THEN c.taken_over_until END AS taken_over_until,
+                   CASE WHEN c.taken_over_until > now() THEN c.taken_over_by END AS taken_over_by,
+                   CASE WHEN c.taken_over_until > now() THEN c.taken_over_reason END
+                       AS taken_over_reason,
+                   c.created_at, c.updated_at
+              FROM conversations c JOIN contacts k ON k.user_id = $1 AND k.id = c.contact_id
+             WHERE c.user_id = $1 AND c.id < $2) v
+     WHERE $3::text IS NULL OR v.status = $3
+     ORDER BY v.id DESC LIMIT $4 + 1
+), measured AS (
+    SELECT f.*, row_number() OVER newest AS place,
+           sum(octet_length(f::text)) OVER newest AS bytes
+      FROM found f WINDOW newest AS (ORDER BY f.id DESC)
+)
+SELECT id, chatbot_id, contact_id, status, phone_number, name, bsuid, unanswered, last_inbound_at,
+       taken_over_at, taken_over_until, taken_over_by, taken_over_reason, created_at, updated_at,
+       count(*) OVER () < (SELECT count(*) FROM found) AS more
+  FROM measured
+ WHERE place <= $4 AND (bytes <= $5 OR place = 1)
+ ORDER BY id DESC;
+
+-- name: read_conversation
+SELECT c.id, c.chatbot_id, c.contact_id, k.phone_number, k.name, k.bsuid,
+       CASE WHEN c.taken_over_until > now() THEN 'taken_over'
+            WHEN k.conversation_paused THEN 'paused' ELSE 'bot' END AS status,
+       c.input_seq > c.answered_seq AS unanswered, c.last_inbound_at,
+       CASE WHEN c.taken_over_until > now() THEN c.taken_over_at END AS taken_over_at,
+       CASE WHEN c.taken_over_until > now() AND isfinite(c.taken_over_until)
+            THEN c.taken_over_until END AS taken_over_until,
+       CASE WHEN c.taken_over_until > now() THEN c.taken_over_by END AS taken_over_by,
+       CASE WHEN c.taken_over_until > now() THEN c.taken_over_reason END AS taken_over_reason,
+       c.created_at, c.updated_at
+  FROM conversations c JOIN contacts k ON k.user_id = $1 AND k.id = c.contact_id
+ WHERE c.user_id = $1 AND c.id = $2;

@@ -6,7 +6,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
+from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid
+from db.pages import PAGE_BYTES, Listed, StoredJson, listed
 from db.pool import Conn
 from db.sql import columns, load, values
 
@@ -48,7 +49,7 @@ class NewText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class TurnMessage:
     id: MessageId
     direction: str
     is_from_human: bool
@@ -76,12 +77,12 @@ async def read_messages(
     answered_seq: int,
     history: int,
     unanswered: int,
-) -> list[Message]:
+) -> list[TurnMessage]:
     """In order of arrival."""
     rows = await conn.fetch(
         _SQL["read_messages"], user_id, conversation_id, answered_seq, history, unanswered
     )
-    return [Message(**row) for row in rows]
+    return [TurnMessage(**row) for row in rows]
 
 
 async def settle_inputs(
@@ -108,3 +109,49 @@ async def queue_text(
     return MessageId(
         await conn.fetchval(_SQL["queue_text"], user_id, conversation_id, *values(text))
     )
+
+
+# ---- for the tenant's own people and programs, page by page -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    id: MessageId
+    conversation_id: ConversationId | None
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    message_id: Wamid | None
+    direction: str
+    message_type: str
+    content_text: str | None
+    content_url: str | None
+    status: str
+    sent_at: datetime | None
+    is_from_human: bool | None
+    ai_processed: bool | None
+    in_reply_to: Wamid | None
+    metadata: StoredJson | None
+    created_at: datetime
+
+
+async def list_messages(
+    conn: Conn,
+    user_id: UserId,
+    after: int | None,
+    conversation_id: ConversationId,
+    limit: int,
+    most_bytes: int = PAGE_BYTES,
+) -> Listed[Message]:
+    before = BEYOND if after is None else after
+    sql = _SQL["list_messages"]
+    rows = await conn.fetch(sql, user_id, before, conversation_id, limit, most_bytes)
+    return listed(_message, rows)
+
+
+async def read_message(conn: Conn, user_id: UserId, message_id: MessageId) -> Message | None:
+    row = await conn.fetchrow(_SQL["read_message"], user_id, message_id)
+    return _message(**row) if row else None
+
+
+def _message(*, metadata: str | None, **row: Any) -> Message:
+    return Message(metadata=None if metadata is None else StoredJson(metadata), **row)

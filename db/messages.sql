@@ -72,3 +72,29 @@ SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', n
        $7, $8
   FROM conversations v WHERE v.user_id = $1 AND v.id = $2
 RETURNING id;
+
+-- name: list_messages
+-- Row by row, as list_actions: $4 at most, with $5 bytes.
+WITH RECURSIVE page AS (
+    SELECT $2::bigint AS id, 0 AS place, 0::bigint AS bytes
+     UNION ALL
+    SELECT m.id, page.place + 1, page.bytes + m.bytes
+      FROM page CROSS JOIN LATERAL (
+           SELECT m.id, octet_length(m::text) AS bytes FROM messages m
+            WHERE m.user_id = $1 AND m.conversation_id = $3 AND m.id < page.id
+            ORDER BY m.id DESC LIMIT 1) m
+     WHERE page.place <= $4 AND (page.bytes <= $5 OR page.place = 1)
+)
+SELECT m.id, m.conversation_id, m.chatbot_id, m.contact_id, m.message_id, m.direction,
+       m.message_type, m.content_text, m.content_url, m.status, m.sent_at, m.is_from_human,
+       m.ai_processed, m.in_reply_to, m.metadata::text AS metadata, m.created_at,
+       count(*) OVER () < (SELECT max(place) FROM page) AS more
+  FROM page JOIN messages m ON m.user_id = $1 AND m.id = page.id
+ WHERE page.place BETWEEN 1 AND $4 AND (page.bytes <= $5 OR page.place = 1)
+ ORDER BY m.id DESC;
+
+-- name: read_message
+SELECT id, conversation_id, chatbot_id, contact_id, message_id, direction, message_type,
+       content_text, content_url, status, sent_at, is_from_human, ai_processed, in_reply_to,
+       metadata::text AS metadata, created_at
+  FROM messages WHERE user_id = $1 AND id = $2;

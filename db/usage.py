@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from db.ids import ConversationId, MessageId, UserId, WorkerId
 from db.pool import Conn, at_commit
@@ -99,3 +99,33 @@ def count_takeover(conn: Conn, user_id: UserId) -> None:
 
 def count_api_calls(conn: Conn, user_id: UserId, usage_day: date, calls: int) -> None:
     at_commit(conn, f"SELECT count_api_calls({user_id:d}, '{usage_day}', {calls:d})")
+
+
+# ---- for the tenant's own people and programs, page by page -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    timezone: str
+    tracking_date: date
+    day_ends_at: datetime
+    month_ends_at: datetime
+    year: int
+    month: int
+    subscription_name: str | None
+    daily_message_limit: int | None
+    monthly_message_limit: int | None
+    daily_messages_sent: int
+    daily_messages_received: int
+    daily_overage_messages: int
+    messages_reserved: int
+    live_takeovers_used: int
+    actions_created: int
+    api_calls_made: int
+    total_messages_sent: int
+    overage_messages: int
+
+
+async def read_usage(conn: Conn, user_id: UserId) -> Usage | None:
+    row = await conn.fetchrow(_SQL["read_usage"], user_id)
+    return Usage(**row) if row else None

@@ -22,7 +22,7 @@ from langgraph.runtime import Runtime
 
 from db.conversation_events import Event
 from db.ids import MessageId
-from db.messages import Message
+from db.messages import TurnMessage
 from handlers.actions import Request
 from handlers.agent.answerer import CONTEXT_LENGTH, CUT, Answerer, NoAnswer
 from handlers.agent.events import as_messages
@@ -65,8 +65,8 @@ class Task:
 
     thread_id: str
     slot: Slot
-    history: Sequence[Message]
-    inputs: Sequence[Message]  # in the order to be answered
+    history: Sequence[TurnMessage]
+    inputs: Sequence[TurnMessage]  # in the order to be answered
     events: Sequence[Event]  # to be told
     briefing: Briefing
     tools: Toolbox
@@ -248,7 +248,7 @@ def _input(task: Task, fresh: Sequence[AnyMessage]) -> State:
     return {"messages": messages, "cursor": seen}
 
 
-def _is_own(row: Message) -> bool:
+def _is_own(row: TurnMessage) -> bool:
     """The agent's own replies are in the thread by the run that wrote them."""
     return (
         row.direction == "outbound"
@@ -257,7 +257,7 @@ def _is_own(row: Message) -> bool:
     )
 
 
-def as_message(row: Message) -> AnyMessage | None:
+def as_message(row: TurnMessage) -> AnyMessage | None:
     """A row of the record as the model sees it. Ids are stable, so nothing is taken in twice."""
     text = shown(row.content_text or "")
     if not text:

@@ -8,7 +8,7 @@ from typing import Any
 from db.conversation_events import DECIDED, HANDED_BACK, Event
 from db.conversations import TurnContext
 from db.ids import Wamid
-from db.messages import Message
+from db.messages import TurnMessage
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
 from handlers.fixed.languages import TEXTS_MAX
@@ -25,9 +25,9 @@ EVENT_AGE = timedelta(hours=24)
 @dataclass(frozen=True, slots=True)
 class Found:
     context: TurnContext
-    rows: Sequence[Message]
-    inputs: Sequence[Message]  # unanswered, in the order of G4: WhatsApp's time, then arrival
-    stale: Sequence[Message]  # unanswered too, and too old to be answered: history
+    rows: Sequence[TurnMessage]
+    inputs: Sequence[TurnMessage]  # unanswered, in the order of G4: WhatsApp's time, then arrival
+    stale: Sequence[TurnMessage]  # unanswered too, and too old to be answered: history
     events: Sequence[Event]
     silence: str | None  # why no answer will be given, as far as the record says
 
@@ -76,16 +76,16 @@ class Found:
         )
 
     @property
-    def history(self) -> list[Message]:
+    def history(self) -> list[TurnMessage]:
         """What was said before, in the order of the record."""
         late = {row.id: row for row in self.stale}
         return [late.get(r.id, r) for r in self.rows if r.id in late or not self._is_input(r)]
 
-    def _is_input(self, row: Message) -> bool:
+    def _is_input(self, row: TurnMessage) -> bool:
         return row.input_seq is not None and row.input_seq > self.context.answered_seq
 
 
-def found(context: TurnContext, rows: Sequence[Message], waiting: Sequence[Event]) -> Found:
+def found(context: TurnContext, rows: Sequence[TurnMessage], waiting: Sequence[Event]) -> Found:
     """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of."""
     unread, events = first_inputs(unanswered(rows, context.answered_seq), waiting)
     silence = why_silent(context)
@@ -99,15 +99,15 @@ def found(context: TurnContext, rows: Sequence[Message], waiting: Sequence[Event
     return Found(context, rows, inputs, stale, events, silence)
 
 
-def unanswered(rows: Sequence[Message], answered_seq: int) -> list[Message]:
+def unanswered(rows: Sequence[TurnMessage], answered_seq: int) -> list[TurnMessage]:
     """In the order in which they are answered: WhatsApp's timestamp, then arrival."""
     inputs = [r for r in rows if r.input_seq is not None and r.input_seq > answered_seq]
     return sorted(inputs, key=lambda r: (r.sent_at, r.id))
 
 
 def first_inputs(
-    inputs: Sequence[Message], events: Sequence[Event]
-) -> tuple[list[Message], list[Event]]:
+    inputs: Sequence[TurnMessage], events: Sequence[Event]
+) -> tuple[list[TurnMessage], list[Event]]:
     """The first INPUTS_MAX of both: what is beyond the last of them was not read by this turn."""
     places = sorted([*(i.input_seq or 0 for i in inputs), *(e.input_seq for e in events)])
     last = places[:INPUTS_MAX][-1] if places else 0
@@ -118,7 +118,7 @@ def first_inputs(
 
 
 def has_to_say(
-    inputs: Sequence[Message], events: Sequence[Event], history: Sequence[Message]
+    inputs: Sequence[TurnMessage], events: Sequence[Event], history: Sequence[TurnMessage]
 ) -> bool:
     """A hand-back alone wants an answer if the customer wrote last."""
     if inputs or any(event.kind != HANDED_BACK for event in events):
@@ -141,7 +141,7 @@ def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bo
     return event.created_at > now - EVENT_AGE
 
 
-def marked_stale(row: Message) -> Message:
+def marked_stale(row: TurnMessage) -> TurnMessage:
     """As the record will have it."""
     return replace(row, metadata=row.metadata | {"reason": STALE})
 

@@ -9,7 +9,7 @@ import pytest
 from db.conversation_events import DECIDED, HANDED_BACK, Event
 from db.conversations import TurnContext
 from db.ids import ChatbotId, ContactId, EventId, MessageId, Wamid
-from db.messages import Message
+from db.messages import TurnMessage
 from db.usage import Reservation
 from handlers.actions import Request
 from handlers.agent.answerer import Kind as Why
@@ -76,8 +76,8 @@ def context(**changed: Any) -> TurnContext:
     return TurnContext(**values | changed)
 
 
-def written(seq: int, *, age: timedelta = timedelta(), **metadata: Any) -> Message:
-    return Message(
+def written(seq: int, *, age: timedelta = timedelta(), **metadata: Any) -> TurnMessage:
+    return TurnMessage(
         id=MessageId(seq),
         direction="inbound",
         is_from_human=False,
@@ -96,7 +96,7 @@ def event(seq: int, kind: str = DECIDED, **data: Any) -> Event:
 
 
 def read(
-    *rows: Message,
+    *rows: TurnMessage,
     events: tuple[Event, ...] = (),
     reserved: Reservation | None = None,
     **changed: Any,

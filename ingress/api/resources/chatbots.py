@@ -1,7 +1,7 @@
 """/v1/chatbots"""
 
+from db.chatbots import Chatbot, list_chatbots
 from db.pool import Conn
-from db.tenant_api import Chatbot, list_chatbots
 from ingress.api.fields import NoBody, Paged
 from ingress.api.table import Answer, Call, Endpoint, Page, page_of
 

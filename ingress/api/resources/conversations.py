@@ -5,15 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from db.conversations import Conversation, list_conversations, read_conversation
 from db.ids import ConversationId
+from db.messages import Message, list_messages
 from db.pool import Conn
-from db.tenant_api import (
-    Conversation,
-    Message,
-    list_conversations,
-    list_messages,
-    read_conversation,
-)
 from handlers import takeover
 from handlers.plans import Feature
 from ingress.api.fields import Body, MomentAhead, NoBody, Paged, Parameters, RowId

@@ -5,14 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from db.conversations import read_conversation
+from db.messages import Message, list_messages, read_message
 from db.pool import Conn
-from db.tenant_api import (
-    Message,
-    list_messages,
-    read_conversation,
-    read_message,
-    read_usage,
-)
+from db.usage import read_usage
 from handlers import takeover
 from ingress.api.fields import Body, MessageText, NoBody, Paged
 from ingress.api.problems import Problem

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from db.pool import Conn
-from db.tenant_api import read_usage
+from db.usage import read_usage
 from ingress.api.fields import NoBody, NoParameters
 from ingress.api.table import Answer, Call, Endpoint, there
 
