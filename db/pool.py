@@ -15,6 +15,7 @@ from db.driver import Conn as Conn
 from db.driver import Plain
 from db.driver import Pool as Pool
 from db.ids import UserId
+from db.plans import fit_plans
 from db.pooling import Connection
 from db.session import as_it_comes, owner, runtime
 from db.urls import read
@@ -59,13 +60,24 @@ async def _keep_session(_: Conn) -> None:
 APP_ROLE = "swiftreplies_app"
 
 
+async def _for_batches(conn: Conn) -> None:
+    await _codecs(conn)
+    await fit_plans(conn)
+
+
 async def create_pool(
-    url: str, *, size: int, name: str, role: str = APP_ROLE, **wishes: str
+    url: str,
+    *,
+    size: int,
+    name: str,
+    role: str = APP_ROLE,
+    batches: bool = False,
+    **wishes: str,
 ) -> Pool:
     """A pool whose every connection is proved to be `role`, whatever login the URL has.
 
     A superuser or owner would otherwise bypass row-level security. Raises BadUrl; what acquires a
-    connection raises CannotConnect.
+    connection raises CannotConnect. `batches`: see db/plans.py.
     """
     server = Server(read(url), runtime(name, role, **wishes))
 
@@ -77,7 +89,7 @@ async def create_pool(
         max_size=size,
         connect=connect,
         connection_class=Connection,
-        init=_codecs,
+        init=_for_batches if batches else _codecs,
         reset=_keep_session,
     )
     return pool

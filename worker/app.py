@@ -60,7 +60,10 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
     pool = await create_pool(settings.database_url, size=POOL_SIZE, name=f"swiftreplies {name}")
     telemetry.watch(pool, "worker")
     intake_pool = await create_pool(
-        settings.database_url, size=INTAKE_POOL_SIZE, name=f"swiftreplies intake {name}"
+        settings.database_url,
+        size=INTAKE_POOL_SIZE,
+        name=f"swiftreplies intake {name}",
+        batches=True,
     )
     telemetry.watch(intake_pool, "intake")
     liveness = Liveness(settings.database_url, name)

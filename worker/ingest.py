@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from db.conversations import Debounce
-from db.pool import UNAVAILABLE
+from db.plans import have_grown
+from db.pool import UNAVAILABLE, Pool
 from db.sends import SendClaim
 from db.status_fence import fence_wanted, move_fence, overdue_sends, release_replayed
 from db.stuck import DueStuck
@@ -31,6 +33,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 UNKNOWN_POLL_S = 1.0
 UNKNOWN_BATCH = 100
 BATCH_LOOK_S = 5.0
+PLANS_LOOK_S = 15.0
 STUCK_LOOK_S = 1.0
 
 
@@ -58,6 +61,7 @@ async def ingest(worker: Worker) -> None:
                 (look_s, "settle_unknown", partial(_settle_unknown, worker, marks, Sweep("send"))),
                 (STUCK_LOOK_S, "retry_stuck", partial(_retry_stuck, worker, Sweep("stuck_item"))),
                 (BATCH_LOOK_S, "watch_batches", partial(_watch_batches, intake)),
+                (PLANS_LOOK_S, "fit_plans", Plans(worker.intake_pool).look),
             ):
                 taking_in.create_task(every(seconds, role, work, stop))
         publishing.cancel()
@@ -111,6 +115,22 @@ async def _settle_unknown(worker: Worker, marks: IngestLog, sweep: Sweep[SendCla
         until = await fence_wanted(conn, wait)
     if until is not None and marks.problem is None:
         await marks.publish([Entry("status", mark(until))])
+
+
+@dataclass(slots=True)
+class Plans:
+    """Made for small tables, until those are no more (db/plans.py)."""
+
+    pool: Pool
+    fit: bool = False
+
+    async def look(self) -> None:
+        if self.fit:
+            return
+        async with self.pool.acquire() as conn:
+            self.fit = await have_grown(conn)
+        if self.fit:
+            await self.pool.expire_connections()
 
 
 async def _watch_batches(intake: Intake) -> None:

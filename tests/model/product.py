@@ -323,8 +323,13 @@ class Connections:
 
     async def open(self) -> None:
         # Who waits for a lock waits for the test, however slow the machine is.
-        patient = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
-        self._pool = await create_pool(self._runtime_url, size=40, name="model", **patient)
+        self._pool = await create_pool(
+            self._runtime_url,
+            size=40,
+            name="model",
+            statement_timeout="0",
+            idle_in_transaction_session_timeout="0",
+        )
 
     async def runtime(self) -> Conn:
         conn: Conn = await self._pool.acquire()
