@@ -11,9 +11,9 @@ import aiohttp
 
 from handlers.whatsapp.cloud_api.signature import sign
 from tests.e2e.conftest import Bot, Product, until
+from tests.properties.test_wire import places
 from tests.unit.kinds import ECHO, FIELDS, MESSAGES, MORE
 from tests.unit.payloads import change, contact, status, text, value
-from tests.unit.test_wire import places
 
 SPOILT = 10_000
 A_POST = 50  # spoilt items in one POST

@@ -29,7 +29,7 @@ from ingress.api.fields import (
 from ingress.api.mistakes import MISTAKES_MAX, UNSTORABLE, WORDS, Mistake
 from ingress.api.problems import Problem
 from ingress.api.reading import NESTING_MAX, read_json, read_parameters
-from tests.unit.test_wire import ANY_JSON
+from tests.properties.test_wire import ANY_JSON
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 MOMENT = "not a date and time with its zone, like 2030-01-31T17:00:00Z"

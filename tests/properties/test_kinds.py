@@ -23,6 +23,7 @@ from handlers.whatsapp.cloud_api.inbound import (
 from handlers.whatsapp.cloud_api.wire import ECHOES, NotUnderstood, Update, parse_status, split
 from handlers.whatsapp.values import Change, Happening, Inbound, Moved, Parsed, Past, Preference
 from ingress.webhook import taken_apart
+from tests.properties.test_wire import places, printed
 from tests.unit.anything import any_json
 from tests.unit.kinds import ECHO, FIELDS, MESSAGES, MORE, interactive, item
 from tests.unit.payloads import (
@@ -34,7 +35,6 @@ from tests.unit.payloads import (
     value,
     webhook,
 )
-from tests.unit.test_wire import places, printed
 
 DOCS = Path(__file__).parents[2] / "docs" / "messages.md"
 

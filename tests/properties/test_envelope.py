@@ -12,9 +12,9 @@ from handlers.ingest.envelope import Envelope, Malformed, decode, encode, groupe
 from handlers.ingest_log.port import LANES
 from handlers.whatsapp.cloud_api.wire import Update, split
 from ingress.webhook import taken_apart
+from tests.properties.test_wire import ANY_JSON
 from tests.unit import payloads
 from tests.unit.payloads import change, contact, text, value, webhook, without
-from tests.unit.test_wire import ANY_JSON
 
 FAST = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

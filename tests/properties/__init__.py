@@ -1,0 +1,1 @@
+"""Pure functions against any input: every script, whatever a server or a customer may send."""
