@@ -12,8 +12,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from handlers.process.http.bounds import BODY_BYTES_PER_S, HEAD_BYTES, Bounds
+from handlers.process.http.gate import Gate
+from handlers.process.http.server import Runner
 from handlers.whatsapp.cloud_api.signature import sign
 from ingress.doorkeeper import MAX_BODY_BYTES
 from local.servers.rabbitmq import RabbitMQ
@@ -265,6 +268,38 @@ async def test_what_is_queued_is_bounded_and_charged() -> None:
             await asyncio.sleep(1)
             assert rss_mb() - before < 400  # 160 MB of them are this test's own
             assert (await opened.get("/healthz")).status == 200
+
+
+async def test_who_hangs_up_before_the_answer_leaves_nothing_charged() -> None:
+    """The answer comes after the end of the connection, and what was said behind the request was
+    charged once more by it: 192 such connections refused every webhook until a restart."""
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def waits(_: web.Request) -> web.Response:
+        arrived.set()
+        await answer.wait()
+        return web.Response()
+
+    async def held() -> int:
+        return gate.arrived
+
+    app, gate = web.Application(), Gate(Bounds())
+    app.router.add_get("/", waits)
+    runner = Runner(app, gate)
+    await runner.setup()
+    try:
+        await runner.listen("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with lines(url, [head("GET", "/")]) as (line,):
+            await asyncio.wait_for(arrived.wait(), 5)
+            line.say(HALF_A_HEAD + b"x" * 5_000)
+            await until(held, lambda count: count > 5_000)
+        await until(held, lambda count: count == 0)  # it has left
+        answer.set()
+        await asyncio.sleep(0.1)
+        assert gate.arrived == 0
+    finally:
+        await runner.cleanup()
 
 
 # ---- bombs ---------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def test_who_has_left_counts_no_more() -> None:
         gate.leaves(guest)
         gate.takes(guest, 10)
         gate.turns(guest, State.IDLE)
+        gate.settles(guest, -10)
         assert (len(gate), gate.arrived, guest.arrived) == (0, 0, 0)
     entered(gate, State.SILENT, peer="192.0.2.1")
 

@@ -79,8 +79,8 @@ class Gate:
         """Safe to repeat."""
         if guest not in self._guests[guest.state]:
             return
-        del self._guests[guest.state][guest]
         self.settles(guest, guest.arrived)
+        del self._guests[guest.state][guest]
         if guest.peer is not None:
             same = self._peers[guest.peer]
             del same[guest]
@@ -104,6 +104,9 @@ class Gate:
             oldest.give_way(Reason.GAVE_WAY)
 
     def settles(self, guest: Guest, count: int) -> None:
+        """Of who has left everything is settled. Its request may end only now."""
+        if guest not in self._guests[guest.state]:
+            return
         guest.arrived -= count
         self.arrived -= count
 
