@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
-from db.pool import Conn
+from db.pool import Conn, at_commit
 from db.sql import columns, load
 
 _SQL = load(__file__)
@@ -114,6 +114,7 @@ async def read_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> 
 
 async def requeue_dead_send(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
     await conn.execute(_SQL["requeue_dead_send"], user_id, message_id)
+    at_commit(conn, f"SELECT date_replay({user_id:d}, {message_id:d})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

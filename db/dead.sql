@@ -67,11 +67,11 @@ SELECT v.id AS conversation_id, m.status, v.lease_owner IS NOT NULL AS being_ans
 
 -- name: requeue_dead_send
 -- As if it had just been queued, but for its attempts: they tell late statuses apart. It waits for
--- those that were accepted before (release_replayed() in migrations/0017).
+-- those that were accepted before its COMMIT (date_replay() in migrations/0026, release_replayed() in
+-- 0017).
 WITH gone AS (DELETE FROM dead_sends WHERE user_id = $1 AND message_id = $2)
 UPDATE messages
    SET status = 'queued', message_id = NULL, send_owner = NULL, send_after = 'infinity',
-       replayed_at = clock_timestamp(),
        unknown_at = NULL, unknown_count = 0, sent_at = now(), usage_day = NULL, overage = false,
        metadata = metadata - 'reason' - 'errors' - 'refused' - 'last_error'
                   - 'resent_after_unknown' || jsonb_build_object('replayed_at', now())

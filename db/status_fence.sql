@@ -12,7 +12,7 @@ SELECT clock_timestamp() WHERE EXISTS (SELECT FROM unknown_sends($1, clock_times
 
 -- name: move_fence
 -- Not only forwards: marks come in order, and one that comes again says less and is as true. Not
--- past a status that is to be tried again.
+-- past the last one before a status that is to be tried again.
 SELECT move_fence($1, $2);
 
 -- name: release_replayed

@@ -1,9 +1,10 @@
 -- name: set_aside
 -- An item that is aside already keeps the time of its first failure.
 INSERT INTO stuck_items (user_id, item_key, kind, phone_number_id, display_number, trace_id, raw,
-                         error, retry_at)
-SELECT $1, *, now() + interval '2 s'
+                         error, retry_at, marked_until)
+SELECT $1, i.*, now() + interval '2 s', (SELECT f.marked_until FROM status_fence f)
   FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[])
+       AS i
 ON CONFLICT (user_id, item_key) DO UPDATE SET error = excluded.error;
 
 -- name: due_stuck_items

@@ -126,7 +126,7 @@ WRONG = {
                'sent_at', 'created_at', 'parked_at', 'pair_full_at', 'max_rate', 'slow_rate',
                'slowed_at', 'full_at', 'held_until', 'held_reason', 'holds', 'expires_at', 'due_at',
                'settled_at', 'waba_id', 'replayed_at', 'retry_at', 'failed_at', 'kind',
-               'merged_until', 'contract_start_date', 'is_active', 'due', 'builder')
+               'merged_until', 'marked_until', 'contract_start_date', 'is_active', 'due', 'builder')
            AND table_name <> 'workers'""",
     "foreign keys between tenants' rows": """
         SELECT conrelid::regclass || '.' || conname FROM pg_constraint k

@@ -11,7 +11,7 @@ import pytest
 from db.conversations import claim_conversations
 from db.ids import WorkerId
 from db.pool import UNAVAILABLE, Conn, Pool, create_pool
-from db.status_fence import move_fence
+from db.status_fence import move_fence, overdue_sends
 from db.stuck import due_stuck_items
 from handlers.ingest.batch import Kept
 from handlers.ingest.others import take_others
@@ -252,29 +252,65 @@ async def test_what_does_not_fit_is_looked_at_anew_before_it_is_poison(
 
 
 async def test_a_status_that_is_aside_holds_back_the_mark(pool: Pool, owner: Conn) -> None:
-    """As long as it may say that a send of unknown outcome arrived."""
+    """As long as it may say that a send of unknown outcome arrived: at the last one before it."""
     tenant, _ = await sent(owner)
     who = await make_conversation(owner, tenant)
     await make_message(owner, tenant, *who, wamid="wamid.OURS2", status="accepted")
     await owner.execute(
         RAISES.format(when="NEW.message_id = 'wamid.OURS2'", code="P0001", table="messages")
     )
-    await merge_batch(pool, [statuses_for(tenant, status("delivered", 1), status("delivered", 2))])
-    assert await stuck(owner) == [("status", "RaiseError", 0)]
-    failed_at = await owner.fetchval("SELECT failed_at FROM stuck_items")
 
     async def fence() -> Any:
         async with pool.acquire() as conn:
             await move_fence(conn, await owner.fetchval("SELECT clock_timestamp()"), PATIENCE)
         return await owner.fetchval("SELECT merged_until FROM status_fence")
 
-    assert await fence() == failed_at
-    await owner.execute("UPDATE stuck_items SET failed_at = now() - interval '6 min'")
-    assert await fence() > failed_at, "not for ever"
+    async def aside(place: int) -> None:
+        good, bad = status("delivered", 1), status(("sent", "delivered")[place], 2)
+        await merge_batch(pool, [statuses_for(tenant, good, bad)])
+        assert await stuck(owner) == [("status", "RaiseError", 0)] * (place + 1)
+
+    first = await fence()
+    await aside(0)
+    assert await fence() == await fence() == first
+    second = await owner.fetchval("SELECT marked_until FROM status_fence")
+    await aside(1)
+    assert await fence() == first
+    gone_by = "UPDATE stuck_items SET failed_at = now() - interval '6 min' WHERE marked_until <= $1"
+    await owner.execute(gone_by, first)
+    assert await fence() == second > first, "not for ever, though others come"
+    await owner.execute(gone_by, second)
+    assert await fence() > second
     await owner.execute(MENDED)
     await retry(pool, owner)
     assert {r["status"] for r in await owner.fetch("SELECT status FROM messages")} == {"delivered"}
     assert await stuck(owner) == []
+
+
+async def test_a_status_that_is_aside_counts_however_long_it_waited(
+    pool: Pool, owner: Conn
+) -> None:
+    """It stood in the log for longer than a send waits for it, and failed when it was its turn."""
+    tenant, _ = await sent(owner)
+    who = await make_conversation(owner, tenant)
+    unknown = await make_message(owner, tenant, *who, status="unknown")
+    await owner.execute(
+        "UPDATE messages SET unknown_at = now() - interval '90 s', send_attempts = 1 WHERE id = $1",
+        unknown,
+    )
+    await owner.execute("UPDATE status_fence SET marked_until = now() - interval '95 s'")
+    await owner.execute(RAISES.format(when=f"NEW.id = {unknown}", code="P0001", table="messages"))
+    arrived = status("delivered", 2, biz_opaque_callback_data=f"sr:{unknown}:1")
+    mark = await owner.fetchval("SELECT clock_timestamp()")
+    await merge_batch(pool, [statuses_for(tenant, status("delivered", 1), arrived)])
+    assert await stuck(owner) == [("status", "RaiseError", 0)]
+    async with pool.acquire() as conn:
+        await move_fence(conn, mark, PATIENCE)
+        assert await overdue_sends(conn, timedelta(seconds=60), 10) == []
+    await owner.execute(MENDED)
+    await retry(pool, owner)
+    now = await owner.fetchval("SELECT status FROM messages WHERE id = $1", unknown)
+    assert now == "delivered"
 
 
 async def test_what_meta_tells_of_accounts_is_tried_again_too(pool: Pool, owner: Conn) -> None:

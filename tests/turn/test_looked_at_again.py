@@ -455,6 +455,22 @@ async def test_a_replay_waits_for_the_statuses_that_were_accepted_before(
     assert await owner.fetchval("SELECT count(*) FROM dead_sends") == 0
 
 
+async def test_a_replay_counts_from_its_commit(pool: Pool, owner: Owner) -> None:
+    """Which waits for a counter: what is accepted meanwhile may say that it arrived."""
+    user, _, message = await dead(owner)
+    async with tenant(pool, user.user_id) as counting:
+
+        async def replayed() -> None:
+            async with tenant(pool, user.user_id) as conn:
+                assert await _queue_again(conn, user.user_id, message) is None
+                await counting.execute("SELECT lock_usage($1, ARRAY[current_date])", user.user_id)
+
+        late = await waiting(owner, replayed())
+        waited = await owner.fetchval("SELECT clock_timestamp()")
+    await late
+    assert await owner.fetchval("SELECT replayed_at FROM messages") > waited
+
+
 async def test_a_replay_waits_for_them_also_when_a_person_was_there_for_a_moment(
     pool: Pool, owner: Owner
 ) -> None:
