@@ -119,14 +119,17 @@ async def connect_login(url: str) -> Conn:
 
 @asynccontextmanager
 async def tenant_transaction(
-    conn: Conn, user_id: UserId, *, snapshot: bool = False
+    conn: Conn, user_id: UserId, *, snapshot: bool = False, lock_wait_s: int = 0
 ) -> AsyncIterator[None]:
     """A transaction in which this tenant's rows, and no other's, exist. A `snapshot` sees all of
-    them as they were at its first query."""
+    them as they were at its first query. Who waits for a lock for longer than `lock_wait_s`, if it
+    is given, hears LockNotAvailableError."""
     # BEGIN and the setting travel in one message; the simple protocol takes no parameters, and
     # an int has no spelling that is SQL.
     isolation = " ISOLATION LEVEL REPEATABLE READ" if snapshot else ""
     begin = f"BEGIN{isolation}; SELECT set_config('app.user_id', '{int(user_id)}', true)"
+    if lock_wait_s:
+        begin += f", set_config('lock_timeout', '{int(lock_wait_s)}s', true)"
     await _whole(conn, begin)
     last: list[str] = []
     _at_commit[id(conn)] = last
@@ -169,9 +172,12 @@ async def _whole(conn: Conn, statement: str) -> None:
 
 
 @asynccontextmanager
-async def tenant(pool: Pool, user_id: UserId) -> AsyncIterator[Conn]:
+async def tenant(pool: Pool, user_id: UserId, *, lock_wait_s: int = 0) -> AsyncIterator[Conn]:
     """A pooled connection inside tenant_transaction()."""
-    async with place(pool, user_id) as conn, tenant_transaction(conn, user_id):
+    async with (
+        place(pool, user_id) as conn,
+        tenant_transaction(conn, user_id, lock_wait_s=lock_wait_s),
+    ):
         yield conn
 
 

@@ -30,6 +30,10 @@ MAX_NUMBER_CHARS = 255  # an id that no index takes would stop the batch it is i
 # together wait once. Of messages and statuses each: half of the connections of intake.
 TENANTS_AT_ONCE = 4
 SAMPLE = 3  # items of a refused batch that are tried alone before it is taken apart
+# For a row that somebody has locked: a process that fell silent in mid-transaction keeps its locks
+# for 30 s, an operator's forgotten one for ever. What waits is then set aside like anything that
+# cannot be written, and all the others' messages do not wait with it.
+LOCK_WAIT_S = 3
 TRIES_ON_CONFLICT = 5  # deadlock, or a row that another worker made between our look and our write
 
 

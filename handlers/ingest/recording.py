@@ -19,6 +19,7 @@ from db.pool import Conn, Pool, tenant
 from db.usage import count_received
 from handlers.ingest.accounts import keep_happening, learn_accounts_once
 from handlers.ingest.batch import (
+    LOCK_WAIT_S,
     Arrived,
     Done,
     Item,
@@ -86,7 +87,7 @@ async def record_all(
             return await by_tenant(conn, found, bind=bind)
 
     async def write(user_id: UserId, items: Sequence[Item[Parsed]]) -> int:
-        async with tenant(pool, user_id) as conn:
+        async with tenant(pool, user_id, lock_wait_s=LOCK_WAIT_S) as conn:
             new, without_target = await _record(conn, user_id, items, debounce)
         lost.extend(without_target)  # committed; a repeated write parks the same items again
         await learn_accounts_once(pool, user_id, items)

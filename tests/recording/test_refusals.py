@@ -1,5 +1,6 @@
 """What the database refuses, and who is to blame for it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from itertools import pairwise
@@ -311,6 +312,26 @@ async def test_a_status_that_is_aside_counts_however_long_it_waited(
     await retry(pool, owner)
     now = await owner.fetchval("SELECT status FROM messages WHERE id = $1", unknown)
     assert now == "delivered"
+
+
+@pytest.mark.parametrize("table", ["contacts", "conversations", "usage_tracking"])
+async def test_a_row_that_stays_locked_holds_up_nobody_else(
+    pool: Pool, owner: Conn, table: str
+) -> None:
+    """By a process that fell silent in mid-transaction, or by a person who forgot to commit."""
+    locked, other = [await make_tenant(owner) for _ in range(2)]
+    await record_batch(pool, [to(locked, wrote("w1"))], DEBOUNCE)
+    async with owner.transaction():
+        await owner.execute(f"SELECT FROM {table} FOR UPDATE")
+        async with asyncio.timeout(10):
+            bodies = [to(locked, wrote("w2")), to(other, wrote("o1"))]
+            await record_batch(pool, bodies, DEBOUNCE)
+        assert await recorded(owner, other) == ["o1"]
+        assert await recorded(owner, locked) == ["w1"]
+    assert await stuck(owner) == [("message", "LockNotAvailableError", 0)]
+    await retry(pool, owner)
+    assert await recorded(owner, locked) == ["w1", "w2"]
+    assert await stuck(owner) == []
 
 
 async def test_what_meta_tells_of_accounts_is_tried_again_too(pool: Pool, owner: Conn) -> None:
