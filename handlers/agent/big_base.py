@@ -89,12 +89,12 @@ class Big:
 
     async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
         query = asked(query)
-        opened = await self._open()
+        opened, complete = await self._open(), self.complete  # others may open more meanwhile
         found: list[tuple[Row, Hit]] = []
         if opened is not None:
             hits = await asyncio.to_thread(opened.index.search, query, limit + SPARE_HITS)
             found = (await self._rows(hits))[:limit]
-        if self.complete or (found and found[0][1].share >= LIKELY):
+        if complete or (found and found[0][1].share >= LIKELY):
             telemetry.KNOWLEDGE_SEARCHES.labels("index").inc()
             return found
         found = await self._by_words(query, limit)

@@ -2,8 +2,10 @@
 nothing false is said of it."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,11 +13,12 @@ import pytest
 from db.ids import WorkerId
 from db.knowledge import Build, claim_build, give_up_build
 from db.pool import Conn, Pool, tenant
-from handlers.agent.big_base import LIKELY
+from handlers.agent.big_base import LIKELY, Big
 from handlers.agent.graph import Agent
 from handlers.agent.index_build import LOST, STORED, TOO_BIG, build_index
 from handlers.agent.knowledge import Known, NotReady
 from handlers.agent.offline import Offline
+from handlers.agent.retrieval import Hit, Index
 from handlers.agent.shelf import Shelf
 from tests.factories import Tenant, make_tenant
 from tests.recording import plainly_logged
@@ -156,6 +159,37 @@ async def test_many_changes_are_built_anew_and_until_then_the_old_index_answers(
     assert await build(pool) == STORED
     assert (await answers(known, f"article {new}"))[0] == f"Article {new} is 1100"
     assert whole(known)
+
+
+class Slow(Index):
+    """Searches when it is let."""
+
+    let = threading.Event()
+
+    def search(self, question: str, limit: int) -> list[Hit]:
+        assert self.let.wait(10)
+        return super().search(question, limit)
+
+
+async def test_a_search_in_the_old_index_is_not_complete_because_a_new_one_came_meanwhile(
+    pool: Pool, owner: Conn, user: Tenant
+) -> None:
+    assert await build(pool) == STORED
+    await fill(owner, user, first=1_000, rows=600)
+    known = await seen(Shelf(), pool, user)
+    assert isinstance(known, Big)
+    await answers(known, "article")
+    old = known.opened
+    assert old is not None
+    known.opened = replace(old, index=Slow([old.segment]))
+    asked = asyncio.create_task(known.search("\u0416\u0416", 3))
+    await asyncio.sleep(0.1)
+    assert await build(pool) == STORED
+    await answers(known, "article")  # of another turn, which opens it
+    assert whole(known)
+    Slow.let.set()
+    with pytest.raises(NotReady):
+        await asked
 
 
 async def test_what_changes_while_it_is_built_is_not_lost(
