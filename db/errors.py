@@ -22,3 +22,8 @@ def is_data(error: BaseException) -> bool:
 def is_integrity(error: BaseException) -> bool:
     """It does not fit what is there (23): what is there may have changed since we looked."""
     return isinstance(error, asyncpg.PostgresError) and sqlstate_class(error) == "23"
+
+
+def is_overtime(error: BaseException) -> bool:
+    """The statement took longer than it may: as a rule it waited for a row that somebody locked."""
+    return isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError)

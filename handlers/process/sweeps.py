@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from db.errors import is_overtime
 from db.pool import UNAVAILABLE
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -13,6 +14,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 K = TypeVar("K", bound=Hashable)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0  # of a row that fails, doubled each time
+OVERTIME_MAX = 3  # rows of a look whose statements took too long; then it is the database
 REMEMBERED_MAX = 1_000  # failing rows; more are tried in each look
 
 
@@ -29,19 +31,23 @@ class Sweep(Generic[K]):
         return batch + len(self._failed)
 
     async def each(self, rows: Sequence[K], work: Callable[[K], Awaitable[None]]) -> None:
-        """Raises only when the database is away, for all of them."""
-        now = time.monotonic()
+        """Raises only when the database is away, or slow, for all of them. A row that somebody has
+        locked is one that fails: taken for an outage it kept all others from being looked at."""
+        now, overtime = time.monotonic(), 0
         for row in rows:
             times, rests_until = self._failed.get(row, (0, 0.0))
             if rests_until > now:
                 continue
             try:
                 await work(row)
-            except UNAVAILABLE:
-                raise
             except Exception as error:
+                if isinstance(error, UNAVAILABLE) and not is_overtime(error):
+                    raise
                 self._rest(row, times)
                 log.error("house.row_failed", what=self._what, row=repr(row), exc_info=error)
+                overtime += is_overtime(error)
+                if overtime >= OVERTIME_MAX:
+                    raise
             else:
                 self._failed.pop(row, None)
 

@@ -14,7 +14,7 @@ from db.actions import Action, list_actions
 from db.conversation_events import HANDED_BACK, Passed, add_event, passed_events
 from db.conversations import Claim, claim_conversations
 from db.ids import ActionId, ContactId, ConversationId, WorkerId
-from db.pool import Conn, Pool, tenant
+from db.pool import Conn, Pool, create_pool, tenant
 from handlers.actions import (
     Outcome,
     Request,
@@ -34,6 +34,7 @@ from handlers.process.sweeps import Sweep
 from handlers.turns.run import run_turn
 from handlers.turns.turn import Turn
 from handlers.turns.write import give_up
+from tests.conftest import Database
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)
@@ -185,6 +186,31 @@ async def test_of_many_deciders_one_wins(pool: Pool, owner: Conn, agent: Agent) 
     assert await decided(pool, user, action_id + 1, "denied") is None
     other = await shop(owner)
     assert await decided(pool, other, action_id, "denied") is None
+
+
+async def test_a_locked_conversation_keeps_nobody_else_s_from_being_looked_at(
+    database: Database, pool: Pool, owner: Conn, agent: Agent
+) -> None:
+    for _ in range(2):
+        user = await shop(owner)
+        await write(owner, user, await make_conversation(owner, user), "money back?")
+    await turns(pool, agent)
+    await owner.execute("UPDATE actions SET expires_at = now() + id * interval '1 ms'")
+    await asyncio.sleep(0.1)
+    hasty = await create_pool(database.runtime_url, size=2, name="t", statement_timeout="300ms")
+    first = await owner.fetchval("SELECT min(id) FROM actions")
+    locks = (
+        "SELECT FROM conversations v JOIN actions a USING (user_id, contact_id)"
+        " WHERE a.id = $1 FOR UPDATE OF v"
+    )
+    try:
+        async with owner.transaction():
+            await owner.execute(locks, first)
+            await expire_overdue(hasty, Sweep("test"))
+    finally:
+        hasty.terminate()
+    found = await owner.fetch("SELECT status FROM actions ORDER BY id")
+    assert [row["status"] for row in found] == ["pending", "expired"]
 
 
 async def test_nobody_decided_in_time(pool: Pool, owner: Conn, agent: Agent) -> None:
