@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from db.chatbots import resolve_numbers
 from db.errors import is_data, is_integrity
 from db.ids import ChatbotId, UserId
 from db.parked import ParkedItem, park_items
-from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool
+from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
 from handlers.ingest.envelope import Envelope, Malformed, decode
 from handlers.ingest.parking import parked_raw
 from handlers.process import telemetry
@@ -251,6 +252,11 @@ def _alone(user_id: UserId, item: Item[T], error: Exception) -> Done[T]:
 def _poison(item: Item[T], error: Exception) -> ParkedItem:
     log.error("item.poisonous", exc_info=error)
     return item.arrived.parked("poison", type(error).__name__)
+
+
+def writing(pool: Pool, user_id: UserId) -> AbstractAsyncContextManager[Conn]:
+    """The transaction for what came for this tenant."""
+    return tenant(pool, user_id, lock_wait_s=LOCK_WAIT_S)
 
 
 async def park(pool: Pool, parked: Sequence[ParkedItem]) -> None:

@@ -11,9 +11,9 @@ from db.accounts import resolve_accounts
 from db.conversations import Debounce
 from db.ids import UserId
 from db.parked import ParkedItem
-from db.pool import Conn, Pool, tenant
+from db.pool import Conn, Pool
 from handlers.ingest.accounts import keep_happening
-from handlers.ingest.batch import LOCK_WAIT_S, Arrived, Item, column_text, opened, park, write_all
+from handlers.ingest.batch import Arrived, Item, column_text, opened, park, write_all, writing
 from handlers.ingest.recording import record_all
 from handlers.ingest.stuck import put_aside
 from handlers.rules.numbers import normalised
@@ -54,7 +54,7 @@ async def _keep_all(pool: Pool, told: Sequence[tuple[Arrived, Happening]]) -> li
             return await _owners(conn, found)
 
     async def write(user_id: UserId, items: Sequence[Item[Happening]]) -> int:
-        async with tenant(pool, user_id, lock_wait_s=LOCK_WAIT_S) as conn:
+        async with writing(pool, user_id) as conn:
             for item in items:
                 of_number = item.arrived.update.display_number is not None
                 chatbot_id = item.chatbot_id if of_number else None

@@ -15,11 +15,10 @@ import structlog
 from db.conversations import Debounce
 from db.ids import UserId
 from db.parked import ParkedItem
-from db.pool import Conn, Pool, tenant
+from db.pool import Conn, Pool
 from db.usage import count_received
 from handlers.ingest.accounts import keep_happening, learn_accounts_once
 from handlers.ingest.batch import (
-    LOCK_WAIT_S,
     Arrived,
     Done,
     Item,
@@ -28,6 +27,7 @@ from handlers.ingest.batch import (
     opened,
     park,
     write_all,
+    writing,
 )
 from handlers.ingest.changes import apply_change, with_targets
 from handlers.ingest.messages import record_messages
@@ -87,7 +87,7 @@ async def record_all(
             return await by_tenant(conn, found, bind=bind)
 
     async def write(user_id: UserId, items: Sequence[Item[Parsed]]) -> int:
-        async with tenant(pool, user_id, lock_wait_s=LOCK_WAIT_S) as conn:
+        async with writing(pool, user_id) as conn:
             new, without_target = await _record(conn, user_id, items, debounce)
         lost.extend(without_target)  # committed; a repeated write parks the same items again
         await learn_accounts_once(pool, user_id, items)

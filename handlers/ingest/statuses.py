@@ -22,7 +22,6 @@ from db.parked import ParkedItem
 from db.pool import Conn, Pool, tenant
 from db.statuses import Merged, StatusReport, merge_statuses
 from handlers.ingest.batch import (
-    LOCK_WAIT_S,
     Arrived,
     Done,
     Item,
@@ -31,6 +30,7 @@ from handlers.ingest.batch import (
     opened,
     park,
     write_all,
+    writing,
 )
 from handlers.ingest.parking import parked_update
 from handlers.ingest.stuck import put_aside
@@ -72,7 +72,7 @@ async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
             return await by_tenant(conn, found, bind=False)
 
     async def write(user_id: UserId, items: Sequence[Item[Status]]) -> int:
-        async with tenant(pool, user_id, lock_wait_s=LOCK_WAIT_S) as conn:
+        async with writing(pool, user_id) as conn:
             return await _merge_tenant(conn, user_id, items)
 
     done: Done[Status] = await write_all(statuses, resolve, write) if statuses else Done()

@@ -24,6 +24,7 @@ from handlers.agent.answerer import Kind, NoAnswer
 from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.memory import SlotSaver
+from handlers.ingest import batch
 from handlers.ingest.envelope import Envelope, encode
 from handlers.ingest.recording import record_batch
 from handlers.ingest.retry import PATIENCE
@@ -323,6 +324,7 @@ class Connections:
 
     async def open(self) -> None:
         # Who waits for a lock waits for the test, however slow the machine is.
+        self._lock_wait_s, batch.LOCK_WAIT_S = batch.LOCK_WAIT_S, 0
         self._pool = await create_pool(
             self._runtime_url,
             size=40,
@@ -339,6 +341,7 @@ class Connections:
         return await connect_owner(self._owner_url)
 
     def close(self) -> None:
+        batch.LOCK_WAIT_S = self._lock_wait_s
         self._pool.terminate()
 
 
