@@ -21,8 +21,10 @@ from tests.packaging.expressions import (
     selectors,
 )
 from tests.packaging.test_metrics import documented
+from worker.claims import TURN_SLOTS
 
 OPERATIONS = ROOT / "docs" / "operations.md"
+METRICS = ROOT / "docs" / "metrics.md"
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
@@ -36,6 +38,15 @@ def test_an_alert_says_what_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert anchor == rule["alert"].lower()
     # Each has its paragraph, and it is not empty.
     assert re.search(rf"^### {rule['alert']}\n\n\S.+", OPERATIONS.read_text(), re.MULTILINE)
+
+
+def test_full_is_nine_tenths_of_what_a_worker_runs_at_most() -> None:
+    (rule,) = [rule for rule in rules() if rule["alert"] == "SwiftRepliesTurnsFull"]
+    threshold = int(rule["expr"].rpartition(">")[2])
+    assert 0.85 < threshold / TURN_SLOTS < 0.95
+    told = (rule["annotations"]["summary"], OPERATIONS.read_text(), METRICS.read_text())
+    for text in told:
+        assert re.search(rf"{TURN_SLOTS:,} (turns|at most)", text)
 
 
 def test_no_alert_is_described_that_does_not_exist() -> None:
