@@ -48,7 +48,7 @@ class Claim:
 class PutOff:
     wait: timedelta
     failing_for: timedelta  # by now
-    tried: bool  # the model was asked
+    paid: bool  # the model worked for it
     tells: bool  # the customer is to be told that it takes longer
 
 
@@ -79,7 +79,7 @@ class TurnContext:
     attempts: int
     rebuild_thread: bool
     failing_since: datetime | None  # the model, for what is unanswered
-    model_tries: int
+    model_tries: int  # paid for in vain
     told_slow: bool  # the customer, that it takes longer
     chatbot_failing: bool  # it has handed over, and not answered since
     mine: bool  # the lease is still the asker's
@@ -199,7 +199,7 @@ async def put_off(conn: Conn, claim: Claim, worker_id: WorkerId, off: PutOff) ->
         claim.epoch,
         off.wait,
         off.failing_for,
-        off.tried,
+        off.paid,
         off.tells,
     )
     return tells

@@ -113,7 +113,7 @@ SELECT c.language AS contact_language, b.language AS chatbot_language,
  WHERE v.user_id = $1 AND v.id = $2;
 
 -- name: put_off
--- See put_off_turn() in migrations/0022.
+-- See put_off_turn() in migrations/0022; p_tried ($7): the model worked for it.
 SELECT put_off_turn($1, $2, $3, $4, $5, $6, $7, $8) AS tells;
 
 -- name: note_limit

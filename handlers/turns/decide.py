@@ -79,7 +79,7 @@ class Later:
 
     wait: timedelta
     reason: str
-    tried: bool  # the model was asked
+    paid: bool  # the model worked for it
     failing_for: timedelta  # by now
     text: str | None
 
@@ -126,14 +126,14 @@ def _unthought(read: Read, thought: NoThought) -> Say | Apologise | Later:
         text = _one_message(whatsapp(text), read)
         return Say(text, metadata, _unit(read), thought.requests, reason=thought.reason)
     since = context.now - context.failing_since if context.failing_since else timedelta(0)
-    failing = Failing(since=since, tries=context.model_tries, told_slow=context.told_slow)
+    failing = Failing(since=since, paid=context.model_tries, told_slow=context.told_slow)
     step = rung(thought, failing)
     if step is None:
         return Apologise(voice.says(Kind.APOLOGY), thought.reason)
     return Later(
         wait=step.wait,
         reason=thought.reason,
-        tried=thought.none.asked,
+        paid=thought.none.asked and thought.none.billed,
         failing_for=since + thought.took,
         text=voice.says(Kind.SLOW) if step.say_slow else None,
     )

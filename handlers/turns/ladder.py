@@ -39,7 +39,7 @@ class Failing:
     """Of one conversation, since it was answered last."""
 
     since: timedelta  # how long the model has been failing, this turn left out
-    tries: int  # questions that failed, this one left out
+    paid: int  # questions that were paid for in vain, this one left out
     told_slow: bool
 
 
@@ -52,18 +52,20 @@ class Wait:
 def rung(thought: NoThought, failing: Failing) -> Wait | None:
     """None: there is nothing more to wait for."""
     none, since = thought.none, failing.since + thought.took
-    if _in_vain(none, since, failing.tries + 1):
+    if _in_vain(none, since, failing.paid + 1):
         return None
     asks = timedelta(seconds=none.retry_after_s or 0)
     if not none.asked:
         wait = asks
     else:
-        own = min(WAIT_MIN * 2 ** min(failing.tries, 10), WAIT_MAX)
+        own = min(max(WAIT_MIN, failing.since), WAIT_MAX)
         wait = max(own, min(asks, SERVERS_WAIT_MAX))
     return Wait(wait, since >= SLOW_AFTER and not failing.told_slow)
 
 
-def _in_vain(none: NoAnswer, since: timedelta, tries: int) -> bool:
+def _in_vain(none: NoAnswer, since: timedelta, paid: int) -> bool:
+    """What an outage refused cost nothing, and is no reason to give up at the first answer after
+    it that is none."""
     if none.word in BY_CHANCE:
-        return tries >= CHANCE_TRIES
-    return since >= PATIENCE[none.kind] or (none.billed and tries >= BILLED_TRIES)
+        return paid >= CHANCE_TRIES
+    return since >= PATIENCE[none.kind] or (none.billed and paid >= BILLED_TRIES)

@@ -195,7 +195,7 @@ async def _put_off(turn: Turn, read: Read, later: Later) -> Later | None:
         off = PutOff(
             wait=later.wait,
             failing_for=later.failing_for,
-            tried=later.tried,
+            paid=later.paid,
             tells=later.text is not None,
         )
         tells = await put_off(conn, claim, turn.worker_id, off)

@@ -456,7 +456,7 @@ async def test_every_message_is_answered_whatever_the_timing(pool: Pool, owner: 
     assert empty_turns == 0
 
 
-OFF = PutOff(wait=timedelta(minutes=1), failing_for=timedelta(0), tried=True, tells=True)
+OFF = PutOff(wait=timedelta(minutes=1), failing_for=timedelta(0), paid=True, tells=True)
 
 
 @pytest.mark.parametrize("stale", ["epoch", "worker"])

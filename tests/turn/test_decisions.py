@@ -146,7 +146,7 @@ def test_what_may_pass_is_waited_for_and_told_once() -> None:
     assert first == Later(
         wait=WAIT_MIN,
         reason="model:timeout",
-        tried=True,
+        paid=True,
         failing_for=timedelta(seconds=3),
         text=None,
     )

@@ -41,9 +41,9 @@ ASKS = {
 # ---- the rungs
 
 
-def step(none: NoAnswer, since_s: float = 0, tries: int = 0, told: bool = False) -> Wait | None:
+def step(none: NoAnswer, since_s: float = 0, paid: int = 0, told: bool = False) -> Wait | None:
     thought = NoThought(reason="x", none=none, took=timedelta(seconds=1))
-    failing = Failing(since=timedelta(seconds=since_s), tries=tries, told_slow=told)
+    failing = Failing(since=timedelta(seconds=since_s), paid=paid, told_slow=told)
     return rung(thought, failing)
 
 
@@ -52,8 +52,13 @@ class Unbilled(NoAnswer):
 
 
 def test_waits_grow_up_to_a_bound() -> None:
-    waits = [step(Unbilled("http_500"), tries=n) for n in range(8)]
-    assert [w.wait.total_seconds() for w in waits if w] == [2, 4, 8, 15, 15, 15, 15, 15]
+    waits, since_s = [], 0.0
+    for _ in range(8):
+        found = step(Unbilled("http_500"), since_s)
+        assert found is not None
+        waits.append(found.wait.total_seconds())
+        since_s += 0.6 + waits[-1]
+    assert [round(wait) for wait in waits] == [2, 3, 6, 12, 15, 15, 15, 15]
     assert (timedelta(seconds=2), timedelta(seconds=15)) == (WAIT_MIN, WAIT_MAX)
 
 
@@ -64,7 +69,7 @@ def test_the_server_may_ask_for_more(asks: float, waits: float) -> None:
 
 
 def test_who_was_not_asked_says_when_to_come_back() -> None:
-    found = step(NotAsked("http_500", Kind.LATER, 1.5), tries=8)
+    found = step(NotAsked("http_500", Kind.LATER, 1.5), 8)
     assert found == Wait(timedelta(seconds=1.5), say_slow=False)
 
 
@@ -85,9 +90,9 @@ def test_patience_ends(kind: Kind) -> None:
 
 
 def test_nonsense_is_not_paid_for_for_ever() -> None:
-    steps = [step(NoAnswer("no_choices"), tries=n) is None for n in range(BILLED_TRIES)]
+    steps = [step(NoAnswer("no_choices"), paid=n) is None for n in range(BILLED_TRIES)]
     assert steps == [False, False, True]
-    steps = [step(NoAnswer(EMPTY_ANSWER, Kind.NEVER), tries=n) is None for n in range(CHANCE_TRIES)]
+    steps = [step(NoAnswer(EMPTY_ANSWER, Kind.NEVER), paid=n) is None for n in range(CHANCE_TRIES)]
     assert steps == [False, True]
 
 
@@ -167,6 +172,27 @@ async def test_two_failures_cost_the_customer_seconds(shop: Shop, rule: dict[str
     now = await state(shop, who)
     assert (now["unanswered"], now["failing"], now["model_tries"]) == (0, False, 0)
     assert await told(shop) == []
+
+
+NO_ANSWER: list[dict[str, Any]] = [
+    {"reply": "", "times": 2},
+    {"raw": {"body": "<html>Be right back</html>", "content_type": "text/html"}, "times": 1},
+]
+
+
+@pytest.mark.parametrize("rule", NO_ANSWER, ids=["empty", "HTML"])
+async def test_what_an_outage_refused_is_no_answer_that_was_paid_for(
+    shop: Shop, rule: dict[str, Any]
+) -> None:
+    """A server that comes back may say nothing at first."""
+    await shop.simulator.rules({"status": 500, "times": 4}, rule, {"reply": "From 7 to 18."})
+    who = await shop.customer()
+    await shop.turn(who, "When are you open?")
+    for _ in range(2):
+        await again(shop)
+    now = await state(shop, who)
+    assert (now["unanswered"], now["taken_over_by"], now["model_tries"]) == (1, None, 1)
+    assert (await said(shop), await told(shop)) == ([], [])
 
 
 async def test_an_outage_is_waited_for_told_once_and_ends(shop: Shop) -> None:

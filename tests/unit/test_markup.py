@@ -57,6 +57,9 @@ def dsml(*parts: str, bar: str = BAR) -> str:
         f"<s>{SAID}</s>",
         f"{SAID}<{BAR}end\u2581of\u2581sentence{BAR}>",
         f"{SAID}<end_of_turn>",
+        f"<start_of_turn>model\n{SAID}<end_of_turn>",
+        f"<bos>{SAID}<eos>",
+        f"<unk>{SAID}<pad><pad>",
         f"<tool_response>{THOUGHT}</tool_response>{SAID}",
         f"<tool_response>{SEARCH}: {THOUGHT}</tool_response>{SAID}",
         f"<think/>{SAID}",
@@ -114,6 +117,12 @@ def test_only_the_answer_is_left(text: str) -> None:
         f"<|tool_call|>[{CALL}]",
         f'```tool_code\nprint({SEARCH}(query="open"))\n```',
         f"```json\n{CALL}\n```",
+        f'{SEARCH}(query="open")',
+        f"[{SEARCH}(query='open')]",
+        f'print(default_api.{SEARCH}(query="open"))',
+        f'```python\n{SEARCH}(query="open")\n```',
+        f'Action: {SEARCH}\nAction Input: {{"query": "open"}}',
+        f'to=functions.{SEARCH} {{"query": "open"}}',
         CALL,
         f'{{"type": "function", "function": {CALL}}}',
         f'{{"tool_calls": [{{"function": {CALL}}}]}}',
@@ -147,6 +156,17 @@ def test_several_calls_with_arguments_of_every_kind() -> None:
         (REQUEST, context),
         (SEARCH, {"query": "12"}),
     ]
+    text = (
+        f'[{REQUEST}(type="refund", details=\'cake <b>broken\', context={{"order": 4711}}),'
+        f' {SEARCH}(query="12")]'
+    )
+    assert [(c.name, c.arguments) for c in markup.read(text, TOOLS).calls] == [
+        (REQUEST, context),
+        (SEARCH, {"query": "12"}),
+    ]
+    text = f"Thought: they ask.\nAction: {SEARCH}\nAction Input: {{}}\nObservation:"
+    spoken = markup.read(text, TOOLS)
+    assert (spoken.text, [c.arguments for c in spoken.calls]) == ("", [{}])
     text = f"<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>"
     assert len(markup.read(text, TOOLS).calls) == 2
 

@@ -16,12 +16,17 @@ from enum import Enum, auto
 from itertools import islice
 
 from handlers.agent.completions.calls import Call
-from handlers.agent.completions.written_calls import calls_in, is_call, json_values
+from handlers.agent.completions.written_calls import (
+    calls_in,
+    is_call,
+    json_values,
+    without_marks,
+)
 
 MAX_CHARS = 100_000  # of a text that is looked at; a reply has 4,096
 MAX_MARKS = 300  # a text with more says nothing else
 
-# Where none of these is, there is nothing to do.
+# Where none of these is, nor a tool's name, there is nothing to do.
 _ANY = re.compile(r"<[|\uff5c\u2016/\s]*[A-Za-z]|\[/?[A-Z]{4}|\u25c1|```|\{|\Aanalysis")
 _MARK = re.compile(
     r"<(?P<angle>[|\uff5c\u2016/\s]*[A-Za-z][^<>\n]{0,300})>"
@@ -46,8 +51,11 @@ _RESULT = re.compile(r"result|response|output", re.IGNORECASE)  # what a tool sa
 # Such a name alone may be a word of the answer ("press <call>"), unless something ends it too.
 _MAY_BE_A_WORD = re.compile(r"thoughts?|reason|reflection|analysis|(tool|function|call)s?")
 _INNER = re.compile(r"(.*_)?(sep|args?|arguments?|parameters?|name|id|key|value)(_.*)?")
-_TURN_END = re.compile(r"im_end|eot_id|eom_id|endoftext|end_of_(text|turn|sentence)")
-_FORM = re.compile(r"(final_)?answer|response|solution|box|im_start|start_of_turn|bos|inst")
+_TURN_END = re.compile(r"im_end|eot_id|eom_id|endoftext|end_of_(text|turn|sentence)|eos")
+_FORM = re.compile(
+    r"(final_)?answer|response|solution|box|im_start|(start|begin)_of_(turn|text|sentence)|bos|inst"
+    r"|pad|unk"
+)
 _ROLE = re.compile(r"\s*(assistant|model)\b[ \t]*\n", re.IGNORECASE)
 _HARMONY_WITHOUT_MARKS = re.compile(r"\Aanalysis.*?assistant\s*final", re.DOTALL)
 _HARMONY_END = re.compile(r"<\|(end|return|call|start|channel)\|>")
@@ -93,7 +101,7 @@ class _Reading:
 def read(text: str, tools: Collection[str]) -> Spoken:
     """`tools`: names of those that were offered."""
     text = text[:MAX_CHARS]
-    if _ANY.search(text) is None:
+    if _ANY.search(text) is None and not any(name in text for name in tools):
         return Spoken(text)
     reading = _harmony(text) if "<|message|>" in text else _marked(text, tools)
     said = "".join(reading.said).strip()
@@ -183,7 +191,7 @@ def _name(inner: str) -> tuple[str, bool]:
     found = _NAME.match(first.rpartition(":")[2])
     name = found[0] if found else ""
     closes = inner.lstrip(_BARS + " ").startswith("/")
-    if not _TURN_END.fullmatch(name):
+    if not _TURN_END.fullmatch(name) and not _FORM.fullmatch(name):
         closes = closes or _ENDS.search(name) is not None
         name = _BEGINS.sub("", _ENDS.sub("", name)) or name
     return name, closes
@@ -216,8 +224,8 @@ def _harmony(text: str) -> _Reading:
 
 
 def _bare_calls(text: str, tools: Collection[str]) -> tuple[list[Call], str]:
-    """Calls that stand in the text without a mark: JSON that names a tool that was offered; and
-    what is nothing but a call, whatever it names."""
+    """Calls that stand in the text without a mark: JSON, Python or a line that names a tool that
+    was offered; and JSON that is nothing but a call, whatever it names."""
     bare = text
     if text.startswith("```"):
         bare = re.sub(r"\A```\w*\s*", "", text).removesuffix("```").rstrip()
@@ -226,6 +234,9 @@ def _bare_calls(text: str, tools: Collection[str]) -> tuple[list[Call], str]:
         return calls_in(bare, tools), ""
     if not any(name in text for name in tools):
         return [], text
+    written, before = without_marks(text, tools)
+    if written:
+        return written, before
     calls: list[Call] = []
     for found in reversed(list(json_values(text))):
         if here := calls_in(text[found.start : found.end], tools, named=True):

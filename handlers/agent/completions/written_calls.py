@@ -14,6 +14,7 @@ MOST_VALUES = 20  # pieces of JSON that are looked for in a text
 MAX_CHARS = 8_000  # of what stands behind a tool's name
 _DECODER = json.JSONDecoder(parse_int=whole, strict=False)
 _OPENS = re.compile(r"[\[{]")
+_FENCE = re.compile(r"```\w{0,20}\s*\Z")
 _NAMES = ("name", "function", "tool", "tool_name", "function_name", "recipient_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "input", "tool_input", "params")
 
@@ -72,6 +73,61 @@ def calls_in(text: str, tools: Collection[str], *, named: bool = False) -> list[
         if arguments is not None or not calls or calls[-1].name != place[1]:
             calls.append(call_of(place[1], arguments, tools))
     return calls
+
+
+def without_marks(text: str, tools: Collection[str]) -> tuple[list[Call], str]:
+    """Calls of tools that were offered, with which a text ends: as Python, or behind the words by
+    which some models begin one; and what was said before."""
+    names = "|".join(map(re.escape, tools))
+    begun = re.search(
+        rf"^[ \t]*(?:(?P<words>Action:\s*|to=(?:functions\.)?)(?:{names})\b"
+        rf"|\[?[ \t]*(?:print\()?(?:\w+\.)?(?:{names})\()",
+        text,
+        re.MULTILINE,
+    )
+    if begun is None:
+        return [], text
+    before, rest = _FENCE.sub("", text[: begun.start()]), text[begun.start() :]
+    if begun["words"] is None:
+        calls = _python_calls(rest.rstrip().removesuffix("```"), tools)
+    else:
+        calls = calls_in(rest, tools)
+        before = re.split(r"^[ \t]*Thought:", before, maxsplit=1, flags=re.MULTILINE)[0]
+    return calls, before.strip() if calls else text
+
+
+def _python_calls(text: str, tools: Collection[str]) -> list[Call]:
+    """`[refund(amount=3), ...]`, also as the argument of a print()."""
+    if len(text) > MAX_CHARS:
+        return []
+    try:
+        body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and body.func.id == "print":
+        nodes = body.args
+    else:
+        nodes = body.elts if isinstance(body, ast.List | ast.Tuple) else [body]
+    calls = [_python_call(node, tools) for node in nodes[:MOST_CALLS]]
+    return [call for call in calls if call is not None] if all(calls) else []
+
+
+def _python_call(node: ast.expr, tools: Collection[str]) -> Call | None:
+    match node:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in tools:
+            pairs = [(given.arg, given.value) for given in node.keywords if given.arg is not None]
+            return call_of(name, {key: _plain(value) for key, value in pairs}, tools)
+        case _:
+            return None
+
+
+def _plain(node: ast.expr) -> object:
+    """As JSON would have it; what is no literal as it is written."""
+    try:
+        value: object = json.loads(json.dumps(ast.literal_eval(node)))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return ast.unparse(node)
+    return value
 
 
 def _of_value(value: object, tools: Collection[str]) -> list[Call]:
