@@ -45,6 +45,7 @@ BY_HAND = {
     *("ingest_log.lock_lanes", "ingest_log.count_deliveries", "ingest_log.remove_entries"),
     *("ingest_log.move_entry", "ingest_log.lane_sizes", "session.set_session"),
     *("knowledge.index_parts", "knowledge.rows_to_build", "knowledge.lock_base"),
+    "plans.fit_plans",
 }
 
 
