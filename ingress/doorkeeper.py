@@ -13,6 +13,8 @@ from handlers.process.http.gate import Gate
 MAX_BODY_BYTES = 4 * 1024 * 1024  # Meta's largest is 3 MB; aiohttp's default of 1 MiB loses those
 IN_FLIGHT_MAX = 1_024  # whole POSTs: each is parsed, encoded and waits for its confirm, 2 s at most
 
+_UNFINISHED = {400: "wasteful", 408: "slow"}
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -50,7 +52,7 @@ async def _whole_body(request: web.Request) -> bytes | web.Response:
         if (request.content_length or 0) <= MAX_BODY_BYTES:
             return await request.read()
     except Unfinished as error:
-        reason = "slow" if error.status == 408 else "busy"
+        reason = _UNFINISHED.get(error.status, "busy")
         return refused(request, error.status, reason, error.text)
     except web.HTTPRequestEntityTooLarge:
         pass

@@ -51,11 +51,11 @@ DATABASE_CONNECTIONS = _gauge(
 CONNECTIONS = _gauge("http_connections", "Connections to this process's HTTP server")
 CONNECTIONS_CLOSED = _counter(
     *("http_connections_closed_total", "Connections closed before their time, by why", "reason"),
-    *("slow", "gave_way", "refused", "too_large", "unread"),
+    *("slow", "gave_way", "refused", "too_large", "wasteful", "unread"),
 )
 WEBHOOKS = _counter(
     *("webhooks_total", "Webhook POSTs, by HTTP status", "status"),
-    *("200", "401", "408", "413", "415", "503"),
+    *("200", "400", "401", "408", "413", "415", "503"),
 )
 WEBHOOKS_IN_FLIGHT = _gauge("webhooks_in_flight", "Webhook POSTs that have no answer yet")
 API_CALLS = _counter(

@@ -134,6 +134,8 @@ async def _body(request: web.Request) -> bytes:
             if len(body) > MAX_BODY_BYTES:
                 raise _too_large()
     except Unfinished as error:
+        if error.status == 400:
+            raise Problem("invalid_request", f"Of the body, {error.text}.") from None
         if error.status == 408:
             raise Problem("request_timeout", f"The body came {error.text}.") from None
         raise unavailable(f"There is {error.text}.", 1) from None

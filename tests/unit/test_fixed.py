@@ -174,6 +174,11 @@ def test_the_last_text_speaks_first_and_an_unclear_one_asks_the_one_before() -> 
     assert recognised([]) is None
 
 
+@pytest.mark.parametrize("text", ["I come at 100 s", "come on", "we come in", "do come"])
+def test_an_english_word_that_others_have_is_english_too(text: str) -> None:
+    assert recognised([text]) in ("en", None)
+
+
 def test_our_notes_and_addresses_are_not_the_customer_s_words() -> None:
     assert recognised(["[photo: cannot be opened]"]) is None
     assert recognised(['[in reply to "Are you open on Sunday?"]\nsí, gracias']) == "es"

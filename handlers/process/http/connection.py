@@ -9,13 +9,21 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from handlers.process.http.bounds import BODY_BYTES_PER_S, HEAD_BYTES, IDLE_S, REST_BYTES, REST_S
+from handlers.process.http.bounds import (
+    BODY_BYTES_PER_S,
+    HEAD_BYTES,
+    IDLE_S,
+    REST_BYTES,
+    REST_S,
+    WASTE_BYTES,
+)
 from handlers.process.http.gate import Gate, Reason, State, closed
 
 WORDS = {
     Reason.SLOW: (408, f"too slow: send at least {BODY_BYTES_PER_S} bytes a second"),
     Reason.GAVE_WAY: (503, "too much in flight: come again"),
     Reason.REFUSED: (503, "too many connections: come again"),
+    Reason.WASTEFUL: (400, "the chunks are too small: send larger ones, or the body in one piece"),
     Reason.TOO_LARGE: (431, f"the headers are larger than {HEAD_BYTES // 1024} KiB"),
 }
 
@@ -35,6 +43,7 @@ class Connection(RequestHandler):
         "_ahead",
         "_answered",
         "_body",
+        "_chunks",
         "_due",
         "_gate",
         "_line",
@@ -60,6 +69,7 @@ class Connection(RequestHandler):
         self._gate = gate
         self._line: asyncio.Transport | None = None
         self._body: StreamReader | None = None  # of the newest request
+        self._chunks = 0  # bytes of the body as they came; of its first piece what is body
         self._answered = 0
         self._ahead = 0  # of `arrived`, what came after the request in hand was whole
         self._rest = 0  # of a body that was answered before its end
@@ -98,6 +108,7 @@ class Connection(RequestHandler):
             if in_hand and not in_body:
                 self._ahead += len(data)
             self._gate.takes(self, len(data))
+        self._chunks += len(data) if in_body else 0
         super().data_received(data)
         if self._messages and self._request_in_progress and not self._buffer_paused:
             self._pause_reading_for_buffer()
@@ -136,8 +147,9 @@ class Connection(RequestHandler):
 
     def _looks_again(self, count: int = 0, *, begun: bool = False) -> None:
         """After anything that may have changed it. `begun`: what came belongs to a new request."""
-        if self._messages:
+        if self._messages and self._messages[-1][1] is not self._body:
             self._body = self._messages[-1][1]
+            self._chunks = self._body.total_bytes
         if self.writing_paused or self._force_close:
             return
         if self._in_body:
@@ -168,8 +180,17 @@ class Connection(RequestHandler):
         if self.state is not State.BODY:
             self._turns(State.BODY)
             self._until(self._gate.bounds.body_due(self.since, 0))
+        elif self._is_wasteful:
+            self.give_way(Reason.WASTEFUL)
         elif count and self._due is not None:
             self._due = self._gate.bounds.body_due(self.since, max(self.arrived, self._rest))
+
+    @property
+    def _is_wasteful(self) -> bool:
+        if self._body is None or self._close or self._reading_paused or self._buffer_paused:
+            return False  # some of what came is not read yet, or will never be
+        body = self._body.total_bytes
+        return self._chunks - body > WASTE_BYTES + body // 4
 
     def _answers(self) -> None:
         self._answered += 1

@@ -28,6 +28,7 @@ class Reason(enum.Enum):
     GAVE_WAY = "gave_way"
     REFUSED = "refused"
     TOO_LARGE = "too_large"
+    WASTEFUL = "wasteful"
     UNREAD = "unread"
 
 
