@@ -2191,12 +2191,13 @@ ALTER FUNCTION resolve_account(text,text) OWNER TO swiftreplies_system;
 REVOKE ALL ON FUNCTION resolve_account(text,text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION resolve_account(text,text) TO CURRENT_USER, swiftreplies_app;
 
--- 0003_isolation.sql
+-- 0003_isolation.sql, 0027_binding.sql
 CREATE FUNCTION resolve_number(p_phone_number_id text, p_number text, p_bind boolean)
  RETURNS TABLE(outcome text, user_id bigint, chatbot_id bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '3s'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -2225,13 +2226,18 @@ BEGIN
         RETURN QUERY SELECT 'bindable', bot.user_id, bot.id;
         RETURN;
     END IF;
-    UPDATE public.chatbots c SET phone_number_id = p_phone_number_id, updated_at = now()
-     WHERE c.id = bot.id AND c.phone_number_id IS NULL;
-    IF NOT FOUND THEN  -- bound by another worker between our look and our write
-        RETURN QUERY SELECT r.outcome, r.user_id, r.chatbot_id
-                       FROM public.resolve_number(p_phone_number_id, p_number, false) r;
+    BEGIN
+        UPDATE public.chatbots c SET phone_number_id = p_phone_number_id, updated_at = now()
+         WHERE c.id = bot.id AND c.phone_number_id IS NULL;
+        IF NOT FOUND THEN  -- bound by another worker between our look and our write
+            RETURN QUERY SELECT r.outcome, r.user_id, r.chatbot_id
+                           FROM public.resolve_number(p_phone_number_id, p_number, false) r;
+            RETURN;
+        END IF;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN QUERY SELECT 'bindable', bot.user_id, bot.id;
         RETURN;
-    END IF;
+    END;
     RETURN QUERY SELECT 'bound', bot.user_id, bot.id;
 END $function$;
 ALTER FUNCTION resolve_number(text,text,boolean) OWNER TO swiftreplies_system;

@@ -380,3 +380,19 @@ async def test_work_goes_on_while_some_of_it_is_aside(pool: Pool, owner: Conn) -
     await owner.execute("UPDATE conversations SET ready_at = now()")
     async with pool.acquire() as conn:
         assert len(await claim_conversations(conn, WorkerId(1), 10, 10)) == 1
+
+
+async def test_a_chatbot_that_stays_locked_is_bound_by_a_later_webhook(
+    pool: Pool, owner: Conn
+) -> None:
+    new, other = await make_tenant(owner), await make_tenant(owner)
+    await owner.execute("UPDATE chatbots SET phone_number_id = NULL WHERE id = $1", new.chatbot_id)
+    bound = "SELECT phone_number_id IS NOT NULL FROM chatbots WHERE id = $1"
+    async with owner.transaction():
+        await owner.execute("SELECT FROM chatbots WHERE id = $1 FOR NO KEY UPDATE", new.chatbot_id)
+        await record_batch(pool, [to(other, wrote("b1")), to(new, wrote("a1"))], DEBOUNCE)
+        assert await recorded(owner, other) == ["b1"]
+        assert await recorded(owner, new) == ["a1"]
+        assert not await owner.fetchval(bound, new.chatbot_id)
+    await record_batch(pool, [to(new, wrote("a2"))], DEBOUNCE)
+    assert await owner.fetchval(bound, new.chatbot_id)
