@@ -27,6 +27,7 @@ _BOMS = (  # the longer ones first: UTF-32's begins as UTF-16's does
 )
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_RULE = re.compile(r"|:?-{2,}:?")
 _UNDOUBLED = re.compile(r'(?:[^"]|"")*+"')
 _SEP = re.compile(r'\A"?sep=(.)"?[ ,;|\t]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
 
@@ -119,7 +120,7 @@ def _row(record: Record, shape: Shape) -> dict[str, str] | Unreadable | None:
     if record.broken is not None:
         return Unreadable(record.broken)
     values, columns = record.values, shape.columns
-    if not any(value.strip() for value in values):
+    if all(_RULE.fullmatch(value.strip()) for value in values):  # nothing, or a table's rule
         return None
     if (why := shape.too_many(values)) is not None:
         return Unreadable(why)

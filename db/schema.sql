@@ -2197,7 +2197,6 @@ CREATE FUNCTION resolve_number(p_phone_number_id text, p_number text, p_bind boo
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET lock_timeout TO '3s'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -2226,6 +2225,7 @@ BEGIN
         RETURN QUERY SELECT 'bindable', bot.user_id, bot.id;
         RETURN;
     END IF;
+    PERFORM set_config('lock_timeout', '3s', true);
     BEGIN
         UPDATE public.chatbots c SET phone_number_id = p_phone_number_id, updated_at = now()
          WHERE c.id = bot.id AND c.phone_number_id IS NULL;

@@ -2,8 +2,7 @@
 -- and the next webhook of its number binds it. It kept every batch of the worker, so everybody's.
 CREATE OR REPLACE FUNCTION resolve_number(p_phone_number_id text, p_number text, p_bind boolean)
     RETURNS TABLE (outcome text, user_id bigint, chatbot_id bigint)
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET lock_timeout = '3s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     bot record;
@@ -31,6 +30,7 @@ BEGIN
         RETURN QUERY SELECT 'bindable', bot.user_id, bot.id;
         RETURN;
     END IF;
+    PERFORM set_config('lock_timeout', '3s', true);
     BEGIN
         UPDATE public.chatbots c SET phone_number_id = p_phone_number_id, updated_at = now()
          WHERE c.id = bot.id AND c.phone_number_id IS NULL;

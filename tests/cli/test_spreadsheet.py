@@ -160,6 +160,11 @@ def test_a_badly_quoted_cell_is_left_out_to_its_end(cell: str, ends: str, tmp_pa
     assert rows in ([NEXT], [("Sizes?", "The 10", "pan."), NEXT])
 
 
+def test_the_rule_of_a_table_is_no_row(tmp_path: Path) -> None:
+    text = "| question | answer |\n|:---|----:|\n| Next? | Yes |\n"
+    assert read(text, tmp_path, "faq.csv") == ([NEXT], {})
+
+
 def test_what_is_not_closed_is_left_out_with_all_that_follows(tmp_path: Path) -> None:
     rows, rejected = read('question,answer\nA?,B\n"C?,D\nE?,F\nG?,H\n', tmp_path)
     assert rows == [("A?", "B", None)]

@@ -638,7 +638,7 @@ DEFENCES = (
         (
             Change(
                 "handlers/turns/ladder.py",
-                "    if _in_vain(none, since, failing.tries + 1):\n        return None\n",
+                "    if _in_vain(none, since, failing.paid + 1):\n        return None\n",
                 "    return None\n",
             ),
         ),

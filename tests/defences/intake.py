@@ -98,9 +98,7 @@ DEFENCES = (
                 "    return tenant(pool, user_id)\n",
             ),
         ),
-        (
-            "tests/recording/test_refusals.py::test_a_row_that_stays_locked_holds_up_nobody_else[contacts]",
-        ),
+        ("tests/recording/test_refusals.py::test_a_row_that_stays_locked_holds_up_nobody_else",),
     ),
     Defence(
         "a locked row is one that fails",
