@@ -53,6 +53,10 @@ class _Connection(aio_pika.Connection):
             await self.close()
             raise
 
+    def __del__(self) -> None:
+        """aio_pika's starts a close, on whichever loop runs by then, or on none: a coroutine that
+        nobody awaits. Whoever opens a connection here closes it."""
+
 
 class NoBroker(ConnectionError):
     """`told` is for people: each broker and its cause, and no password."""
