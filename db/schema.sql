@@ -1561,6 +1561,19 @@ BEGIN
                       AND c.conversation_paused);
 END $function$;
 
+-- 0012_api.sql
+CREATE FUNCTION find_api_key(p_hash text)
+ RETURNS TABLE(user_id bigint, id bigint)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT k.user_id, k.id FROM public.api_keys k WHERE k.api_key_hash = p_hash
+$function$;
+ALTER FUNCTION find_api_key(text) OWNER TO swiftreplies_system;
+REVOKE ALL ON FUNCTION find_api_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_api_key(text) TO CURRENT_USER, swiftreplies_app;
+
 -- 0024_api_key_lookups.sql
 CREATE FUNCTION find_api_keys(p_hashes text[])
  RETURNS TABLE(key_hash text, user_id bigint, id bigint)
@@ -2274,6 +2287,28 @@ BEGIN
                 -- 2^30 is more than any limit, and a power that does not overflow.
                 ELSE least(p_max, p_slow * 2 ^ least(30, extract(epoch FROM now() - p_slowed_at)
                                                          / 60)) END;
+END $function$;
+
+-- 0011_actions.sql
+CREATE FUNCTION settle_actions(p_user bigint, p_conversation bigint, p_actions integer)
+ RETURNS date
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    v_day date;
+BEGIN
+    UPDATE usage_reservations r SET actions = r.actions - p_actions
+     WHERE r.user_id = p_user AND r.conversation_id = p_conversation AND r.actions >= p_actions
+    RETURNING r.usage_day INTO v_day;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM lock_usage(p_user, ARRAY[v_day]);
+    UPDATE usage_tracking SET actions_reserved = actions_reserved - p_actions,
+                              actions_created = actions_created + p_actions, updated_at = now()
+     WHERE user_id = p_user AND tracking_date = v_day;
+    RETURN v_day;
 END $function$;
 
 -- 0004_metering.sql, 0006_limit_choice.sql

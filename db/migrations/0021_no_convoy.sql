@@ -95,7 +95,7 @@ BEGIN
      WHERE user_id = p_user AND tracking_date = p_day;
 END $$;
 
-DROP FUNCTION settle_actions(bigint, bigint, integer);
+-- settle_actions() stays: processes of the release before go on while this is applied.
 
 -- In PL/pgSQL they are planned once a connection; in SQL, with every call.
 CREATE OR REPLACE FUNCTION count_received(p_user bigint, p_messages integer) RETURNS void

@@ -19,7 +19,7 @@ CREATE FUNCTION recent_api_keys(p_within interval, p_limit integer)
      ORDER BY greatest(k.last_used, k.created_at) DESC LIMIT p_limit
 $$;
 
-DROP FUNCTION find_api_key(text);
+-- find_api_key() stays: processes of the release before go on while this is applied.
 
 GRANT SELECT (last_used, created_at, is_active) ON api_keys TO swiftreplies_system;
 GRANT CREATE ON SCHEMA public TO swiftreplies_system;

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,7 +13,7 @@ import pytest
 
 from db.checkpoints import load_checkpoint
 from db.ids import UserId
-from db.migrate import MigrationError, migrate, migrations, pending
+from db.migrate import MIGRATIONS, MigrationError, migrate, migrations, pending
 from db.pool import connect_owner, create_pool, tenant, tenant_transaction
 from local.servers.postgres import Postgres, postgres
 from tests.conftest import (
@@ -582,3 +584,11 @@ async def test_an_owner_reads_json_as_the_runtime_does(database: Database) -> No
         assert await conn.fetchval("SELECT '{\"a\": [1]}'::jsonb") == {"a": [1]}
     finally:
         await conn.close()
+
+
+@pytest.mark.parametrize("file", sorted(MIGRATIONS.glob("*.sql")), ids=lambda file: file.stem)
+def test_processes_of_the_release_before_go_on(file: Path) -> None:
+    """What a migration takes away is there again, in another form, when it ends."""
+    text = file.read_text()
+    for kind, name in re.findall(r"^DROP (FUNCTION|TABLE|VIEW) (\w+)", text, re.MULTILINE):
+        assert re.search(rf"^CREATE (OR REPLACE )?{kind} {name}\b", text, re.MULTILINE), name
