@@ -662,6 +662,7 @@ async def test_away_is_said_and_nothing_is_half_written(database: Database, owne
                 "TRUNCATE messages, conversations, contacts, usage_tracking CASCADE"
             )
     assert killed >= 5
+    await pool.expire_connections()  # those that were idle may be about to hear of their end
     await record_batch(pool, bodies, DEBOUNCE)
     assert await recorded(owner, tenant) == [f"w{n}" for n in range(50)]
     assert await received(owner, tenant) == 50
