@@ -22,6 +22,8 @@ RUN uv sync --frozen --no-default-groups --no-editable --no-build-isolation
 
 FROM ${PYTHON}
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
+# A volume that is mounted here takes this owner.
+RUN install --directory --owner=10001 --group=10001 /data
 COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -9,7 +9,7 @@ CHAOS := tests/chaos/test_chaos.py
 SET_UP := $(PYTHON) -I local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker broker-if-possible browser demo dev test chaos defences check format schema bench lock clean
+.PHONY: help setup broker broker-if-possible browser receivers pgbouncer demo dev test chaos defences check format schema events plans nouns bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,7 +34,13 @@ dev: setup broker-if-possible ## start the product and keep it running, with a p
 browser:  # the page of `make dev` is tested in one; without, those tests say what to install
 	@$(SET_UP) --chromium --optional
 
-test: setup broker browser ## run the test suite; pytest's options in ARGS="-k servers -x"
+receivers:  # Node and PHP run what docs/webhooks.md gives tenants; without, those tests say so
+	@$(SET_UP) --receivers --optional
+
+pgbouncer: setup  # the suite holds the product to working behind one
+	@$(RUN) -m local.servers.pgbouncer
+
+test: setup broker browser receivers pgbouncer ## run the test suite; pytest's options in ARGS="-k servers -x"
 ifdef ARGS
 	@exec $(RUN) -m pytest $(ARGS)
 else
@@ -60,6 +66,13 @@ format: setup ## format the code and repair what the linter can
 
 schema: setup ## write db/schema.sql anew, after a migration
 	@exec $(RUN) -m local.schema
+
+events: setup ## write docs/events.md and docs/events.schema.json anew, after an event was added
+	@exec $(RUN) -m tests.deliveries.documents
+plans: setup ## write the table of docs/plans.md anew, after a key of the plan
+	@exec $(RUN) -m tests.plans_page
+nouns: setup ## write the table of docs/testing.md anew, after an endpoint was added
+	@exec $(RUN) -m tests.api.nouns
 
 bench: broker ## product beside a bare floor, some named in ARGS="ingress turn"; half an hour
 	@$(SET_UP) --bench

@@ -12,7 +12,10 @@ from bench import harness
 from bench.harness import Result
 
 # In this order; each has `run(quick)`, which returns what it measured.
-NAMES = ("ingress", "door", "ingest", "turn", "in_flight", "overload", "growth", "start")
+NAMES = (
+    *("ingress", "door", "calls", "ingest", "told", "turn", "in_flight", "deliveries", "overload"),
+    *("counters", "growth", "retention", "start"),
+)
 
 
 def main() -> None:

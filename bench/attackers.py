@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Awaitable, Callable
 from functools import cache
 
+from handlers.api_keys import new_key
+
 SILENT = 64  # of each kind, where 8 took all the room
 UNFINISHED = 1_500
 CALLERS = 16
@@ -88,7 +90,7 @@ def large_answers(port: int, key: str) -> list[Awaitable[None]]:
 
 def unknown_keys(port: int, _: str) -> list[Awaitable[None]]:
     def guess() -> bytes:
-        key = f"sr_{secrets.token_urlsafe(32)}"
+        key = new_key()
         return head("GET", "/v1/chatbots", f"Authorization: Bearer {key}")
 
     return [ask(port, guess) for _ in range(GUESSERS)]

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 
 class Refused(Exception):
-    """An answer other than 200."""
+    """An answer other than 200 and 201."""
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._answered: asyncio.Future[None] | None = None
@@ -39,7 +39,7 @@ class _Connection(asyncio.Protocol):
             return
         answered, self._answered, self._got = self._answered, None, b""
         assert answered is not None
-        if b" 200 " in head[:16]:
+        if b" 20" in head[:11]:
             answered.set_result(None)
         else:
             answered.set_exception(Refused((head[:64] + b" " + body[:200]).decode()))
@@ -57,10 +57,10 @@ class Client:
         self._count = connections
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[list[_Connection]]:
+    async def connected(self) -> AsyncIterator[list[Connection]]:
         loop = asyncio.get_running_loop()
         host, port = self._address.hostname, self._address.port
-        made = [await loop.create_connection(_Connection, host, port) for _ in range(self._count)]
+        made = [await loop.create_connection(Connection, host, port) for _ in range(self._count)]
         yield [connection for _, connection in made]
         for transport, _ in made:
             transport.close()
@@ -69,11 +69,11 @@ class Client:
         """Seconds that all took, with one request in flight on each connection."""
         left = iter(requests)
 
-        async def keep_asking(connection: _Connection) -> None:
+        async def keep_asking(connection: Connection) -> None:
             for request in left:
                 await connection.ask(request)
 
-        async with self._connected() as connections:
+        async with self.connected() as connections:
             started = time.perf_counter()
             await asyncio.gather(*(keep_asking(c) for c in connections))
             return time.perf_counter() - started
@@ -81,7 +81,7 @@ class Client:
     async def at_rate(self, requests: Sequence[bytes], per_s: float) -> list[float]:
         """Milliseconds from when each was due, not from when a connection was free for it: a server
         that stands still makes all wait who come meanwhile. Sorted."""
-        free: asyncio.Queue[_Connection] = asyncio.Queue()
+        free: asyncio.Queue[Connection] = asyncio.Queue()
         took: list[float] = []
 
         async def ask(request: bytes, due: float) -> None:
@@ -90,7 +90,7 @@ class Client:
             took.append((time.perf_counter() - due) * 1000)
             free.put_nowait(connection)
 
-        async with self._connected() as connections, asyncio.TaskGroup() as group:
+        async with self.connected() as connections, asyncio.TaskGroup() as group:
             for connection in connections:
                 free.put_nowait(connection)
             started = time.perf_counter()
@@ -103,6 +103,12 @@ class Client:
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: bench", "Content-Type: application/json"]
+    return request("POST", path, headers, body)
+
+
+def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: bench"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body

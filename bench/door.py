@@ -15,7 +15,7 @@ from bench.attackers import ATTACKS
 from bench.client import Client
 from bench.harness import Figures, Result, in_turns, percentile, tested, usage
 from bench.ingress import COMMAND, SECRET, purge_lanes, register_number, signed
-from db.api_keys import create_api_key
+from db.api_keys import NewApiKey, create_api_key
 from db.migrate import migrate
 from db.pool import connect_owner
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
@@ -48,8 +48,10 @@ async def run(quick: bool) -> list[Result]:
             "AMQP_URL": broker.url,
             "WHATSAPP_APP_SECRET": SECRET,
             "WHATSAPP_VERIFY_TOKEN": "bench",
+            "SECRETS_KEY": "bench" * 8,
             "HOST": "127.0.0.1",
             "PORT": str(port),
+            "API_CALLS_PER_MINUTE": "1000000",
         }
         process = await ending.enter_async_context(
             tested("ingress", [COMMAND, "ingress"], environment)
@@ -127,7 +129,8 @@ async def _tenant_with_large_actions(url: str) -> str:
     assert hashed is not None
     conn = await connect_owner(url)
     user_id = await conn.fetchval("SELECT id FROM users")
-    await create_api_key(conn, user_id, "bench", hashed, key[:10], dict.fromkeys(PERMISSIONS, True))
+    new = NewApiKey("bench", hashed, key[:10], dict.fromkeys(PERMISSIONS, True))
+    await create_api_key(conn, user_id, new)
     await conn.execute(
         "INSERT INTO contacts (user_id, chatbot_id, phone_number, thread_id)"
         " SELECT user_id, id, '+12025550199', '1:thread' FROM chatbots"

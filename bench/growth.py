@@ -23,19 +23,11 @@ import structlog
 from bench.harness import ROUNDS, Figures, Result, in_turns
 from bench.webhooks import logged, messages_webhook, statuses_webhook
 from bench.world import Size, build
-from db.actions import list_actions, overdue_actions
+from db.actions import WantedActions, list_actions, overdue_actions
 from db.chatbots import list_chatbots
 from db.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from db.conversation_events import passed_events, read_events
-from db.conversations import (
-    Claim,
-    Debounce,
-    claim_conversations,
-    fence,
-    list_conversations,
-    read_turn,
-    since_inbound,
-)
+from db.conversations import Claim, Debounce, claim_conversations, fence, read_turn, since_inbound
 from db.dead import list_dead
 from db.ids import ConversationId, MessageId, UserId, WorkerId
 from db.messages import (
@@ -51,6 +43,7 @@ from db.orphans import forget_orphans, found_orphans
 from db.pool import Conn, Pool, create_pool, tenant
 from db.sends import Pace, claim_sends, lock_send, mark_accepted, mark_sending, read_send
 from db.status_fence import fence_wanted, overdue_sends
+from db.talks import Wanted, list_conversations
 from db.usage import Reserving, read_usage, reserve_for_turn, spend_messages
 from db.workers import sweep_dead_workers, sweep_unheld
 from handlers.ingest.recording import record_batch
@@ -58,6 +51,7 @@ from handlers.ingest.statuses import merge_batch
 from handlers.process import telemetry
 from local.servers.postgres import Postgres, postgres
 
+TAKEN_OVER, PENDING = Wanted(status="taken_over"), WantedActions(status="pending")
 TENANTS, EACH = 50, 20  # of whom the customers are with whom something happens
 SMALL = Size(tenants=TENANTS, customers=TENANTS * (EACH + 2), messages=TENANTS * (EACH + 2) * 10)
 FULL = Size(tenants=1_000, customers=1_000_000, messages=10_000_000)
@@ -261,8 +255,7 @@ class Side:
                     blobs=[b"x" * 4_000],
                 )
                 await save_checkpoint(conn, f"{claim.conversation_id}:thread", checkpoint)
-                read = [row.id for row in inputs]
-                await settle_inputs(conn, claim.user_id, read, True, None, Decimal("1.5"))
+                await settle_inputs(conn, claim.user_id, inputs, True, None, Decimal("1.5"))
                 spend_messages(conn, *ids, 1)
                 await since_inbound(conn, *ids)
 
@@ -340,13 +333,13 @@ class Side:
             "fence_wanted": lambda c: fence_wanted(c, MINUTE),
         }
         pages: dict[str, Callable[[Conn], Awaitable[object]]] = {
-            "list_conversations": lambda c: list_conversations(c, user, None, None, 50),
-            "list_conversations_deep": lambda c: list_conversations(c, user, middle, None, 50),
-            "list_taken_over": lambda c: list_conversations(c, user, None, "taken_over", 50),
-            "list_paused": lambda c: list_conversations(c, user, None, "paused", 50),
+            "list_conversations": lambda c: list_conversations(c, user, Wanted(), None, 50),
+            "list_conversations_deep": lambda c: list_conversations(c, user, Wanted(), middle, 50),
+            "list_taken_over": lambda c: list_conversations(c, user, TAKEN_OVER, None, 50),
+            "list_paused": lambda c: list_conversations(c, user, Wanted(status="paused"), None, 50),
             "list_messages": lambda c: list_messages(c, user, None, conversation, 50),
             "list_chatbots": lambda c: list_chatbots(c, user, None, 50),
-            "list_actions": lambda c: list_actions(c, user, "pending", None, 50),
+            "list_actions": lambda c: list_actions(c, user, PENDING, None, 50),
             "list_dead": lambda c: list_dead(c, user),
             "read_usage": lambda c: read_usage(c, user),
         }

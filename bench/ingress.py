@@ -108,6 +108,7 @@ async def _sides(ending: AsyncExitStack) -> dict[str, Side]:
         "AMQP_URL": broker.url,
         "WHATSAPP_APP_SECRET": SECRET,
         "WHATSAPP_VERIFY_TOKEN": "bench",
+        "SECRETS_KEY": "bench" * 8,
         "HOST": "127.0.0.1",
         "SECRET": SECRET,
     }

@@ -116,14 +116,17 @@ class Prepared:
         await self.owner.execute(
             "WITH said AS (INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id,"
             "   message_id, direction, message_type, content_text, status, ai_processed, sent_at,"
-            "   metadata, input_seq)"
+            "   created_at, metadata, input_seq)"
             " SELECT v.user_id, v.chatbot_id, v.contact_id, v.id, 'wamid.' || v.id || '.' || n,"
             "   CASE WHEN n % 2 = 1 THEN 'inbound' ELSE 'outbound' END, 'text',"
             "   CASE WHEN n % 2 = 1 THEN $3 ELSE $4 END,"
             "   CASE WHEN n % 2 = 1 THEN 'received' ELSE 'delivered' END, n % 2 = 1,"
-            "   now() - interval '1 h', CASE WHEN n % 2 = 1 THEN '{}'::jsonb"
+            # Not all at one moment: that would be the pace of a bot.
+            "   said.at, said.at, CASE WHEN n % 2 = 1 THEN '{}'::jsonb"
             '   ELSE \'{"kind": "reply"}\'::jsonb END, CASE WHEN n % 2 = 1 THEN (n + 1) / 2 END'
-            " FROM conversations v, generate_series(1, $2) n WHERE v.id = ANY ($1::bigint[])"
+            " FROM conversations v, generate_series(1, $2) n, LATERAL (SELECT now()"
+            "   - interval '1 h' - ($2 - n) * interval '1 min') said (at)"
+            " WHERE v.id = ANY ($1::bigint[])"
             " ORDER BY v.id, n)"
             " UPDATE conversations SET input_seq = ($2 + 1) / 2, answered_seq = ($2 + 1) / 2"
             " WHERE id = ANY ($1::bigint[])",
@@ -211,8 +214,8 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Prepared]]:
         made: dict[str, Prepared] = {}
         for name in names:
             await admin.execute(f"CREATE DATABASE {name}")
-            owner_url = _with(server.url, name)
-            runtime = _with(server.url, name, f"{LOGIN}:{LOGIN}")
+            owner_url = url_of(server.url, name)
+            runtime = url_of(server.url, name, f"{LOGIN}:{LOGIN}")
             await migrate(owner_url, runtime, lambda _: None)
             owner = await asyncpg.connect(owner_url)
             await owner.set_type_codec(
@@ -227,7 +230,7 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Prepared]]:
             await admin.close()
 
 
-def _with(url: str, database: str, login: str | None = None) -> str:
+def url_of(url: str, database: str, login: str | None = None) -> str:
     parts = urlsplit(url)
     netloc = parts.netloc if login is None else f"{login}@{parts.netloc.rpartition('@')[2]}"
     return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))

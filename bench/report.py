@@ -21,7 +21,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "performance.md"
 FIGURES = DOCS / "benchmarks"
 IMAGES = DOCS / "images"
-MARK = re.compile(r"(<!-- bench ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- bench ([a-z0-9_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLOURS = {"product": "#128c7e", "floor": "#9aa5ac", "pywa": "#d08c3f"}
 SHOWN = {
     "ingress": ("webhooks_per_s", "cpu_ms", "rss_mb"),

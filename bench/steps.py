@@ -44,7 +44,7 @@ STEPS: list[tuple[str, Any, str]] = [
     ("think: graph", graph.Agent, "run"),
     ("think: unpack the checkpoint", memory.SlotSaver, "aget_tuple"),
     ("think: answer", model.Model, "answer"),
-    ("think: prompt", model, "system_prompt"),
+    ("think: prompt", model, "tell"),
     ("think: request", model.Completions, "body"),
     ("think: model client", model.Completions, "post"),
     ("write: transaction", write, "_write"),

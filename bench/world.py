@@ -12,6 +12,7 @@ class Size:
     tenants: int
     customers: int  # each with one conversation
     messages: int  # every second one is ours
+    big: int = 0  # tenths of the customers that are the first tenant's, beside those of all
 
 
 def phone_number_id(tenant: int) -> str:
@@ -23,17 +24,20 @@ def business_number(tenant: int) -> str:
 
 
 def tenant_of(customer: int, size: Size) -> int:
-    return 1 + customer % size.tenants
+    return 1 if customer % 10 < size.big else 1 + customer % size.tenants
 
 
 def customer_number(customer: int) -> str:
     return str(FIRST_NUMBER + customer)
 
 
-async def build(owner: Conn, size: Size) -> None:
-    """Ids are 1..n throughout. `owner` is a superuser of a migrated, empty database."""
+async def build(
+    owner: Conn, size: Size, *, name: str = "'Customer ' || c", tags: str = "'[]'::jsonb"
+) -> None:
+    """Ids are 1..n throughout. `owner` is a superuser of a migrated, empty database. `name` and
+    `tags`: expressions, of customer c."""
     filled = "users, user_subscriptions, chatbots, send_limits, contacts, conversations"
-    await owner.execute(_PEOPLE.format(**_of(size)), timeout=3_600)
+    await owner.execute(_PEOPLE.format(**_of(size), name=name, tags=tags), timeout=3_600)
     if size.messages:
         await owner.execute(_MESSAGES.format(**_of(size)), timeout=3_600)
         filled += ", messages"
@@ -42,8 +46,10 @@ async def build(owner: Conn, size: Size) -> None:
     await owner.execute(f"VACUUM (FREEZE, ANALYZE) {filled}", timeout=3_600)
 
 
-def _of(size: Size) -> dict[str, int]:
+def _of(size: Size) -> dict[str, int | str]:
+    ours = f"1 + c % {size.tenants}"
     return {
+        "tenant": f"CASE WHEN c % 10 < {size.big} THEN 1 ELSE {ours} END" if size.big else ours,
         "tenants": size.tenants,
         "customers": size.customers,
         "messages": size.messages,
@@ -70,14 +76,14 @@ SELECT t, CURRENT_DATE, 0 FROM generate_series(1, {tenants}) t;
 INSERT INTO monthly_usage_summary (user_id, year, month)
 SELECT t, extract(year FROM CURRENT_DATE)::int, extract(month FROM CURRENT_DATE)::int
   FROM generate_series(1, {tenants}) t;
-INSERT INTO contacts (user_id, chatbot_id, phone_number, wa_id, bsuid, name, thread_id,
-                      last_interaction)
-SELECT 1 + c % {tenants}, 1 + c % {tenants}, '+' || ({first} + c), ({first} + c)::text,
-       'US.' || ({first} + c), 'Customer ' || c, c || ':thread', now() - interval '1 day'
+INSERT INTO contacts (user_id, chatbot_id, phone_number, wa_id, bsuid, name, tags,
+                      thread_id, last_interaction)
+SELECT {tenant}, {tenant}, '+' || ({first} + c), ({first} + c)::text,
+       'US.' || ({first} + c), {name}, {tags}, c || ':thread', now() - interval '1 day'
   FROM generate_series(1, {customers}) c;
 INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id, input_seq, answered_seq,
                            last_inbound_at)
-SELECT 1 + c % {tenants}, 1 + c % {tenants}, c, c || ':thread',
+SELECT {tenant}, {tenant}, c, c || ':thread',
        ({messages} / {customers} + 1) / 2, ({messages} / {customers} + 1) / 2,
        now() - interval '1 day'
   FROM generate_series(1, {customers}) c;
@@ -95,7 +101,7 @@ UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = 'mes
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, message_id, direction,
                       message_type, content_text, status, sent_at, created_at, metadata,
                       ai_processed, input_seq, usage_day)
-SELECT 1 + c % {tenants}, 1 + c % {tenants}, c, c, 'wamid.HBgLMTIwMjU1NTAxMTEVAgAS' || md5(m::text),
+SELECT {tenant}, {tenant}, c, c, 'wamid.HBgLMTIwMjU1NTAxMTEVAgAS' || md5(m::text),
        CASE WHEN n % 2 = 0 THEN 'inbound' ELSE 'outbound' END, 'text',
        CASE WHEN n % 2 = 0 THEN 'Do you have a table for two, this Saturday at about eight?'
             ELSE 'Yes, of course: on Saturday we have tables until ten. May I have a name?' END,

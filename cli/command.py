@@ -2,6 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -29,5 +32,47 @@ def count(text: str) -> int:
     return int(text)
 
 
+def row_id(text: str) -> int:
+    """Of what the database may have a row with."""
+    if not text.isascii() or not text.isdigit() or int(text[:20]) > 2**63 - 1 or len(text) > 20:
+        raise argparse.ArgumentTypeError(f"no id, which is a whole number: {text[:40]!r}")
+    return int(text)
+
+
+def moment(text: str) -> datetime:
+    try:
+        given = datetime.fromisoformat(text)
+        if "T" in text and given.tzinfo is not None:
+            return given.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(
+        f"no date and time with its zone, like 2030-01-31T17:00:00Z: {text[:40]!r}"
+    )
+
+
 def show(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
-    print(json.dumps(result) if args.json else text)
+    """What tenants and customers named is among it: nothing of that steers a terminal."""
+    print(json.dumps(result) if args.json else "\n".join(map(one_line, text.split("\n"))))
+
+
+def one_line(value: object) -> str:
+    """In which nothing begins a line of its own."""
+    return "".join(c if c.isprintable() else " " for c in str(value))
+
+
+def described_row(row: Mapping[str, Any]) -> str:
+    """A line each."""
+    return "\n".join(f"{name}: {one_line(value)}" for name, value in row.items())
+
+
+def read_bounded(file: Path, most: int) -> bytes:
+    """Of a pipe or a device too, whose size nobody tells."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(most + 1)
+    except OSError as error:
+        raise Refused(f"cannot read {file}: {error.strerror}") from error
+    if len(data) > most:
+        raise Refused(f"{file} has more than {most:,} bytes: import it in parts")
+    return data

@@ -34,7 +34,7 @@ from db.dead import (
 )
 from db.ids import MessageId, UserId
 from db.orphans import take_orphans
-from db.parked import Shown, list_parked, show_parked, take_parked
+from db.parked import Shown, list_parked, parked_of_other_apps, show_parked, take_parked
 from db.pool import CONFLICT, Conn, tenant_transaction
 from db.stuck import ShownStuck, retry_stuck_now, show_stuck
 from db.usage import could_reserve, spend_on_message
@@ -212,9 +212,11 @@ async def dead_replay(env: Environment, ids: list[DeadId] | None) -> dict[str, A
         wanted = ids
         if wanted is None:
             wanted = [dead_id(item["id"]) for item in await _listed(conn)]
-        in_log = [one for one in wanted if one.kind not in ("send", "stuck")]
+        items = [one.number for one in wanted if one.kind == "item"]
+        foreign = {DeadId("item", id_) for id_ in await parked_of_other_apps(conn, items)}
+        in_log = [one for one in wanted if one.kind not in ("send", "stuck") and one not in foreign]
         replayed: list[DeadId] = []
-        refused: list[dict[str, str]] = []
+        refused = [{"id": str(one), "why": FOREIGN} for one in wanted if one in foreign]
         if in_log:
             log_url = env.log_url()
             check(env)
@@ -311,6 +313,7 @@ async def send_again(conn: Conn, message_id: MessageId) -> str | None:
     return BUSY
 
 
+FOREIGN = "an app may not speak for a number of another app"
 BUSY = "its conversation is being answered at this moment: try again"
 
 

@@ -11,9 +11,12 @@ from typing import Any
 
 from cli.checks.check import Check, failed, ok, warning
 from cli.checks.ingest_log import LOGS
+from cli.checks.media import media
 from cli.checks.meta import meta
 from cli.checks.model import model
 from cli.checks.postgresql import postgresql
+from cli.checks.secret_keys import stored_secrets
+from cli.checks.work import work
 from cli.command import show
 from handlers.ingest_log.factory import adapter
 from handlers.process.configuration import BadConfiguration, Environment, left_out
@@ -45,7 +48,7 @@ async def examine(values: Mapping[str, str]) -> list[Check]:
     database, log_url = env.database_url(), env.log_url()
     bad = {problem.partition(" ")[0] for problem in env.problems}
     if "DATABASE_URL" not in bad:
-        checks += await postgresql(database)
+        checks += [*await postgresql(database), *await media(database)]
     if not bad & {
         "AMQP_URL",
         "INGEST_LOG",
@@ -54,7 +57,9 @@ async def examine(values: Mapping[str, str]) -> list[Check]:
     }:
         checks += await LOGS[adapter(log_url).NAME](log_url)
     if "DATABASE_URL" not in bad:
-        checks += await meta(values, env.owner_url(database))
+        owner_url = env.owner_url(database)
+        checks += [*await work(values, owner_url), *await stored_secrets(values, owner_url)]
+        checks += await meta(values, owner_url)
     return [*checks, *await model(values)]
 
 

@@ -25,12 +25,19 @@ NOUNS = (
     ("ingress", "cli.ingress", "HTTP process: webhooks, tenant API, health, metrics"),
     ("worker", "cli.worker", "worker process: records, answers, sends"),
     ("tenant", "cli.tenants", "the businesses that use this installation"),
+    ("app", "cli.apps", "Meta apps beside the environment's, each with a path of its own"),
     ("chatbot", "cli.chatbots", "the chatbots of a tenant"),
     ("apikey", "cli.api_keys", "keys of the tenant API"),
+    ("webhook", "cli.webhooks", "endpoints of tenants that hear what happens"),
+    ("secrets", "cli.secret_keys", "what is stored encrypted, and its keys"),
+    ("conversation", "cli.conversations", "who answers a customer: the bot or a person"),
+    ("contact", "cli.contacts", "the customers of a tenant"),
     ("doctor", "cli.doctor", "checks configuration, services, schema, topology, credentials"),
     ("dead", "cli.dead_items", "what could not be processed, why, and again"),
     ("action", "cli.actions", "what the bots asked a person to decide"),
     ("kb", "cli.knowledge", "what chatbots know"),
+    ("usage", "cli.usage", "whether the counters are what their rows say"),
+    ("prices", "cli.prices", "what tokens cost"),
 )
 
 EPILOG = """\

@@ -2,29 +2,29 @@
 
 import argparse
 import asyncio
-import json
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from cli.command import Refused, count, show, verb, verbs
+from cli import erase_tenant, tenant_lives, tenant_plans
+from cli.apps import app_named
+from cli.command import Refused, show, verb, verbs
 from cli.operating import as_owner
-from cli.timezones import zone_problem
+from cli.tenant_lives import currency_problems, person_problems, too_long
+from cli.tenant_plans import NO_TERMS, Terms, change_plan, declare_options, refuse, terms_of
+from db.apps import put_user_on_app
 from db.pool import tenant_transaction
-from db.tenants import NewUser, create_subscription, create_user, next_user_id
-from handlers.fixed.texts import is_language
-from handlers.plans import SUBSCRIPTION_NAME, Plan, validate
+from db.tenants import NewUser, create_user, next_user_id
 from handlers.process.configuration import Environment
 
 NO_LOGIN = "!"  # no password hash looks like this
 
 
 def declare(noun: argparse.ArgumentParser) -> None:
-    create = verb(verbs(noun), "create", "a tenant with an active subscription")
+    tenants = verbs(noun)
+    create = verb(tenants, "create", "a tenant with an active subscription")
     create.add_argument("--email", required=True)
     create.add_argument("--name", help="of the person")
     create.add_argument(
@@ -39,22 +39,38 @@ def declare(noun: argparse.ArgumentParser) -> None:
         help="of the texts that are said without a model, e.g. es (default: the customer's, or en)",
     )
     create.add_argument(
-        "--config", type=Path, metavar="plan.json", help="the plan's features and limits"
+        "--currency", default="USD", help="of prices and orders, e.g. EUR (default: USD)"
     )
-    create.add_argument("--daily-messages", type=count, metavar="N", default=100)
-    create.add_argument("--monthly-messages", type=count, metavar="N", default=3_000)
+    create.add_argument(
+        "--app",
+        metavar="NAME",
+        help="that the tenant's chatbots are on (default: the environment's)",
+    )
+    declare_options(create)
     create.set_defaults(run=_create)
+    tenant_lives.declare(tenants)
+    tenant_plans.declare(tenants)
+    erase_tenant.declare(tenants)
 
 
 def _create(args: argparse.Namespace) -> None:
+    terms, problems = terms_of(args)
     wanted = NewTenant(
         email=args.email,
         name=args.name,
-        plan=args.config,
-        daily_messages=args.daily_messages,
-        monthly_messages=args.monthly_messages,
+        terms=terms,
         timezone=args.timezone,
         language=args.language,
+        currency=args.currency,
+        app=args.app,
+    )
+    refuse(
+        [
+            *person_problems(wanted.email, wanted.timezone, wanted.language),
+            *too_long("--name", wanted.name),
+            *currency_problems(wanted.currency),
+            *problems,
+        ]
     )
     created = asyncio.run(tenant_create(Environment(os.environ), wanted))
     show(args, created, f"tenant {created['user_id']} created")
@@ -64,57 +80,32 @@ def _create(args: argparse.Namespace) -> None:
 class NewTenant:
     email: str
     name: str | None = None
-    plan: Path | None = None
-    daily_messages: int
-    monthly_messages: int
+    terms: Terms = NO_TERMS
     timezone: str = "UTC"
     language: str | None = None
+    currency: str = "USD"
+    app: str | None = None  # its name; None: the environment's
 
 
 async def tenant_create(env: Environment, wanted: NewTenant) -> dict[str, Any]:
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+", wanted.email) or len(wanted.email) > 255:
-        raise Refused(f"--email is not an e-mail address: {wanted.email!r}")
-    if (problem := zone_problem(wanted.timezone)) is not None:
-        raise Refused(f"--timezone: {problem}")
-    if wanted.language is not None and not is_language(wanted.language):
-        raise Refused(f"--language is no language tag like es or pt-BR: {wanted.language!r}")
-    config = _plan(wanted.plan)
     user = NewUser(
         email=wanted.email,
         password_hash=NO_LOGIN,
         full_name=wanted.name,
         timezone=wanted.timezone,
         language=wanted.language,
+        currency=wanted.currency,
     )
     async with as_owner(env) as conn:
         user_id = await next_user_id(conn)
         try:
             async with tenant_transaction(conn, user_id):
                 await create_user(conn, user_id, user)
-                await create_subscription(
-                    conn,
-                    user_id,
-                    Plan(config).get(SUBSCRIPTION_NAME),
-                    config,
-                    wanted.daily_messages,
-                    wanted.monthly_messages,
-                )
+                if wanted.app is not None:
+                    await put_user_on_app(conn, user_id, await app_named(conn, wanted.app))
+                await change_plan(conn, user_id, wanted.terms)
         except asyncpg.UniqueViolationError:
             raise Refused(f"there is a tenant with the e-mail {wanted.email} already") from None
         except asyncpg.InvalidParameterValueError:
             raise Refused(f"--timezone: the database does not know {wanted.timezone}") from None
     return {"user_id": user_id}
-
-
-def _plan(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        plan: dict[str, Any] = json.loads(file.read_text())
-    except OSError as error:
-        raise Refused(f"cannot read {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{file} is not JSON: {error}") from error
-    if problems := validate(plan):
-        raise Refused(f"{file}: " + "; ".join(problems))
-    return plan

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.ids import ChatbotId, UserId
+from db.ids import AppId, ChatbotId, UserId
 from db.pool import Conn
 from db.sql import load, values
 
@@ -13,8 +13,9 @@ _SQL = load(__file__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     place: int  # of the account in the question, from 1
-    user_id: UserId
-    chatbot_id: ChatbotId  # one of theirs
+    outcome: str  # 'known'; or, without ids, why it is nobody's
+    user_id: UserId | None
+    chatbot_id: ChatbotId | None  # one of theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,14 @@ async def learn_accounts(
 
 
 async def resolve_accounts(
-    conn: Conn, waba_ids: Sequence[str | None], numbers: Sequence[str | None]
+    conn: Conn,
+    waba_ids: Sequence[str | None],
+    numbers: Sequence[str | None],
+    app_ids: Sequence[AppId | None],
 ) -> list[Holder]:
-    """By the number where there is one; else every tenant with a number of the account."""
-    rows = await conn.fetch(_SQL["resolve_accounts"], waba_ids, numbers)
+    """By the number where there is one; else every tenant with a number of the account. Of those in
+    the webhook's app (None: the environment's)."""
+    rows = await conn.fetch(_SQL["resolve_accounts"], waba_ids, numbers, app_ids)
     return [Holder(**row) for row in rows]
 
 

@@ -17,9 +17,10 @@ SELECT n.chatbot_id FROM news n LEFT JOIN chatbots c ON c.user_id = $1 AND c.id 
  WHERE c.waba_id IS NOT DISTINCT FROM n.waba_id OR n.chatbot_id IN (SELECT id FROM written);
 
 -- name: resolve_accounts
-SELECT n.place::int, r.user_id, r.chatbot_id
-  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (waba_id, number, place)
- CROSS JOIN LATERAL resolve_account(n.waba_id, n.number) r
+SELECT n.place::int, r.outcome, r.user_id, r.chatbot_id
+  FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY
+       AS n (waba_id, number, app_id, place)
+ CROSS JOIN LATERAL resolve_account(n.waba_id, n.number, n.app_id) r
  ORDER BY n.place, r.user_id;
 
 -- name: keep_event

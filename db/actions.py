@@ -1,15 +1,18 @@
 """Actions: what the agent may not do by itself, and what a human decided about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from db.ids import BEYOND, ActionId, ChatbotId, ContactId, ConversationId, UserId
-from db.pages import PAGE_BYTES, Listed, StoredJson, listed
+from db.pages import PAGE_BYTES, Listed, StoredValue, listed
 from db.pool import Conn
 from db.sql import load, values
 
 _SQL = load(__file__)
+_WANTED = ("status", "chatbot_id", "contact_id", "auto_approve_similar")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +25,17 @@ class Action:
     contact_id: ContactId
     request_type: str
     request_details: str
-    context_data: StoredJson
+    context_data: StoredValue
+    amount: Decimal | None
+    currency: str | None
     status: str  # 'pending', 'approved', 'denied', 'expired'
     user_response: str | None
-    auto_approve_similar: bool
+    auto_approve_similar: bool  # whether it approves others; the next five say how far
+    max_amount: Decimal | None
+    max_per_day: Decimal | None
+    any_contact: bool
+    auto_approve_until: datetime | None
+    withdrawn_at: datetime | None
     auto_approved_by: ActionId | None
     created_at: datetime
     expires_at: datetime | None
@@ -38,14 +48,84 @@ class NewAction:
     request_type: str
     request_details: str
     context_data: dict[str, Any]
+    amount: Decimal | None
+    currency: str | None
+    request_key: str
     usage_day: date
     expiry_hours: int
+    auto_approved_by: ActionId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedApproval:
+    """A decision that approves similar requests; nobody else takes of it."""
+
+    id: ActionId
+    request_type: str
+    request_details: str
+    request_key: str | None  # of a decision of before: none is stored
+    currency: str | None
+    max_amount: Decimal | None
+    context: str  # JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a pending action, and what it approves from then on."""
+
+    status: str
+    user_response: str | None = None
+    auto_approve_similar: bool = False
+    max_amount: Decimal | None = None
+    max_per_day: Decimal | None = None
+    any_contact: bool = False
+    auto_approve_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedActions:
+    """None: whatever it is."""
+
+    status: str | None = None
+    chatbot_id: ChatbotId | None = None
+    contact_id: ContactId | None = None
+    auto_approve_similar: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overdue:
     user_id: UserId
     id: ActionId
+
+
+async def equal_requests(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, keys: Sequence[str]
+) -> list[str]:
+    """Those of them that wait for a decision already."""
+    rows = await conn.fetch(_SQL["equal_requests"], user_id, conversation_id, keys)
+    return [row["request_key"] for row in rows]
+
+
+async def lock_approving(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, types: Sequence[str]
+) -> list[ActionId]:
+    """What it says has to be read once it is locked."""
+    rows = await conn.fetch(_SQL["lock_approving"], user_id, conversation_id, types)
+    return [ActionId(row["id"]) for row in rows]
+
+
+async def read_approving(
+    conn: Conn, user_id: UserId, ids: Sequence[ActionId]
+) -> list[LockedApproval]:
+    rows = await conn.fetch(_SQL["read_approving"], user_id, ids)
+    return [LockedApproval(**row) for row in rows]
+
+
+async def take_of_bound(
+    conn: Conn, user_id: UserId, action_id: ActionId, day: date, amount: Decimal
+) -> bool:
+    """False: on that day it has no room for so much."""
+    return bool(await conn.fetchval(_SQL["take_of_bound"], user_id, action_id, day, amount))
 
 
 async def create_action(
@@ -66,17 +146,16 @@ async def lock_action_conversation(
 
 
 async def resolve_action(
-    conn: Conn,
-    user_id: UserId,
-    action_id: ActionId,
-    status: str,
-    user_response: str | None,
-    auto_approve_similar: bool,
+    conn: Conn, user_id: UserId, action_id: ActionId, verdict: Verdict
 ) -> Action | None:
     """None: it is not pending (any more)."""
-    row = await conn.fetchrow(
-        _SQL["resolve_action"], user_id, action_id, status, user_response, auto_approve_similar
-    )
+    row = await conn.fetchrow(_SQL["resolve_action"], user_id, action_id, *values(verdict))
+    return _action(**row) if row else None
+
+
+async def withdraw_action(conn: Conn, user_id: UserId, action_id: ActionId) -> Action | None:
+    """None: it approves no others (any more)."""
+    row = await conn.fetchrow(_SQL["withdraw_action"], user_id, action_id)
     return _action(**row) if row else None
 
 
@@ -88,18 +167,27 @@ async def read_action(conn: Conn, user_id: UserId, action_id: ActionId) -> Actio
 async def list_actions(
     conn: Conn,
     user_id: UserId,
-    status: str | None,
-    before: ActionId | None,
+    wanted: WantedActions,
+    after: int | None,
     limit: int,
     most_bytes: int = PAGE_BYTES,
 ) -> Listed[Action]:
-    first = BEYOND if before is None else before
-    sql = _SQL["list_actions"]
-    return listed(_action, await conn.fetch(sql, user_id, status, first, limit, most_bytes))
+    before = BEYOND if after is None else after
+    args: list[Any] = [user_id, before, limit, most_bytes]
+    only = ["true"]
+    for column, value in zip(_WANTED, values(wanted), strict=True):
+        if value is not None:
+            args.append(value)
+            only.append(f"a.{column} = ${len(args)}")
+    # One contact has few; the other lists are in the order of migrations/0055.
+    by_id = len(only) == 1 or wanted.contact_id is not None
+    sql = _SQL["list_actions"].replace("/* key */", "a.id" if by_id else "(a.id + 0)")
+    rows = await conn.fetch(sql.replace("/* only */", " AND ".join(only)), *args)
+    return listed(_action, rows)
 
 
 def _action(*, context_data: str, **row: Any) -> Action:
-    return Action(context_data=StoredJson(context_data), **row)
+    return Action(context_data=StoredValue(context_data), **row)
 
 
 async def overdue_actions(conn: Conn, limit: int) -> list[Overdue]:

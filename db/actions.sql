@@ -1,29 +1,59 @@
+-- name: equal_requests
+-- Keys that are pending in the conversation already. The caller holds its row: nobody adds one.
+SELECT a.request_key FROM actions a
+  JOIN conversations v ON v.user_id = $1 AND v.id = $2
+ WHERE a.user_id = $1 AND a.chatbot_id = v.chatbot_id AND a.contact_id = v.contact_id
+   AND a.status = 'pending' AND a.request_key = ANY ($3::text[]);
+
+-- name: lock_approving
+-- Decisions that approve requests of these types in this conversation, locked in the order of their
+-- ids: from here on no other turn takes of their sums, and none is withdrawn.
+SELECT a.id FROM actions a
+  JOIN conversations v ON v.user_id = $1 AND v.id = $2
+ WHERE a.user_id = $1 AND a.chatbot_id = v.chatbot_id AND a.request_type = ANY ($3::text[])
+   AND a.status = 'approved' AND a.auto_approve_similar
+   AND (a.any_contact OR a.contact_id = v.contact_id)
+   AND coalesce(a.auto_approve_until, a.resolved_at + interval '30 days') > now()
+ ORDER BY a.id FOR NO KEY UPDATE OF a;
+
+-- name: read_approving
+-- As they are now that they are locked.
+SELECT a.id, a.request_type, a.request_details, a.request_key, a.currency, a.max_amount,
+       coalesce(a.context_data, 'null')::text AS context
+  FROM actions a
+ WHERE a.user_id = $1 AND a.id = ANY ($2::bigint[]) AND a.auto_approve_similar
+   AND coalesce(a.auto_approve_until, a.resolved_at + interval '30 days') > now();
+
+-- name: take_of_bound
+-- Of what the decision may approve on that day; of days that are over nothing is taken any more.
+-- Nothing comes back when there is no room.
+UPDATE actions a
+   SET auto_approved_sum = CASE WHEN a.auto_approved_day >= $3 THEN a.auto_approved_sum ELSE 0 END
+                           + $4,
+       auto_approved_day = greatest(a.auto_approved_day, $3)
+ WHERE a.user_id = $1 AND a.id = $2 AND a.auto_approve_similar
+   AND CASE WHEN a.auto_approved_day >= $3 THEN a.auto_approved_sum ELSE 0 END + $4
+       <= a.max_per_day
+RETURNING true;
+
 -- name: create_action
--- As the tenant's earlier decisions have it: an approved action that says auto_approve_similar
--- approves this one too, if the same contact asks for the same. Type, details and context are a
--- model's words, and a model can be talked into words: equal are those that differ in nothing but
--- case, spaces and how Unicode spells a letter. What the customer wrote meanwhile may differ.
+-- $11: the earlier decision that approves it; NULL: a person is to decide.
 INSERT INTO actions (user_id, chatbot_id, contact_id, request_type, request_details, context_data,
-                     usage_day, expires_at, status, auto_approved_by, resolved_at, resolved_by)
-SELECT $1, v.chatbot_id, v.contact_id, $3, $4, $5, $6,
-       now() + make_interval(hours => $7),
-       CASE WHEN like_it.id IS NULL THEN 'pending' ELSE 'approved' END, like_it.id,
-       CASE WHEN like_it.id IS NOT NULL THEN now() END,
-       CASE WHEN like_it.id IS NOT NULL THEN $1 END
+                     amount, currency, request_key, usage_day, expires_at, status,
+                     auto_approved_by, resolved_at, resolved_by)
+SELECT v.user_id, v.chatbot_id, v.contact_id, $3::text, $4::text, $5::jsonb, $6::numeric,
+       $7::text, $8::text, $9::date,
+       now() + make_interval(hours => $10),
+       CASE WHEN $11::bigint IS NULL THEN 'pending' ELSE 'approved' END, $11,
+       CASE WHEN $11::bigint IS NOT NULL THEN now() END,
+       CASE WHEN $11::bigint IS NOT NULL THEN v.user_id END
   FROM conversations v
-  LEFT JOIN LATERAL (
-       SELECT a.id FROM actions a
-        WHERE a.user_id = $1 AND a.chatbot_id = v.chatbot_id AND a.contact_id = v.contact_id
-          AND a.request_type = $3
-          AND lower(normalize(btrim(regexp_replace(a.request_details, '\s+', ' ', 'g')), NFC))
-            = lower(normalize(btrim(regexp_replace($4::text, '\s+', ' ', 'g')), NFC))
-          AND a.context_data - 'customer_wrote' = $5::jsonb - 'customer_wrote'
-          AND a.status = 'approved' AND a.auto_approve_similar
-        ORDER BY a.id DESC LIMIT 1) like_it ON true
  WHERE v.user_id = $1 AND v.id = $2
 RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details,
-          coalesce(context_data, 'null')::text AS context_data, status, user_response,
-          auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at, resolved_by;
+          coalesce(context_data, 'null')::text AS context_data, amount, currency, status,
+          user_response, auto_approve_similar, max_amount, max_per_day, any_contact,
+          auto_approve_until, withdrawn_at, auto_approved_by, created_at, expires_at, resolved_at,
+          resolved_by;
 
 -- name: lock_action_conversation
 -- Before the action itself, as the order of locks wants it. The action's chatbot and contact say
@@ -35,42 +65,59 @@ SELECT v.id FROM actions a
    FOR NO KEY UPDATE OF v;
 
 -- name: resolve_action
--- Out of 'pending', once. $5 is kept only with an approval; an expiry is nobody's decision.
+-- Out of 'pending', once. What it approves from now on is kept only with an approval; an expiry is
+-- nobody's decision.
 UPDATE actions
    SET status = $3, user_response = $4, auto_approve_similar = ($5 AND $3 = 'approved'),
+       max_amount = $6, max_per_day = $7, any_contact = $8, auto_approve_until = $9,
        resolved_at = now(), resolved_by = CASE WHEN $3 <> 'expired' THEN $1 END
  WHERE user_id = $1 AND id = $2 AND status = 'pending'
    AND ($3 <> 'expired' OR expires_at <= now())
 RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details,
-          coalesce(context_data, 'null')::text AS context_data, status, user_response,
-          auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at, resolved_by;
+          coalesce(context_data, 'null')::text AS context_data, amount, currency, status,
+          user_response, auto_approve_similar, max_amount, max_per_day, any_contact,
+          auto_approve_until, withdrawn_at, auto_approved_by, created_at, expires_at, resolved_at,
+          resolved_by;
+
+-- name: withdraw_action
+-- It approves nothing any more. Nothing comes back when it does not.
+UPDATE actions SET auto_approve_similar = false, withdrawn_at = now()
+ WHERE user_id = $1 AND id = $2 AND status = 'approved' AND auto_approve_similar
+RETURNING id, user_id, chatbot_id, contact_id, request_type, request_details,
+          coalesce(context_data, 'null')::text AS context_data, amount, currency, status,
+          user_response, auto_approve_similar, max_amount, max_per_day, any_contact,
+          auto_approve_until, withdrawn_at, auto_approved_by, created_at, expires_at, resolved_at,
+          resolved_by;
 
 -- name: read_action
 SELECT id, user_id, chatbot_id, contact_id, request_type, request_details,
-       coalesce(context_data, 'null')::text AS context_data, status, user_response,
-       auto_approve_similar, auto_approved_by, created_at, expires_at, resolved_at, resolved_by
+       coalesce(context_data, 'null')::text AS context_data, amount, currency, status,
+       user_response, auto_approve_similar, max_amount, max_per_day, any_contact,
+       auto_approve_until, withdrawn_at, auto_approved_by, created_at, expires_at, resolved_at,
+       resolved_by
   FROM actions WHERE user_id = $1 AND id = $2;
 
 -- name: list_actions
--- Youngest first, in pages: those with an id below $3. $2 NULL: whatever their status. At most $4,
--- and so many that they have $5 bytes. Row by row, since of those that do not fit nothing is to be
--- read: 200 that were kept apart and packed are 25 MB.
+-- Youngest first, in pages: those with an id below $2. `only` stands for what is asked for, `key` for
+-- how its index has the id. At most $3, and so many that they have $4 bytes. Row by row, since of
+-- those that do not fit nothing is to be read: 200 that were kept apart and packed are 25 MB.
 WITH RECURSIVE page AS (
-    SELECT $3::bigint AS id, 0 AS place, 0::bigint AS bytes
+    SELECT $2::bigint AS id, 0 AS place, 0::bigint AS bytes
      UNION ALL
     SELECT a.id, page.place + 1, page.bytes + a.bytes
       FROM page CROSS JOIN LATERAL (
            SELECT a.id, octet_length(a::text) AS bytes FROM actions a
-            WHERE a.user_id = $1 AND ($2::text IS NULL OR a.status = $2) AND a.id < page.id
-            ORDER BY a.id DESC LIMIT 1) a
-     WHERE page.place <= $4 AND (page.bytes <= $5 OR page.place = 1)
+            WHERE a.user_id = $1 AND /* key */ < page.id AND /* only */
+            ORDER BY /* key */ DESC LIMIT 1) a
+     WHERE page.place <= $3 AND (page.bytes <= $4 OR page.place = 1)
 )
 SELECT a.id, a.user_id, a.chatbot_id, a.contact_id, a.request_type, a.request_details,
-       coalesce(a.context_data, 'null')::text AS context_data, a.status, a.user_response,
-       a.auto_approve_similar, a.auto_approved_by, a.created_at, a.expires_at, a.resolved_at,
-       a.resolved_by, count(*) OVER () < (SELECT max(place) FROM page) AS more
+       coalesce(a.context_data, 'null')::text AS context_data, a.amount, a.currency, a.status,
+       a.user_response, a.auto_approve_similar, a.max_amount, a.max_per_day, a.any_contact,
+       a.auto_approve_until, a.withdrawn_at, a.auto_approved_by, a.created_at, a.expires_at,
+       a.resolved_at, a.resolved_by, count(*) OVER () < (SELECT max(place) FROM page) AS more
   FROM page JOIN actions a ON a.user_id = $1 AND a.id = page.id
- WHERE page.place BETWEEN 1 AND $4 AND (page.bytes <= $5 OR page.place = 1)
+ WHERE page.place BETWEEN 1 AND $3 AND (page.bytes <= $4 OR page.place = 1)
  ORDER BY a.id DESC;
 
 -- name: overdue_actions

@@ -13,6 +13,14 @@ _SQL = load(__file__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenByHuman:
+    id: ConversationId
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    taken_over_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PastMessage:
     """What was said without us."""
 
@@ -116,5 +124,7 @@ async def revoke_message(
 
 async def hand_to_human(
     conn: Conn, user_id: UserId, ids: Sequence[ConversationId], until: Sequence[datetime]
-) -> None:
-    await conn.execute(_SQL["hand_to_human"], user_id, ids, until)
+) -> list[TakenByHuman]:
+    """Those that no human had before."""
+    rows = await conn.fetch(_SQL["hand_to_human"], user_id, ids, until)
+    return [TakenByHuman(**row) for row in rows]

@@ -1,8 +1,11 @@
 -- name: known_messages
+-- Also those that were removed for their age while Meta may still repeat them.
 SELECT i.place::int
   FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS i (chatbot_id, wamid, place)
  WHERE EXISTS (SELECT FROM messages m WHERE m.user_id = $1 AND m.chatbot_id = i.chatbot_id
-                  AND m.message_id = i.wamid);
+                  AND m.message_id = i.wamid)
+    OR EXISTS (SELECT FROM gone_messages g WHERE g.user_id = $1 AND g.chatbot_id = i.chatbot_id
+                  AND g.wamid = i.wamid);
 
 -- name: quoted_texts
 -- What customers quote: of a long text its two ends, as they are shown.
@@ -25,6 +28,8 @@ SELECT $1, i.chatbot_id, i.contact_id, i.conversation_id, i.wamid, i.direction,
               $8::text[], $9::text[], $10::timestamptz[], $11::jsonb[])
        WITH ORDINALITY AS i (chatbot_id, contact_id, conversation_id, wamid, direction,
                              message_type, content_text, status, sent_at, metadata, place)
+ WHERE NOT EXISTS (SELECT FROM gone_messages g WHERE g.user_id = $1
+                      AND g.chatbot_id = i.chatbot_id AND g.wamid = i.wamid)
  ORDER BY i.place
 ON CONFLICT (user_id, chatbot_id, message_id) DO UPDATE
    SET message_type = EXCLUDED.message_type, content_text = EXCLUDED.content_text,
@@ -45,9 +50,10 @@ RETURNING m.id;
 
 -- name: edit_message
 -- The newest edit by Meta's time counts, each once; the first text is kept, and what was sent with
--- it. Only the side that wrote a message edits it. The conversation is locked before its message, as in a turn.
+-- it. Of one that was answered already, what the answer was to. Only the side that wrote a message
+-- edits it. The conversation is locked before its message, as in a turn.
 WITH v AS MATERIALIZED (
-    SELECT v.id FROM conversations v
+    SELECT v.id, v.answered_seq FROM conversations v
      WHERE v.user_id = $1 AND v.id = (
            SELECT o.conversation_id FROM messages o
             WHERE o.user_id = $1 AND o.chatbot_id = $2 AND o.message_id = $3)
@@ -59,6 +65,8 @@ UPDATE messages m
            || CASE WHEN coalesce(m.metadata -> 'original_details', m.metadata -> 'details') IS NULL
                    THEN '{}' ELSE jsonb_build_object('original_details',
                         coalesce(m.metadata -> 'original_details', m.metadata -> 'details')) END
+           || CASE WHEN m.input_seq <= v.answered_seq AND NOT m.metadata ? 'answered_text'
+                   THEN jsonb_build_object('answered_text', m.content_text) ELSE '{}' END
            || jsonb_build_object(
            'original', coalesce(m.metadata -> 'original', to_jsonb(m.content_text)),
            'edited_at', $7::timestamptz,
@@ -81,7 +89,8 @@ WITH v AS MATERIALIZED (
 )
 UPDATE messages m
    SET content_text = NULL,
-       metadata = (m.metadata - ARRAY['original', 'original_details', 'details', 'opaque'])
+       metadata = (m.metadata - ARRAY['original', 'original_details', 'answered_text',
+                                         'details', 'opaque'])
                   || jsonb_build_object('revoked', $5::timestamptz)
   FROM v
  WHERE m.user_id = $1 AND m.chatbot_id = $2 AND m.message_id = $3 AND m.direction = $4
@@ -91,10 +100,17 @@ RETURNING m.conversation_id;
 
 -- name: hand_to_human
 -- A person of the business wrote on the phone: the bot is silent until $3. A longer silence stays.
+-- Those come back that no person had before.
+WITH taken AS (
 UPDATE conversations v
    SET taken_over_at = now(), taken_over_until = n.until, taken_over_by = 'human',
        taken_over_reason = 'echo', updated_at = now()
   FROM (SELECT i.id, max(i.until) AS until FROM unnest($2::bigint[], $3::timestamptz[])
                AS i (id, until) GROUP BY i.id) n
+  JOIN conversations o ON o.user_id = $1 AND o.id = n.id  -- locked by the caller
  WHERE v.user_id = $1 AND v.id = n.id AND n.until > now()
-   AND NOT coalesce(v.taken_over_by = 'human' AND v.taken_over_until >= n.until, false);
+   AND NOT coalesce(v.taken_over_by = 'human' AND v.taken_over_until >= n.until, false)
+RETURNING v.id, v.chatbot_id, v.contact_id, v.taken_over_until,
+          coalesce(o.taken_over_by = 'human' AND o.taken_over_until > now(), false) AS was_human
+)
+SELECT id, chatbot_id, contact_id, taken_over_until FROM taken WHERE NOT was_human ORDER BY id;

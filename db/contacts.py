@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
+from db.erasures import ErasedOne
 from db.ids import ChatbotId, ContactId, UserId
 from db.pool import Conn
 from db.sql import columns, load
@@ -38,6 +41,12 @@ class SeenContact:
     seen_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    id: ContactId
+    told: bool  # it changed, and some webhook wants to hear of it
+
+
 async def find_contacts(
     conn: Conn, user_id: UserId, phone_numbers: Sequence[str], bsuids: Sequence[str]
 ) -> list[Contact]:
@@ -45,13 +54,51 @@ async def find_contacts(
     return [Contact(**row) for row in rows]
 
 
-async def add_contacts(conn: Conn, user_id: UserId, contacts: Sequence[NewContact]) -> None:
-    await conn.execute(_SQL["add_contacts"], user_id, *columns(NewContact, contacts))
+async def hold_numbers(conn: Conn, user_id: UserId, lines: Sequence[str]) -> None:
+    """Each a number that stands for all its spellings: the unique index knows them by one alone.
+    Whoever makes a contact of such a number holds it first, and then looks whether it is there."""
+    await conn.execute(_SQL["hold_numbers"], user_id, lines)
+
+
+async def find_people(
+    conn: Conn,
+    user_id: UserId,
+    phone_numbers: Sequence[str],
+    bsuids: Sequence[str],
+    marks: Sequence[bytes],
+) -> tuple[list[Contact], list[ErasedOne]]:
+    """Contacts, and who of these people was erased."""
+    contacts: list[Contact] = []
+    erased: list[ErasedOne] = []
+    for row in await conn.fetch(_SQL["find_people"], user_id, phone_numbers, bsuids, marks):
+        if row["id"] is not None:
+            contacts.append(
+                Contact(id=row["id"], phone_number=row["phone_number"], bsuid=row["bsuid"])
+            )
+        else:
+            keys = ("named", "mark", "erased_at", "stopped_at")
+            erased.append(ErasedOne(**{key: row[key] for key in keys}))
+    return contacts, erased
+
+
+async def add_contacts(
+    conn: Conn, user_id: UserId, contacts: Sequence[NewContact]
+) -> list[ContactId]:
+    """Those that were added, if some webhook wants to hear of them."""
+    rows = await conn.fetch(_SQL["add_contacts"], user_id, *columns(NewContact, contacts))
+    return [row["id"] for row in rows]
 
 
 async def lock_contacts(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> list[ContactId]:
+    """Raises as touch_contacts()."""
     rows = await conn.fetch(_SQL["lock_contacts"], user_id, ids)
+    _all_there(len(rows), len(ids))
     return [row["id"] for row in rows]
+
+
+def _all_there(found: int, wanted: int) -> None:
+    if found < wanted:
+        raise asyncpg.SerializationError("a contact was erased meanwhile")
 
 
 async def release_numbers(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> None:
@@ -59,9 +106,12 @@ async def release_numbers(conn: Conn, user_id: UserId, ids: Sequence[ContactId])
     await conn.execute(_SQL["release_numbers"], user_id, ids)
 
 
-async def touch_contacts(conn: Conn, user_id: UserId, seen: Sequence[SeenContact]) -> None:
-    """Each contact once, in the order of their ids."""
-    await conn.execute(_SQL["touch_contacts"], user_id, *columns(SeenContact, seen))
+async def touch_contacts(conn: Conn, user_id: UserId, seen: Sequence[SeenContact]) -> list[Touched]:
+    """Each contact once, in the order of their ids. Raises one of CONFLICT when one of them was
+    erased meanwhile: whose messages these are is to be looked at again."""
+    rows = await conn.fetch(_SQL["touch_contacts"], user_id, *columns(SeenContact, seen))
+    _all_there(len(rows), len(seen))
+    return [Touched(**row) for row in rows]
 
 
 async def move_contact(
@@ -79,3 +129,10 @@ async def choose_marketing(
     conn: Conn, user_id: UserId, contact_id: ContactId, choice: str, at: datetime
 ) -> None:
     await conn.execute(_SQL["choose_marketing"], user_id, contact_id, choice, at)
+
+
+async def resume_marketing(
+    conn: Conn, user_id: UserId, contact_id: ContactId, at: datetime
+) -> None:
+    """Of who had stopped."""
+    await conn.execute(_SQL["resume_marketing"], user_id, contact_id, at)

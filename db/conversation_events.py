@@ -15,6 +15,7 @@ _SQL = load(__file__)
 # Kinds.
 DECIDED = "action_decided"  # data: what handlers/actions.py says of the action
 HANDED_BACK = "handed_back"  # a person had the conversation; no data
+NOBODY_CAME = "nobody_came"  # the bot had handed it over, and nobody took it up; no data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

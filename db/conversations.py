@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, UserId, WorkerId
-from db.pages import PAGE_BYTES, Listed, listed
+from db.ids import ChatbotId, ContactId, ConversationId, UserId, WorkerId
 from db.pool import Conn
 from db.sql import columns, load
+from db.tenants import PRIORITY_WEIGHT
 
 _SQL = load(__file__)
 
@@ -88,21 +88,39 @@ class TurnContext:
     taken_over: bool
     by_human: bool  # with taken_over: a person has it, not the product's own handover
     paused: bool
+    blocked: bool  # the contact, by the tenant
+    over_limit: bool  # the contact: the plan has no room for it
     contact_name: str | None
     contact_language: str | None  # a BCP 47 tag, as the next two
     chatbot_name: str
     chatbot_language: str | None
     texts: dict[str, Any]  # of its own, as they are stored
     chatbot_active: bool
+    business_hours: dict[str, Any] | None  # as they are stored
+    answer_checks: str
     phone_number_id: str | None
     access_token: str | None  # encrypted
     general_instructions: str | None
     timezone: str
     tenant_language: str | None
+    currency: str
     instructions: list[str]
     kb_version: int
     plan: dict[str, Any]  # as it is stored
-    open_actions: list[list[Any]]  # [id, request_type, request_details], the latest ten
+    # [id, request_type, request_details, amount as text, currency], the latest ten
+    open_actions: list[list[Any]]
+    facts: list[list[str]]  # [about, text] of the contact, oldest first
+    budgets: dict[str, Any]  # of the chatbot, as they are stored
+    model: dict[str, Any] | None = None  # of its own, as it is stored; None: the installation's
+    model_keys: str | None = None  # sealed
+    topic: str | None = None
+    opt_out_words: Sequence[str] = ()
+    marketing_choice: str | None = None  # the contact's: stop, resume, signup
+    marketing_choice_at: datetime | None = None  # by WhatsApp's time
+    turns_lately: int = 0  # what the bot said in 10 minutes; 31 are all that count
+    loop_stopped_at: datetime | None = None
+    off_topic: int = 0  # answers in a row that it declined
+    off_topic_at: datetime | None = None  # the last of them
 
 
 async def open_conversations(
@@ -136,7 +154,10 @@ async def mark_ready(
 async def claim_conversations(
     conn: Conn, worker_id: WorkerId, limit: int, tenant_max: int
 ) -> list[Claim]:
-    rows = await conn.fetch(_SQL["claim_conversations"], worker_id, limit, tenant_max)
+    """Outside of a transaction: what one of a bounded tenant's holds, it holds until its commit."""
+    rows = await conn.fetch(
+        _SQL["claim_conversations"], worker_id, limit, tenant_max, PRIORITY_WEIGHT
+    )
     return [Claim(**row) for row in rows]
 
 
@@ -161,11 +182,14 @@ async def since_inbound(
 async def fence(
     conn: Conn, claim: Claim, worker_id: WorkerId, read_seq: int, answered_seq: int = 0
 ) -> str | None:
-    """By what a person did meanwhile: 'free', 'silenced' (say nothing) or 'outdated' (read again;
-    the lease is still there). `answered_seq`: as the turn read it. None: the lease is somebody
-    else's now, and nothing of this turn may be written."""
+    """By what a person did meanwhile: 'free', 'silenced' or 'blocked' (say nothing) or 'outdated'
+    (read again; the lease is still there). `answered_seq`: as the turn read it. None: the lease is
+    somebody else's now, and nothing of this turn may be written."""
     key = (claim.user_id, claim.conversation_id, worker_id, claim.epoch)
     fenced: str | None = await conn.fetchval(_SQL["fence"], *key, read_seq, answered_seq)
+    if fenced == "silenced":  # now that the conversation is locked
+        is_blocked = await conn.fetchval(_SQL["is_blocked"], claim.user_id, claim.conversation_id)
+        return "blocked" if is_blocked else fenced
     return fenced
 
 
@@ -174,10 +198,11 @@ async def hand_over(
     user_id: UserId,
     conversation_id: ConversationId,
     how_long: timedelta,
+    by: str,
     reason: str,
 ) -> HandedOver | None:
-    """None: a person has it, and keeps it."""
-    row = await conn.fetchrow(_SQL["hand_over"], user_id, conversation_id, how_long, reason)
+    """`by`: 'bot', 'product'. None: somebody has it, and keeps it."""
+    row = await conn.fetchrow(_SQL["hand_over"], user_id, conversation_id, how_long, by, reason)
     return HandedOver(**row) if row else None
 
 
@@ -211,6 +236,21 @@ async def note_limit(
     """None: the customer was told on this day already."""
     news: bool | None = await conn.fetchval(_SQL["note_limit"], user_id, conversation_id, usage_day)
     return news
+
+
+async def stop_loop(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, how_long: timedelta, reason: str
+) -> HandedOver | None:
+    """None: somebody has it."""
+    row = await conn.fetchrow(_SQL["stop_loop"], user_id, conversation_id, how_long, reason)
+    return HandedOver(**row) if row else None
+
+
+async def note_topic(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, *, off_topic: bool
+) -> None:
+    """Of an answer."""
+    await conn.execute(_SQL["note_topic"], user_id, conversation_id, off_topic)
 
 
 async def note_media(
@@ -248,45 +288,3 @@ async def trust_thread(conn: Conn, user_id: UserId, conversation_id: Conversatio
 async def forget_threads(conn: Conn, user_id: UserId, ids: Sequence[ConversationId]) -> None:
     """What their threads remember is not what was said: they are rebuilt from the messages."""
     await conn.execute(_SQL["forget_threads"], user_id, ids)
-
-
-# ---- for the tenant's own people and programs, page by page -----------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    id: ConversationId
-    chatbot_id: ChatbotId
-    contact_id: ContactId
-    phone_number: str | None
-    name: str | None
-    bsuid: str | None
-    status: str  # bot, taken_over, paused
-    unanswered: bool
-    last_inbound_at: datetime | None
-    taken_over_at: datetime | None
-    taken_over_until: datetime | None  # None while taken over: until it is handed back
-    taken_over_by: str | None  # human, product
-    taken_over_reason: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-async def list_conversations(
-    conn: Conn,
-    user_id: UserId,
-    after: int | None,
-    status: str | None,
-    limit: int,
-    most_bytes: int = PAGE_BYTES,
-) -> Listed[Conversation]:
-    before = BEYOND if after is None else after
-    sql = _SQL["list_conversations"]
-    return listed(Conversation, await conn.fetch(sql, user_id, before, status, limit, most_bytes))
-
-
-async def read_conversation(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId
-) -> Conversation | None:
-    row = await conn.fetchrow(_SQL["read_conversation"], user_id, conversation_id)
-    return Conversation(**row) if row else None

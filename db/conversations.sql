@@ -3,8 +3,7 @@
 -- contacts are locked: of two first conversations at once the later sees the earlier.
 INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id)
 SELECT $1, n.chatbot_id, n.contact_id,
-       CASE WHEN n.place = 1 AND NOT EXISTS (
-                SELECT FROM conversations o WHERE o.user_id = $1 AND o.contact_id = n.contact_id)
+       CASE WHEN n.place = 1 AND NOT thread_is_taken($1, c.thread_id)
             THEN c.thread_id ELSE $1 || ':' || gen_random_uuid() END
   FROM (SELECT chatbot_id, contact_id,
                row_number() OVER (PARTITION BY contact_id ORDER BY chatbot_id) AS place
@@ -32,7 +31,7 @@ UPDATE conversations c
  WHERE c.user_id = $1 AND c.id = n.id;
 
 -- name: claim_conversations
-SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2, $3);
+SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2, $3, $4);
 
 -- name: read_turn
 -- All that a turn needs to know but the messages and what the chatbot knows, in one round trip. The lock keeps the lease where
@@ -45,27 +44,53 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
        coalesce(v.taken_over_until > now(), false) AS taken_over,
        coalesce(v.taken_over_by = 'human', false) AS by_human,
        coalesce(c.conversation_paused, false) AS paused,
+       coalesce(c.contact_status = 'blocked', false) AS blocked, c.over_limit,
        c.name AS contact_name, c.language AS contact_language,
        b.name AS chatbot_name, b.language AS chatbot_language, b.texts,
        (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
            AS chatbot_active,
+       b.business_hours, b.answer_checks,
        b.phone_number_id, b.access_token,
        b.general_instructions,
-       u.timezone, u.language AS tenant_language,
-       ARRAY (SELECT i.instruction_text FROM conversation_instructions i
-               WHERE i.user_id = $1 AND i.chatbot_id = v.chatbot_id AND i.contact_id = v.contact_id
-                 AND i.is_active AND (i.expires_at IS NULL OR i.expires_at > now())
+       u.timezone, u.language AS tenant_language, u.currency,
+       ARRAY (SELECT i.instruction_text
+                FROM (SELECT o.id, left(o.instruction_text, 2000) AS instruction_text
+                        FROM conversation_instructions o
+                       WHERE o.user_id = $1 AND o.chatbot_id = v.chatbot_id
+                         AND o.contact_id = v.contact_id AND o.is_active
+                         AND (o.expires_at IS NULL OR o.expires_at > now())
+                       ORDER BY o.id DESC LIMIT 20) i
                ORDER BY i.id) AS instructions,
        b.kb_version,
        coalesce((SELECT as_object(s.subscription_config) FROM user_subscriptions s
                   WHERE s.user_id = $1 AND s.is_active), '{}') AS plan,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(a.id, a.request_type, a.request_details)
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(a.id, a.request_type, a.request_details,
+                                                    a.amount::text, a.currency)
                                   ORDER BY a.id), '[]')
-          FROM (SELECT o.id, o.request_type, o.request_details FROM actions o
+          FROM (SELECT o.id, o.request_type, o.request_details, o.amount, o.currency
+                  FROM actions o
                  WHERE o.user_id = $1 AND o.chatbot_id = v.chatbot_id
                    AND o.contact_id = v.contact_id AND o.status = 'pending'
-                 ORDER BY o.id DESC LIMIT 10) a) AS open_actions
+                 ORDER BY o.id DESC LIMIT 10) a) AS open_actions,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(f.about, f.text) ORDER BY f.id), '[]')
+          FROM facts f
+         WHERE f.user_id = $1 AND f.contact_id = v.contact_id) AS facts,
+       b.budgets,
+       b.model, b.model_keys, b.topic, b.opt_out_words, c.marketing_choice, c.marketing_choice_at,
+       -- Counted only where the 31st message back is so young.
+       CASE WHEN (SELECT m.created_at FROM messages m
+                   WHERE m.user_id = $1 AND m.conversation_id = $2
+                   ORDER BY m.id DESC OFFSET 30 LIMIT 1) > lately.since
+            THEN (SELECT count(*) FROM (
+                      SELECT m.direction, m.is_from_human, m.bulk, m.created_at FROM messages m
+                       WHERE m.user_id = $1 AND m.conversation_id = $2
+                       ORDER BY m.id DESC LIMIT 400) m
+                   WHERE m.direction = 'outbound' AND NOT coalesce(m.is_from_human, false)
+                     AND NOT m.bulk AND m.created_at > lately.since)::int
+            ELSE 0 END AS turns_lately,
+       v.loop_stopped_at, v.off_topic, v.off_topic_at
   FROM conversations v
+ CROSS JOIN LATERAL (SELECT greatest(now() - interval '10 min', v.loop_stopped_at)) lately (since)
   JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
   JOIN users u ON u.id = $1
@@ -90,11 +115,16 @@ SELECT CASE WHEN answered_seq > $6 AND answered_seq < $5 THEN 'outdated'
             ELSE 'free' END
   FROM v;
 
+-- name: is_blocked
+SELECT coalesce(c.contact_status = 'blocked', false) AS blocked
+  FROM conversations v JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
+ WHERE v.user_id = $1 AND v.id = $2;
+
 -- name: hand_over
 -- A human who has the conversation keeps it; then nothing comes back.
 UPDATE conversations
-   SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4,
-       taken_over_by = 'product'
+   SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_by = $4,
+       taken_over_reason = $5
  WHERE user_id = $1 AND id = $2 AND NOT coalesce(taken_over_until > now(), false)
 RETURNING chatbot_id, contact_id, taken_over_until;
 
@@ -121,6 +151,20 @@ SELECT put_off_turn($1, $2, $3, $4, $5, $6, $7, $8) AS tells;
 UPDATE conversations SET limit_notice_day = $3
  WHERE user_id = $1 AND id = $2 AND (limit_notice_day IS NULL OR limit_notice_day < $3)
 RETURNING true;
+
+-- name: stop_loop
+-- A hand-back ends it. What was said before counts no more.
+UPDATE conversations
+   SET taken_over_at = now(), taken_over_until = now() + $3::interval, taken_over_reason = $4,
+       taken_over_by = 'product', loop_stopped_at = now()
+ WHERE user_id = $1 AND id = $2 AND NOT coalesce(taken_over_until > now(), false)
+RETURNING chatbot_id, contact_id, taken_over_until;
+
+-- name: note_topic
+UPDATE conversations
+   SET off_topic = CASE WHEN $3::boolean THEN least(off_topic + 1, 1000) ELSE 0 END,
+       off_topic_at = CASE WHEN $3 THEN now() END
+ WHERE user_id = $1 AND id = $2;
 
 -- name: note_media
 -- Comes back once in $3: the customer is told then that media cannot be opened.
@@ -159,49 +203,3 @@ UPDATE conversations SET rebuild_thread = true
  WHERE user_id = $1 AND id IN (SELECT v.id FROM conversations v
                                 WHERE v.user_id = $1 AND v.id = ANY ($2::bigint[])
                                 ORDER BY v.id FOR NO KEY UPDATE);
-
--- name: list_conversations
--- $4 at most, and so many that they have $5 bytes.
-WITH found AS (
-    SELECT v.*
-      FROM (SELECT c.id, c.chatbot_id, c.contact_id, k.phone_number, k.name, k.bsuid,
-                   CASE WHEN c.taken_over_until > now() THEN 'taken_over'
-                        WHEN k.conversation_paused THEN 'paused' ELSE 'bot' END AS status,
-                   c.input_seq > c.answered_seq AS unanswered, c.last_inbound_at,
-                   CASE WHEN c.taken_over_until > now() THEN c.taken_over_at END AS taken_over_at,
-                   -- 'infinity' is NULL to the outside: until it is handed back.
-                   CASE WHEN c.taken_over_until > now() AND isfinite(c.taken_over_until)
-                        THEN c.taken_over_until END AS taken_over_until,
-                   CASE WHEN c.taken_over_until > now() THEN c.taken_over_by END AS taken_over_by,
-                   CASE WHEN c.taken_over_until > now() THEN c.taken_over_reason END
-                       AS taken_over_reason,
-                   c.created_at, c.updated_at
-              FROM conversations c JOIN contacts k ON k.user_id = $1 AND k.id = c.contact_id
-             WHERE c.user_id = $1 AND c.id < $2) v
-     WHERE $3::text IS NULL OR v.status = $3
-     ORDER BY v.id DESC LIMIT $4 + 1
-), measured AS (
-    SELECT f.*, row_number() OVER newest AS place,
-           sum(octet_length(f::text)) OVER newest AS bytes
-      FROM found f WINDOW newest AS (ORDER BY f.id DESC)
-)
-SELECT id, chatbot_id, contact_id, status, phone_number, name, bsuid, unanswered, last_inbound_at,
-       taken_over_at, taken_over_until, taken_over_by, taken_over_reason, created_at, updated_at,
-       count(*) OVER () < (SELECT count(*) FROM found) AS more
-  FROM measured
- WHERE place <= $4 AND (bytes <= $5 OR place = 1)
- ORDER BY id DESC;
-
--- name: read_conversation
-SELECT c.id, c.chatbot_id, c.contact_id, k.phone_number, k.name, k.bsuid,
-       CASE WHEN c.taken_over_until > now() THEN 'taken_over'
-            WHEN k.conversation_paused THEN 'paused' ELSE 'bot' END AS status,
-       c.input_seq > c.answered_seq AS unanswered, c.last_inbound_at,
-       CASE WHEN c.taken_over_until > now() THEN c.taken_over_at END AS taken_over_at,
-       CASE WHEN c.taken_over_until > now() AND isfinite(c.taken_over_until)
-            THEN c.taken_over_until END AS taken_over_until,
-       CASE WHEN c.taken_over_until > now() THEN c.taken_over_by END AS taken_over_by,
-       CASE WHEN c.taken_over_until > now() THEN c.taken_over_reason END AS taken_over_reason,
-       c.created_at, c.updated_at
-  FROM conversations c JOIN contacts k ON k.user_id = $1 AND k.id = c.contact_id
- WHERE c.user_id = $1 AND c.id = $2;

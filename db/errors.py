@@ -24,6 +24,12 @@ def is_integrity(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and sqlstate_class(error) == "23"
 
 
+def is_hidden(error: BaseException) -> bool:
+    """A policy refused the row (42501): what it is about was hidden since we looked. A missing
+    grant says the same, and ends when somebody mends it."""
+    return isinstance(error, asyncpg.InsufficientPrivilegeError)
+
+
 def is_overtime(error: BaseException) -> bool:
     """The statement took longer than it may: as a rule it waited for a row that somebody locked."""
     return isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError)

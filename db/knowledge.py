@@ -19,7 +19,8 @@ class KnowledgeBase:
     version: int
     big: bool  # the rows are only the first ones
     count: int  # of all rows
-    rows: list[list[Any]]  # [id, category, question, answer]
+    rows: list[list[Any]]  # [id, category, question, answer, alternatives, language]
+    languages: list[str]  # of all rows, the first few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class KnownRow:
     category: str | None
     question: str
     answer: str
+    alternatives: list[str]
+    language: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class IndexedRow:
     id: int
     question: str
     answer: str
+    alternatives: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,27 +55,13 @@ class IndexState:
     row_id: int | None
     question: str | None  # None: there is no such row any more
     answer: str | None
+    alternatives: list[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     user_id: UserId
     chatbot_id: ChatbotId
-
-
-async def import_knowledge(
-    conn: Conn,
-    user_id: UserId,
-    chatbot_id: ChatbotId,
-    questions: Sequence[str],
-    answers: Sequence[str],
-    categories: Sequence[str | None],
-) -> list[bool]:
-    """One value a row: whether it was inserted (else updated). Questions must be distinct."""
-    rows = await conn.fetch(
-        _SQL["import_knowledge"], user_id, chatbot_id, questions, answers, categories
-    )
-    return [row["inserted"] for row in rows]
 
 
 async def read_knowledge(

@@ -1,30 +1,22 @@
--- name: import_knowledge
-INSERT INTO bot_knowledge_base (user_id, chatbot_id, question, answer, category)
-SELECT $1, $2, n.question, n.answer, n.category
-  FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY
-       AS n (question, answer, category, place)
- ORDER BY n.place
-ON CONFLICT (user_id, chatbot_id, md5(question)) DO UPDATE
-   SET answer = EXCLUDED.answer, category = EXCLUDED.category, is_active = true,
-       updated_at = now()
-RETURNING (xmax = 0) AS inserted;
-
 -- name: read_knowledge
 -- All active rows, or of a big base the first $3, with the version that they are of: of one
 -- snapshot, so they belong together.
 SELECT b.kb_version AS version, coalesce(n.big, false) AS big, coalesce(n.rows, 0) AS count,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(k.id, k.category, k.question, k.answer)
-                                  ORDER BY k.id), '[]')
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(k.id, k.category, k.question, k.answer,
+                                                    k.alternatives, k.language) ORDER BY k.id),
+                        '[]')
           FROM (SELECT * FROM bot_knowledge_base r
                  WHERE r.user_id = $1 AND r.chatbot_id = b.id AND r.is_active
-                 ORDER BY r.id LIMIT CASE WHEN n.big THEN $3::int END) k) AS rows
+                 ORDER BY r.id LIMIT CASE WHEN n.big THEN $3::int END) k) AS rows,
+       knowledge_languages($1, b.id) AS languages
   FROM chatbots b
   LEFT JOIN knowledge_bases n ON n.user_id = $1 AND n.chatbot_id = b.id
  WHERE b.user_id = $1 AND b.id = $2;
 
 -- name: rows_of
 -- What there is now of these rows.
-SELECT k.id, k.category, k.question, k.answer FROM bot_knowledge_base k
+SELECT k.id, k.category, k.question, k.answer, k.alternatives, k.language
+  FROM bot_knowledge_base k
  WHERE k.user_id = $1 AND k.chatbot_id = $2 AND k.id = ANY ($3::bigint[]) AND k.is_active;
 
 -- name: rows_with
@@ -38,7 +30,7 @@ WITH found AS (
                           WHERE strpos(l.said, w.word) > 0) m
      WHERE k.user_id = $1 AND k.chatbot_id = $2 AND k.is_active AND m.matches > 0
      ORDER BY m.matches DESC, length(k.question), k.id LIMIT $4)
-SELECT k.id, k.category, k.question, k.answer, f.matches
+SELECT k.id, k.category, k.question, k.answer, k.alternatives, k.language, f.matches
   FROM found f JOIN bot_knowledge_base k ON k.user_id = $1 AND k.id = f.id
  ORDER BY f.matches DESC, f.length, f.id;
 
@@ -48,7 +40,7 @@ SELECT k.id, k.category, k.question, k.answer, f.matches
 -- it has. `whole`: these are all changes.
 SELECT b.built_version AS built,
        b.unlogged_version <= b.built_version AND b.changed <= $3::int AS whole, c.row_id,
-       k.question, k.answer
+       k.question, k.answer, k.alternatives
   FROM knowledge_bases b
   LEFT JOIN LATERAL (SELECT DISTINCT h.row_id FROM knowledge_changes h
                       WHERE h.user_id = $1 AND h.chatbot_id = $2 AND h.version > b.built_version
@@ -78,7 +70,7 @@ UPDATE knowledge_bases k SET built_version = NULL
 SELECT user_id, chatbot_id FROM claim_knowledge($1, $2);
 
 -- name: rows_to_build
-SELECT k.id, k.question, k.answer FROM bot_knowledge_base k
+SELECT k.id, k.question, k.answer, k.alternatives FROM bot_knowledge_base k
  WHERE k.user_id = $1 AND k.chatbot_id = $2 AND k.is_active ORDER BY k.id;
 
 -- name: version_to_build

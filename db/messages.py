@@ -20,6 +20,11 @@ class Recorded:
     conversation_id: ConversationId
     input_seq: int
     sent_at: datetime
+    told: bool  # some webhook wants to hear of it
+    chatbot_id: ChatbotId
+    wamid: Wamid
+    opt_out_words: list[str]  # the chatbot's own
+    received_day: date  # the tenant's, on which it is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,7 @@ class NewText:
     usage_day: date | None = None  # on which its unit is counted; None: it is outside the meter
     overage: bool = False
     is_from_human: bool = False
+    calls: list[dict[str, Any]] | None = None  # to models, for what it cost: db/model_calls.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,7 @@ class TurnMessage:
     input_seq: int | None
     wamid: Wamid | None
     metadata: dict[str, Any]
+    answered_text: str | None = None  # where it was edited after its answer: what that was to
 
 
 async def record_inbound(
@@ -88,12 +95,15 @@ async def read_messages(
 async def settle_inputs(
     conn: Conn,
     user_id: UserId,
-    ids: Sequence[MessageId],
+    inputs: Sequence[TurnMessage],
     answered: bool,
     reason: str | None,
     duration_s: Decimal | None,
 ) -> None:
-    await conn.execute(_SQL["settle_inputs"], user_id, ids, answered, reason, duration_s)
+    """As the turn read them."""
+    ids, edits = [row.id for row in inputs], [len(row.metadata.get("edits", ())) for row in inputs]
+    args = (answered, reason, duration_s, edits)
+    await conn.execute(_SQL["settle_inputs"], user_id, ids, *args)
 
 
 async def abandon_inputs(
@@ -105,13 +115,21 @@ async def abandon_inputs(
 
 async def queue_text(
     conn: Conn, user_id: UserId, conversation_id: ConversationId, text: NewText
-) -> MessageId:
-    return MessageId(
-        await conn.fetchval(_SQL["queue_text"], user_id, conversation_id, *values(text))
+) -> MessageId | None:
+    """None: the conversation is not there any more, or hidden with its chatbot."""
+    queued: MessageId | None = await conn.fetchval(
+        _SQL["queue_text"], user_id, conversation_id, *values(text)
     )
+    return queued
 
 
 # ---- for the tenant's own people and programs, page by page -----------------------------------
+
+# Of the metadata what Meta said word for word, and what only our logs know.
+RAW = (
+    *("details", "original_details", "errors", "last_error", "refused", "statuses", "trace_id"),
+    *("legacy_status", "legacy_duplicate_of"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +147,7 @@ class Message:
     sent_at: datetime | None
     is_from_human: bool | None
     ai_processed: bool | None
+    confidence_score: float | None
     in_reply_to: Wamid | None
     metadata: StoredJson | None
     created_at: datetime
@@ -140,16 +159,20 @@ async def list_messages(
     after: int | None,
     conversation_id: ConversationId,
     limit: int,
-    most_bytes: int = PAGE_BYTES,
+    *,
+    raw: bool = False,
 ) -> Listed[Message]:
+    """`raw`: with the metadata whole."""
     before = BEYOND if after is None else after
     sql = _SQL["list_messages"]
-    rows = await conn.fetch(sql, user_id, before, conversation_id, limit, most_bytes)
+    rows = await conn.fetch(sql, user_id, before, conversation_id, limit, PAGE_BYTES, raw, RAW)
     return listed(_message, rows)
 
 
-async def read_message(conn: Conn, user_id: UserId, message_id: MessageId) -> Message | None:
-    row = await conn.fetchrow(_SQL["read_message"], user_id, message_id)
+async def read_message(
+    conn: Conn, user_id: UserId, message_id: MessageId, *, raw: bool = False
+) -> Message | None:
+    row = await conn.fetchrow(_SQL["read_message"], user_id, message_id, raw, RAW)
     return _message(**row) if row else None
 
 

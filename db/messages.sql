@@ -16,14 +16,22 @@ WITH item AS (
       JOIN conversations v ON v.user_id = $1 AND v.id = item.conversation_id
      WHERE NOT EXISTS (SELECT FROM messages m WHERE m.user_id = $1
                           AND m.chatbot_id = item.chatbot_id AND m.message_id = item.wamid)
+       AND NOT EXISTS (SELECT FROM gone_messages g WHERE g.user_id = $1
+                          AND g.chatbot_id = item.chatbot_id AND g.wamid = item.wamid)
 )
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, message_id, direction,
-                      message_type, content_text, status, sent_at, metadata, input_seq)
-SELECT $1, chatbot_id, contact_id, conversation_id, wamid, 'inbound',
-       message_type, content_text, 'received', sent_at, metadata, input_seq
-  FROM fresh ORDER BY place
+                      message_type, content_text, status, sent_at, metadata, input_seq,
+                      received_day)
+SELECT $1, f.chatbot_id, f.contact_id, f.conversation_id, f.wamid, 'inbound',
+       f.message_type, f.content_text, 'received', f.sent_at, f.metadata, f.input_seq,
+       usage_day(u.timezone, u.usage_day_floor)
+  FROM fresh f JOIN users u ON u.id = $1 ORDER BY f.place
 ON CONFLICT (user_id, chatbot_id, message_id) DO NOTHING
-RETURNING id, conversation_id, input_seq, sent_at;
+RETURNING id, conversation_id, input_seq, sent_at, received_day,
+          (SELECT 'message.received' = ANY (u.told) FROM users u WHERE u.id = $1) AS told,
+          (SELECT b.opt_out_words FROM chatbots b
+            WHERE b.user_id = $1 AND b.id = messages.chatbot_id) AS opt_out_words,
+          chatbot_id, message_id AS wamid;
 
 -- name: read_messages
 -- The last $4 rows of the conversation that are no open inputs, and the first $5 that are. Of a text
@@ -31,8 +39,12 @@ RETURNING id, conversation_id, input_seq, sent_at;
 SELECT id, direction, is_from_human, status,
        CASE WHEN length(content_text) > 16000 THEN left(content_text, 8000) || right(content_text, 8000)
             ELSE content_text END AS content_text,
-       sent_at, created_at, input_seq, wamid,
-       as_object(metadata) - ARRAY['details', 'original', 'original_details'] AS metadata
+       coalesce(sent_at, created_at) AS sent_at, created_at, input_seq, wamid,
+       as_object(metadata)
+           - ARRAY['details', 'original', 'original_details', 'answered_text'] AS metadata,
+       CASE WHEN length(metadata ->> 'answered_text') > 16000
+            THEN left(metadata ->> 'answered_text', 8000) || right(metadata ->> 'answered_text', 8000)
+            ELSE metadata ->> 'answered_text' END AS answered_text
   FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
                 message_id AS wamid, metadata
            FROM messages WHERE user_id = $1 AND conversation_id = $2
@@ -48,12 +60,19 @@ SELECT id, direction, is_from_human, status,
 
 -- name: settle_inputs
 -- The turn's inputs: answered ($3), or not, and then the reason why none will be. One that a person
--- answered meanwhile has its reason.
-UPDATE messages
+-- answered meanwhile has its reason. One with more edits than were read ($6) was edited while the
+-- turn thought: what it answers is kept. The fence holds the conversation, so that an edit that comes
+-- after it finds the message answered.
+UPDATE messages m
    SET ai_processed = $3::boolean, processing_duration = $5::numeric,
-       metadata = CASE WHEN $4::text IS NULL THEN metadata
-                       ELSE jsonb_build_object('reason', $4::text) || as_object(metadata) END
- WHERE user_id = $1 AND id = ANY ($2::bigint[]);
+       metadata = CASE WHEN $4::text IS NULL THEN m.metadata
+                       ELSE jsonb_build_object('reason', $4::text) || as_object(m.metadata) END
+           || CASE WHEN jsonb_typeof(m.metadata -> 'edits') = 'array'
+                        AND jsonb_array_length(m.metadata -> 'edits') > i.edits
+                   THEN jsonb_build_object('answered_text', m.metadata -> 'original')
+                   ELSE '{}' END
+  FROM unnest($2::bigint[], $6::int[]) AS i (id, edits)
+ WHERE m.user_id = $1 AND m.id = i.id;
 
 -- name: abandon_inputs
 -- Whatever waits for an answer in the conversation gets none, and $3 is why.
@@ -68,8 +87,11 @@ UPDATE messages m
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
                       content_text, status, sent_at, metadata, in_reply_to, usage_day, overage,
                       is_from_human)
-SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(), $4, $5, $6,
-       $7, $8
+SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(),
+       CASE WHEN $9::jsonb IS NULL THEN $4::jsonb
+            ELSE $4::jsonb || jsonb_strip_nulls(jsonb_build_object(
+                     'cost', trim_scale(turn_cost($1, $9::jsonb))::text)) END,
+       $5, $6, $7, $8
   FROM conversations v WHERE v.user_id = $1 AND v.id = $2
 RETURNING id;
 
@@ -87,14 +109,21 @@ WITH RECURSIVE page AS (
 )
 SELECT m.id, m.conversation_id, m.chatbot_id, m.contact_id, m.message_id, m.direction,
        m.message_type, m.content_text, m.content_url, m.status, m.sent_at, m.is_from_human,
-       m.ai_processed, m.in_reply_to, m.metadata::text AS metadata, m.created_at,
+       m.ai_processed, m.confidence_score::float8 AS confidence_score, m.in_reply_to,
+       CASE WHEN $6::boolean THEN m.metadata
+            ELSE as_object(m.metadata) - $7::text[] END::text AS metadata,
+       m.created_at,
        count(*) OVER () < (SELECT max(place) FROM page) AS more
   FROM page JOIN messages m ON m.user_id = $1 AND m.id = page.id
  WHERE page.place BETWEEN 1 AND $4 AND (page.bytes <= $5 OR page.place = 1)
  ORDER BY m.id DESC;
 
 -- name: read_message
-SELECT id, conversation_id, chatbot_id, contact_id, message_id, direction, message_type,
-       content_text, content_url, status, sent_at, is_from_human, ai_processed, in_reply_to,
-       metadata::text AS metadata, created_at
-  FROM messages WHERE user_id = $1 AND id = $2;
+SELECT m.id, m.conversation_id, m.chatbot_id, m.contact_id, m.message_id, m.direction,
+       m.message_type, m.content_text, m.content_url, m.status, m.sent_at, m.is_from_human,
+       m.ai_processed, m.confidence_score::float8 AS confidence_score, m.in_reply_to,
+       CASE WHEN $3::boolean THEN m.metadata
+            ELSE as_object(m.metadata) - $4::text[] END::text AS metadata,
+       m.created_at
+  FROM messages m JOIN contacts k ON k.user_id = $1 AND k.id = m.contact_id
+ WHERE m.user_id = $1 AND m.id = $2 AND k.erased_at IS NULL;

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
+from db.backfills import backfill
 from db.pool import Conn, connect_owner
 from db.urls import read
 
@@ -19,7 +20,10 @@ ROLES = ("swiftreplies_app", "swiftreplies_system", "swiftreplies_log")
 LOCK_KEY = 7_305_809_911  # any constant; the same for every process that migrates
 LOCK_TIMEOUT = "3s"  # a migration that waits for a lock blocks everyone behind it
 LOCK_TRIES = 5
-STATEMENT_TIMEOUT = "10min"  # the back-fill of an old database is the longest
+# Lost to a transaction that goes on at once, so the next try may well win; on a busy database with
+# several tables in a migration five were not enough.
+DEADLOCK_TRIES = 20
+STATEMENT_TIMEOUT = "2h"  # taking over an old database: 230 s for a million messages, at load 22
 
 
 class MigrationError(Exception):
@@ -42,15 +46,20 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(
-    owner_url: str, runtime_url: str, say: Callable[[str], None], log_url: str | None = None
+    owner_url: str,
+    runtime_url: str,
+    say: Callable[[str], None],
+    log_url: str | None = None,
+    files: Sequence[Migration] | None = None,
 ) -> None:
     """Safe to run twice and at the same time. `log_url`: of the ingest log's login, when the log is
-    in this database. Raises MigrationError."""
+    in this database. `files`: instead of this release's. Raises MigrationError."""
     conn = await connect_owner(owner_url)
     try:
         async with _alone(owner_url):
             await _ensure_roles(conn, runtime_url, log_url)
-            await _apply_all(conn, say)
+            await _apply_all(conn, say, migrations() if files is None else files)
+            await _backfill(conn, say)
             await _keep_log_apart(conn, runtime_url, say)
     finally:
         await conn.close()
@@ -170,7 +179,8 @@ async def _keep_log_apart(conn: Conn, runtime_url: str, say: Callable[[str], Non
 async def _may_act_as_system(conn: Conn) -> bool:
     """Of a superuser, and of an owner whom an administrator made a member for the occasion."""
     try:
-        await conn.execute("SET ROLE swiftreplies_system; RESET ROLE")
+        async with conn.transaction():  # of which a refusal ends no more than itself
+            await conn.execute("SET ROLE swiftreplies_system; RESET ROLE")
     except asyncpg.InsufficientPrivilegeError:
         return False
     return True
@@ -180,27 +190,26 @@ async def _may_act_as_system(conn: Conn) -> bool:
 async def _system_member(conn: Conn) -> AsyncIterator[None]:
     """Lets an owner who is no superuser hand functions over to swiftreplies_system.
 
-    Nobody stays a member of it.
+    Nobody stays a member of it: within a transaction, which takes the membership along when it does
+    not come to its end.
     """
     if await _may_act_as_system(conn):
         yield
         return
+    owner = await conn.fetchval("SELECT quote_ident(current_user)")
     try:
         await conn.execute("GRANT swiftreplies_system TO CURRENT_USER")
     except asyncpg.InsufficientPrivilegeError as error:
-        owner = await conn.fetchval("SELECT quote_ident(current_user)")
         raise MigrationError(
             f"{error}. An administrator of the server has to run this before the migration:\n"
             f"  GRANT swiftreplies_system TO {owner};\nand this after it:\n"
             f"  REVOKE swiftreplies_system FROM {owner};"
         ) from error
-    try:
-        yield
-    finally:
-        await conn.execute("REVOKE swiftreplies_system FROM CURRENT_USER")
+    yield
+    await conn.execute("REVOKE swiftreplies_system FROM CURRENT_USER")
 
 
-async def _apply_all(conn: Conn, say: Callable[[str], None]) -> None:
+async def _apply_all(conn: Conn, say: Callable[[str], None], files: Sequence[Migration]) -> None:
     await conn.execute(
         "CREATE TABLE IF NOT EXISTS schema_migrations (version text PRIMARY KEY,"
         " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(),"
@@ -208,11 +217,10 @@ async def _apply_all(conn: Conn, say: Callable[[str], None]) -> None:
     )
     rows = await conn.fetch("SELECT version, checksum FROM schema_migrations")
     applied = {row["version"]: row["checksum"] for row in rows}
-    for migration in migrations():
+    for migration in files:
         known = applied.pop(migration.version, None)
         if known is None:
-            async with _system_member(conn):
-                took_ms = await _apply(conn, migration)
+            took_ms = await _apply(conn, migration)
             say(f"applied {migration.version} ({took_ms} ms)")
         elif known != migration.checksum:
             raise MigrationError(
@@ -226,8 +234,16 @@ async def _apply_all(conn: Conn, say: Callable[[str], None]) -> None:
         )
 
 
+async def _backfill(conn: Conn, say: Callable[[str], None]) -> None:
+    if await conn.fetchval("SELECT to_regclass('public.contact_terms_due')") is None:
+        return  # an older release's files
+    if contacts := await backfill(conn):
+        say(f"{contacts} contacts of before can be searched for")
+
+
 async def _apply(conn: Conn, migration: Migration) -> int:
-    for tries_left in reversed(range(LOCK_TRIES)):
+    locked = deadlocks = 0
+    while True:
         started = time.monotonic()
         try:
             async with conn.transaction():
@@ -235,7 +251,8 @@ async def _apply(conn: Conn, migration: Migration) -> int:
                     f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';"
                     f" SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
                 )
-                await conn.execute(migration.sql)
+                async with _system_member(conn):
+                    await conn.execute(migration.sql)
                 took_ms = round((time.monotonic() - started) * 1000)
                 await conn.execute(
                     "INSERT INTO schema_migrations (version, checksum, duration_ms)"
@@ -244,15 +261,17 @@ async def _apply(conn: Conn, migration: Migration) -> int:
                     migration.checksum,
                     took_ms,
                 )
-        except asyncpg.LockNotAvailableError:
-            if not tries_left:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            deadlock = isinstance(error, asyncpg.DeadlockDetectedError)
+            deadlocks, locked = deadlocks + deadlock, locked + (not deadlock)
+            if locked == LOCK_TRIES or deadlocks == DEADLOCK_TRIES:
                 raise MigrationError(
-                    f"{migration.version}: a table it changes stayed locked for"
-                    f" {LOCK_TRIES} x {LOCK_TIMEOUT}. Stop what holds it, then run migrate again."
+                    f"{migration.version}: a table it changes stayed locked ({locked} x"
+                    f" {LOCK_TIMEOUT}, {deadlocks} deadlocks). Stop what holds it, then run migrate"
+                    " again."
                 ) from None
             await asyncio.sleep(1)
         except asyncpg.PostgresError as error:
             raise MigrationError(f"{migration.version}: {error}") from error  # with its hint
         else:
             return took_ms
-    raise AssertionError("unreachable: the last try returns or raises")

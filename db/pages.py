@@ -35,3 +35,15 @@ class StoredJson(str):
         from pydantic_core import core_schema
 
         return core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema())
+
+
+class StoredValue(StoredJson):
+    """Of a column that may have any JSON, from before somebody saw to it that it is an object."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.any_schema()

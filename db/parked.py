@@ -86,6 +86,11 @@ async def parked_of_number(
     return [row["id"] for row in rows]
 
 
+async def parked_of_other_apps(conn: Conn, ids: Sequence[int]) -> list[int]:
+    """Those that may not be taken."""
+    return [row["id"] for row in await conn.fetch(_SQL["parked_of_other_apps"], ids)]
+
+
 async def take_parked(conn: Conn, parked_id: int) -> Taken | None:
     """None: somebody else took it."""
     row = await conn.fetchrow(_SQL["take_parked"], parked_id)

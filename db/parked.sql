@@ -27,8 +27,12 @@ SELECT id FROM parked_items
         OR '+' || regexp_replace(display_number, '\D', '', 'g') = $2)
  ORDER BY id;
 
+-- name: parked_of_other_apps
+SELECT id FROM parked_items WHERE id = ANY ($1::bigint[]) AND reason = 'number_of_another_app';
+
 -- name: take_parked
 -- Gone when the caller commits, which it does after the item is durable elsewhere. Until then the
 -- key is held: should the item be parked again at once, that waits for the commit and succeeds.
-DELETE FROM parked_items WHERE id = $1
+-- What an app said of another's number is never processed.
+DELETE FROM parked_items WHERE id = $1 AND reason <> 'number_of_another_app'
 RETURNING id, kind, phone_number_id, display_number, trace_id, raw;

@@ -42,6 +42,14 @@ CONFLICT = (
     asyncpg.SerializationError,
 )
 
+# What was there when the transaction looked was not any more when it wrote: a row that is referred
+# to is gone, or hidden. The same work done again sees that.
+CHANGED = (
+    *CONFLICT,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
 # The database understood, and will not have this data.
 REFUSED = (asyncpg.PostgresError, asyncpg.DataError)
 

@@ -7,6 +7,7 @@ from typing import Any
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
 from db.pool import Conn
 from db.sql import load
+from db.tenants import PRIORITY_WEIGHT
 
 _SQL = load(__file__)
 
@@ -41,6 +42,13 @@ class Send:
     chatbot_active: bool
     tenant_active: bool
     silenced: bool  # a human has the conversation
+    blocked: bool  # the tenant has blocked the contact, and it is the bot that writes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    status: str  # of the message by now
+    told: bool  # it is the first that is known of it, and some webhook wants to hear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +86,14 @@ async def claim_sends(
     max_age: timedelta,
 ) -> list[SendClaim]:
     rows = await conn.fetch(
-        _SQL["claim_sends"], worker_id, limit, tenant_max, pair.every, pair.burst, max_age
+        _SQL["claim_sends"],
+        worker_id,
+        limit,
+        tenant_max,
+        pair.every,
+        pair.burst,
+        max_age,
+        PRIORITY_WEIGHT,
     )
     return [SendClaim(**row) for row in rows]
 
@@ -134,9 +149,9 @@ async def resume_number(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> b
 
 async def mark_accepted(
     conn: Conn, user_id: UserId, message_id: MessageId, wamid: Wamid
-) -> str | None:
-    status: str | None = await conn.fetchval(_SQL["mark_accepted"], user_id, message_id, wamid)
-    return status
+) -> Acceptance | None:
+    row = await conn.fetchrow(_SQL["mark_accepted"], user_id, message_id, wamid)
+    return Acceptance(**row) if row else None
 
 
 async def mark_unknown(conn: Conn, user_id: UserId, message_id: MessageId) -> str | None:

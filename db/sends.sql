@@ -1,5 +1,5 @@
 -- name: claim_sends
-SELECT user_id, message_id FROM claim_sends($1, $2, $3, $4, $5, $6);
+SELECT user_id, message_id FROM claim_sends($1, $2, $3, $4, $5, $6, $7);
 
 -- name: lock_send
 -- The send, and what may change what becomes of it: its contact and its conversation. The message
@@ -40,13 +40,15 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
        (NOT coalesce(m.is_from_human, false)
         AND (coalesce(c.conversation_paused, false)
              OR coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false)))
-           AS silenced
+           AS silenced,
+       (NOT coalesce(m.is_from_human, false) AND coalesce(c.contact_status = 'blocked', false))
+           AS blocked
   FROM messages m
   LEFT JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
   JOIN contacts c ON c.user_id = $1 AND c.id = m.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
   JOIN users u ON u.id = $1
- WHERE m.user_id = $1 AND m.id = $2;
+ WHERE m.user_id = $1 AND m.id = $2 AND c.erased_at IS NULL;
 
 -- name: mark_sending
 -- Committed before the HTTP call, so that a crash between leaves a row that says so. The pair's
@@ -91,12 +93,17 @@ RETURNING true AS resumed;
 -- name: mark_accepted
 -- A status may have come before Meta's answer to the call: it is further on and stays. 'queued':
 -- somebody took this worker for dead and put the message up again; it need not go again.
-UPDATE messages
+-- Whether some webhook wants to hear that Meta took it, which is told once.
+WITH was AS MATERIALIZED (
+    SELECT id, status FROM messages WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE
+)
+UPDATE messages m
    SET message_id = coalesce(message_id, $3), send_owner = NULL, sent_at = now(), unknown_at = NULL,
-       status = CASE WHEN status IN ('queued', 'sending', 'unknown') THEN 'accepted'
-                     ELSE status END
- WHERE user_id = $1 AND id = $2
-RETURNING status;
+       status = CASE WHEN was.status IN ('queued', 'sending', 'unknown') THEN 'accepted'
+                     ELSE was.status END
+  FROM was WHERE m.user_id = $1 AND m.id = was.id
+RETURNING m.status, was.status IN ('queued', 'sending', 'unknown')
+          AND (SELECT 'message.sent' = ANY (u.told) FROM users u WHERE u.id = $1) AS told;
 
 -- name: mark_unknown
 -- Only what is still being sent: a sweep may have found it unknown before, and that it has been so

@@ -22,7 +22,12 @@ COMMAND_TIMEOUT_S = 20.0
 # `synchronous_commit` is no matter of speed: with `off`, what was committed, and so acknowledged to
 # RabbitMQ or answered to Meta, is gone after a crash (61 of 160 webhooks, once).
 DURABLE = {"synchronous_commit": ("on", "remote_apply", "remote_write", "local")}
-_NEEDS: dict[str, tuple[str, ...]] = DURABLE | {
+# A login may have a tenant, for statements that were written for one: ours name theirs for each
+# transaction, and none outside means no rows.
+NO_TENANT: dict[str, tuple[str, ...]] = {"app.user_id": ("",)}
+_NEEDS: dict[str, tuple[str, ...]] = {
+    **DURABLE,
+    **NO_TENANT,
     "search_path": ("public",),
     "statement_timeout": (STATEMENT_TIMEOUT,),
     "idle_in_transaction_session_timeout": (IDLE_IN_TRANSACTION_TIMEOUT,),
@@ -70,7 +75,7 @@ def runtime(name: str, role: str, **wishes: str) -> Session:
 
 def owner(name: str) -> Session:
     """For operator commands, as the login of the URL. A migration takes as long as it takes."""
-    needs = {**DURABLE, "search_path": ("public",), "row_security": ("on",)}
+    needs = {**DURABLE, **NO_TENANT, "search_path": ("public",), "row_security": ("on",)}
     return Session(name, None, None, needs)
 
 
@@ -125,7 +130,7 @@ def lacking(found: Found, session: Session) -> dict[str, str]:
     lacks = {
         name: values[0]
         for name, values in session.needs.items()
-        if found.settings[name] not in values
+        if (found.settings[name] or "") not in values  # None: never set, as a tenant as a rule
     }
     # A wish alone is not worth being refused for, and behind a pooler it could not be kept.
     if not found.pooled:

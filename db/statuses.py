@@ -35,6 +35,9 @@ class Merged:
     give_back_day: date | None
     failed_now: bool
     arrived_after_all: bool  # was taken for failed or not sent
+    sent_now: bool  # nobody knew before that Meta took it
+    moved: bool  # to `status`, by this one
+    told: list[str]  # events that some webhook wants to hear of: users.told
 
 
 async def merge_statuses(

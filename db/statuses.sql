@@ -55,11 +55,18 @@ WITH item AS (
               CASE WHEN f.upward AND f.status = 'failed' THEN f.usage_day END AS give_back_day,
               (f.upward AND f.status = 'failed') AS failed_now,
               (f.upward AND f.was IN ('failed', 'cancelled')) AS arrived_after_all,
+              -- Nobody knew before that Meta took it.
+              (f.upward AND f.status <> 'failed'
+               AND f.was IN ('queued', 'sending', 'unknown', 'cancelled')) AS sent_now,
+              f.upward AND f.status <> 'failed' AS moved,
               m.metadata ->> 'trace_id' AS trace_id
 )
 SELECT hit.place::int, done.id, done.conversation_id, done.contact_id, done.status, done.trace_id,
        done.overage,
        CASE WHEN done.place = hit.place THEN done.give_back_day END AS give_back_day,
        (done.place = hit.place AND done.failed_now) AS failed_now,
-       (done.place = hit.place AND done.arrived_after_all) AS arrived_after_all
+       (done.place = hit.place AND done.arrived_after_all) AS arrived_after_all,
+       (done.place = hit.place AND done.sent_now) AS sent_now,
+       (done.place = hit.place AND done.moved) AS moved,
+       (SELECT u.told FROM users u WHERE u.id = $1) AS told
   FROM hit JOIN done ON done.id = hit.id;

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.ids import ConversationId, UserId
+from db.ids import ChatbotId, ContactId, ConversationId, UserId
 from db.pool import Conn
 from db.sql import load
 
@@ -13,6 +13,8 @@ _SQL = load(__file__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedConversation:
+    chatbot_id: ChatbotId
+    contact_id: ContactId
     with_human: bool
     window_open: bool
     chatbot_active: bool
@@ -52,3 +54,39 @@ async def answered_by_person(
 
 async def wake_held(conn: Conn, user_id: UserId, conversations: Sequence[ConversationId]) -> None:
     await conn.execute(_SQL["wake_held"], user_id, conversations)
+
+
+async def owner_of_conversation(conn: Conn, conversation_id: ConversationId) -> UserId | None:
+    """Across tenants."""
+    owner: UserId | None = await conn.fetchval(_SQL["owner_of_conversation"], conversation_id)
+    return owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverdueHandover:
+    user_id: UserId
+    conversation_id: ConversationId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedHandover:
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+
+
+async def overdue_handovers(conn: Conn, limit: int) -> list[OverdueHandover]:
+    """Across tenants."""
+    rows = await conn.fetch(_SQL["overdue_handovers"], limit)
+    return [OverdueHandover(**row) for row in rows]
+
+
+async def end_handover(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> EndedHandover | None:
+    """None: it is no longer the bot's that is over."""
+    row = await conn.fetchrow(_SQL["end_handover"], user_id, conversation_id)
+    return EndedHandover(**row) if row else None
+
+
+async def can_be_told(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> bool:
+    return bool(await conn.fetchval(_SQL["can_be_told"], user_id, conversation_id))

@@ -1,12 +1,14 @@
 -- name: lock_conversation
 -- In front of everything that a person does in a conversation: a turn's last transaction takes the
 -- same lock first, so either it sees what the person did, or the person comes after its reply.
-SELECT coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false) AS with_human,
+SELECT v.chatbot_id, v.contact_id,
+       coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false) AS with_human,
        coalesce(v.last_inbound_at > now() - interval '24 h', false) AS window_open,
        (coalesce(b.is_active, false) AND coalesce(b.bot_status, 'active') = 'active')
            AS chatbot_active
   FROM conversations v JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
- WHERE v.user_id = $1 AND v.id = $2
+  JOIN contacts k ON k.user_id = $1 AND k.id = v.contact_id
+ WHERE v.user_id = $1 AND v.id = $2 AND k.erased_at IS NULL
    FOR NO KEY UPDATE OF v;
 
 -- name: take_over
@@ -66,3 +68,26 @@ UPDATE conversations c
    AND c.ready_at IS NULL
    AND EXISTS (SELECT FROM usage_reservations r
                 WHERE r.user_id = $1 AND r.conversation_id = c.id);
+
+-- name: owner_of_conversation
+-- Across tenants, and not granted to the runtime: only for operator commands.
+SELECT owner_of_conversation($1) AS user_id;
+
+-- name: overdue_handovers
+-- Across tenants.
+SELECT user_id, conversation_id FROM overdue_handovers($1);
+
+-- name: end_handover
+-- Nothing comes back when somebody took it up meanwhile, or handed it back.
+UPDATE conversations
+   SET taken_over_at = NULL, taken_over_until = NULL, taken_over_reason = NULL,
+       taken_over_by = NULL, updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND taken_over_by = 'bot' AND taken_over_until <= now()
+RETURNING chatbot_id, contact_id;
+
+-- name: can_be_told
+-- WhatsApp takes a word now, or the chatbot has a template for when it does not.
+SELECT coalesce(v.last_inbound_at > now() - interval '23 h 55 min', false)
+       OR b.window_template IS NOT NULL AS told
+  FROM conversations v JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+ WHERE v.user_id = $1 AND v.id = $2;

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
 from db.ids import ConversationId, MessageId, UserId, WorkerId
 from db.pool import Conn, at_commit
@@ -88,13 +89,14 @@ def give_back_messages(
     at_commit(conn, f"SELECT give_back_messages({user_id:d}, '{{{days}}}', '{{{beyond}}}')")
 
 
-def count_received(conn: Conn, user_id: UserId, messages: int) -> None:
-    """On the tenant's own day."""
-    at_commit(conn, f"SELECT count_received({user_id:d}, {messages:d})")
+def count_received(conn: Conn, user_id: UserId, usage_day: date, messages: int) -> None:
+    """On the day that is on their rows."""
+    at_commit(conn, f"SELECT count_received({user_id:d}, '{usage_day}', {messages:d})")
 
 
-def count_takeover(conn: Conn, user_id: UserId) -> None:
-    at_commit(conn, f"SELECT count_takeover({user_id:d})")
+def count_takeover(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    """With a row of its own, on the tenant's day."""
+    at_commit(conn, f"SELECT count_takeover({user_id:d}, {conversation_id:d})")
 
 
 def count_api_calls(conn: Conn, user_id: UserId, usage_day: date, calls: int) -> None:
@@ -122,6 +124,7 @@ class Usage:
     live_takeovers_used: int
     actions_created: int
     api_calls_made: int
+    test_tokens_used: int
     total_messages_sent: int
     overage_messages: int
 
@@ -129,3 +132,42 @@ class Usage:
 async def read_usage(conn: Conn, user_id: UserId) -> Usage | None:
     row = await conn.fetchrow(_SQL["read_usage"], user_id)
     return Usage(**row) if row else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageDay:
+    tracking_date: date
+    daily_messages_sent: int
+    daily_messages_received: int
+    daily_overage_messages: int
+    daily_campaigns_sent: int
+    daily_campaign_messages: int
+    live_takeovers_used: int
+    actions_created: int
+    api_calls_made: int
+    test_tokens_used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageMonth:
+    year: int
+    month: int
+    total_messages_sent: int
+    total_campaigns_sent: int
+    total_orders_created: int
+    total_revenue: Decimal
+    overage_messages: int
+    overage_campaigns: int
+    overage_cost: Decimal
+    avg_daily_messages: Decimal | None
+    avg_conversion_rate: Decimal | None
+
+
+async def list_days(conn: Conn, user_id: UserId, first: date, last: date) -> list[UsageDay]:
+    """Without gaps."""
+    return [UsageDay(**row) for row in await conn.fetch(_SQL["list_days"], user_id, first, last)]
+
+
+async def list_months(conn: Conn, user_id: UserId, limit: int) -> list[UsageMonth]:
+    """The newest first."""
+    return [UsageMonth(**row) for row in await conn.fetch(_SQL["list_months"], user_id, limit)]

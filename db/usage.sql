@@ -24,13 +24,41 @@ SELECT u.timezone, d.day AS tracking_date,
        coalesce(t.live_takeovers_used, 0) AS live_takeovers_used,
        coalesce(t.actions_created, 0) AS actions_created,
        coalesce(t.api_calls_made, 0) AS api_calls_made,
+       coalesce(t.test_tokens_used, 0) AS test_tokens_used,
        coalesce(m.total_messages_sent, 0) AS total_messages_sent,
        coalesce(m.overage_messages, 0) AS overage_messages
   FROM users u
- CROSS JOIN LATERAL (SELECT (now() AT TIME ZONE u.timezone)::date AS day,
-                            date_trunc('month', now() AT TIME ZONE u.timezone) AS month) d
+ CROSS JOIN LATERAL (SELECT t.day, date_trunc('month', t.day::timestamp) AS month
+                       FROM usage_day(u.timezone, u.usage_day_floor) AS t (day)) d
   LEFT JOIN user_subscriptions s ON s.user_id = $1 AND s.is_active
   LEFT JOIN usage_tracking t ON t.user_id = $1 AND t.tracking_date = d.day
   LEFT JOIN monthly_usage_summary m ON m.user_id = $1 AND m.year = extract(year FROM d.day)
         AND m.month = extract(month FROM d.day)
  WHERE u.id = $1;
+
+-- name: list_days
+-- From $2 to $3, without gaps.
+SELECT d.day::date AS tracking_date,
+       coalesce(t.daily_messages_sent, 0) AS daily_messages_sent,
+       coalesce(t.daily_messages_received, 0) AS daily_messages_received,
+       coalesce(t.daily_overage_messages, 0) AS daily_overage_messages,
+       coalesce(t.daily_campaigns_sent, 0) AS daily_campaigns_sent,
+       coalesce(t.daily_campaign_messages, 0) AS daily_campaign_messages,
+       coalesce(t.live_takeovers_used, 0) AS live_takeovers_used,
+       coalesce(t.actions_created, 0) AS actions_created,
+       coalesce(t.api_calls_made, 0) AS api_calls_made,
+       coalesce(t.test_tokens_used, 0) AS test_tokens_used
+  FROM generate_series($2::date::timestamp, $3::date::timestamp, interval '1 day') AS d (day)
+  LEFT JOIN usage_tracking t ON t.user_id = $1 AND t.tracking_date = d.day::date
+ ORDER BY d.day;
+
+-- name: list_months
+SELECT year, month, coalesce(total_messages_sent, 0) AS total_messages_sent,
+       coalesce(total_campaigns_sent, 0) AS total_campaigns_sent,
+       coalesce(total_orders_created, 0) AS total_orders_created,
+       coalesce(total_revenue, 0) AS total_revenue,
+       coalesce(overage_messages, 0) AS overage_messages,
+       coalesce(overage_campaigns, 0) AS overage_campaigns,
+       coalesce(overage_cost, 0) AS overage_cost, avg_daily_messages, avg_conversion_rate
+  FROM monthly_usage_summary WHERE user_id = $1
+ ORDER BY year DESC, month DESC LIMIT $2;

@@ -8,7 +8,7 @@ plan_limit() and plan_text() of migrations/0016_plans.sql. Pure.
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -83,6 +83,7 @@ def _anything(_: Any) -> bool:
 class Kind(Generic[T_co]):
     read: Callable[[object], T_co | None]  # None: the value is not of this kind
     problem: str  # with such a value, after its path
+    schema: Mapping[str, Any]  # of such values, as JSON Schema has it
     writable: Callable[[Any], bool] = _anything  # asked beside, of a value that is of this kind
 
     def takes(self, value: object) -> bool:
@@ -137,16 +138,40 @@ def _is_message(value: str) -> bool:
     return bool(value.strip()) and fits(value)
 
 
-BOOLEAN = Kind(_boolean, "is neither true nor false")
-COUNT = Kind(_whole(0, MAX_LIMIT), "is not a whole number from 0")
-HOURS = Kind(_whole(1, MAX_HOURS), f"is not a whole number from 1 to {MAX_HOURS}")
-PERCENT = Kind(_whole(0, 100), "is not a whole number from 0 to 100")
-MONEY = Kind(_price, "is not an amount like 0.05, with at most 6 decimals")
-CHOICE = Kind(_at_limit, "is neither refuse nor overage")
-NAME = Kind(_text, f"is not a text of 1 to {MAX_NAME_CHARS} characters", _is_name)
-MESSAGE = Kind(_text, f"is not a text of 1 to {MAX_CHARS} characters", _is_message)
-TEXTS = Kind(_texts, "is not a list of texts")
-OBJECT = Kind(_object, "is not a JSON object")
+def _from(least: int, most: int) -> Mapping[str, Any]:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def _sized(most: int) -> Mapping[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": most, "pattern": r"\S"}
+
+
+_AMOUNT: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^{PRICE.pattern}$"},
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
+    ]
+}
+
+BOOLEAN = Kind(_boolean, "is neither true nor false", {"type": "boolean"})
+COUNT = Kind(_whole(0, MAX_LIMIT), "is not a whole number from 0", _from(0, MAX_LIMIT))
+HOURS = Kind(
+    _whole(1, MAX_HOURS), f"is not a whole number from 1 to {MAX_HOURS}", _from(1, MAX_HOURS)
+)
+PERCENT = Kind(_whole(0, 100), "is not a whole number from 0 to 100", _from(0, 100))
+MONEY = Kind(_price, "is not an amount like 0.05, with at most 6 decimals", _AMOUNT)
+CHOICE = Kind(_at_limit, "is neither refuse nor overage", {"enum": [*AtLimit]})
+NAME = Kind(
+    _text,
+    f"is not a text of 1 to {MAX_NAME_CHARS} characters",
+    _sized(MAX_NAME_CHARS),
+    _is_name,
+)
+MESSAGE = Kind(
+    _text, f"is not a text of 1 to {MAX_CHARS} characters", _sized(MAX_CHARS), _is_message
+)
+TEXTS = Kind(_texts, "is not a list of texts", {"type": "array", "items": {"type": "string"}})
+OBJECT = Kind(_object, "is not a JSON object", {"type": "object"})
 
 
 # ---- settings: keys that neither open nor bound --------------------------------------------------
@@ -261,13 +286,13 @@ def _paths(form: Form, parent: str = "") -> Iterator[tuple[str, str]]:
             yield from _paths(inner, f"{parent}{name}.")
 
 
-_FORM: Final = _form()
-_PATHS: Final = dict(_paths(_FORM))
+FORM: Final = _form()
+_PATHS: Final = dict(_paths(FORM))
 
 
 def validate(config: object) -> list[str]:
     """All that keeps a plan from being written, each with the path at which it is."""
-    return list(_problems(config, _FORM, ""))
+    return list(_problems(config, FORM, ""))
 
 
 def _problems(value: object, form: Form | Kind[Any], path: str) -> Iterator[str]:

@@ -4,27 +4,34 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 
 import structlog
 from aiohttp import web
 
-from db.pool import create_pool, prove
+from db.pool import UNAVAILABLE, Pool, create_pool, prove
 from handlers.ingest_log.factory import adapter
+from handlers.media_store.factory import store
+from handlers.media_store.port import NoStore, Store, StoreProblem
+from handlers.media_store.sighting import EVERY_S, note_store
 from handlers.process import probes, telemetry
 from handlers.process.http.bounds import Bounds
 from handlers.process.http.gate import Gate
 from handlers.process.http.server import NOT_UNPACKED, Runner, connections_allowed, not_unpacked
+from handlers.process.secrets import Vault
 from handlers.process.starting import proved
 from ingress.api import door as api
 from ingress.api.door import PREFIX, application
 from ingress.api.keys import Keys
 from ingress.api.meter import Meter
+from ingress.api.table import Installation
+from ingress.apps import Apps
 from ingress.directory import Directory
 from ingress.doorkeeper import MAX_BODY_BYTES, Doorkeeper, refused
+from ingress.page import Page
 from ingress.settings import Settings
-from ingress.webhook import PATH, Webhook
+from ingress.webhook import PATH, PATH_OF_APP, Webhook
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -34,30 +41,28 @@ LAST_COUNT_S = 3.0  # for the API calls of the last second to be written
 SHUTDOWN_S = 10.0  # for requests in flight at SIGTERM
 
 
+def _here(settings: Settings) -> Installation:
+    return Installation(Vault(settings.secrets_keys), settings.outbound_allow, settings.ask_wait)
+
+
 async def create_app(settings: Settings, gate: Gate) -> web.Application:
     name = f"ingress@{socket.gethostname()}:{os.getpid()}"
     ingest_log = adapter(settings.log_url)
     publisher = ingest_log.Publisher(settings.log_url, name)
-    pools = {
-        pool: await create_pool(settings.database_url, size=size, name=f"swiftreplies {label}")
-        for pool, size, label in (
-            ("directory", POOL_SIZE, name),
-            ("api", API_POOL_SIZE, f"api {name}"),
-            ("keys", 1, f"keys {name}"),
-        )
-    }
-    for label, pool in pools.items():
-        telemetry.watch(pool, label)
-    meter = Meter(pools["api"])
+    pools = await _pools(settings, name)
+    files = store(settings.media_store)
+    meter = Meter(pools["api"], settings.api_calls_per_minute)
     keys = Keys(pools["keys"])
     directory = Directory(pools["directory"])
-    webhook = Webhook(settings, publisher, directory)
+    apps = Apps(pools["directory"], settings.secrets_keys)
+    webhook = Webhook(settings, publisher, directory, apps)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
 
     async def services(_: web.Application) -> AsyncIterator[None]:
         publishing = asyncio.create_task(publisher.run())
         ended = asyncio.Event()
         metering = asyncio.create_task(meter.run(ended))
+        apps.warm_up()
         await keys.warm_up()
         yield
         ended.set()
@@ -67,15 +72,16 @@ async def create_app(settings: Settings, gate: Gate) -> web.Application:
         with contextlib.suppress(asyncio.CancelledError):
             await publishing
         keys.close()
+        apps.close()
         for pool in pools.values():
             pool.terminate()
 
-    app.cleanup_ctx.append(services)
-    app.add_subapp(PREFIX, application(pools["api"], keys, meter))
+    app.cleanup_ctx.extend([services, _seen(pools["api"], files, name)])
+    app.add_subapp(PREFIX, application(pools["api"], keys, meter, _here(settings), files))
     app.add_routes(
         [
-            web.get(PATH, webhook.verify),
-            web.post(PATH, Doorkeeper(webhook.receive, gate).admit),
+            *_webhook_routes(webhook, gate),
+            *Page().routes(),
             *probes.routes(
                 lambda: {ingest_log.NAME: publisher.problem} if publisher.problem else {},
                 # Webhooks are durable without it, so the process stays ready.
@@ -86,10 +92,51 @@ async def create_app(settings: Settings, gate: Gate) -> web.Application:
     return app
 
 
+async def _pools(settings: Settings, name: str) -> dict[str, Pool]:
+    pools = {
+        pool: await create_pool(settings.database_url, size=size, name=f"swiftreplies {label}")
+        for pool, size, label in (
+            ("directory", POOL_SIZE, name),
+            ("api", API_POOL_SIZE, f"api {name}"),
+            ("keys", 1, f"keys {name}"),
+        )
+    }
+    for label, pool in pools.items():
+        telemetry.watch(pool, label)
+    return pools
+
+
+def _webhook_routes(webhook: Webhook, gate: Gate) -> Iterator[web.RouteDef]:
+    """One doorkeeper for all paths: what is in flight of them takes room of one process."""
+    door = Doorkeeper(webhook.receive, gate)
+    for path in (PATH, PATH_OF_APP):
+        yield web.get(path, webhook.verify)
+        yield web.post(path, door.admit)
+
+
+def _seen(pool: Pool, files: Store, name: str) -> Callable[[web.Application], AsyncIterator[None]]:
+    """For `doctor`, which compares what each process reaches."""
+
+    async def see() -> None:
+        while not isinstance(files, NoStore):
+            try:
+                await note_store(pool, files, name)
+            except (StoreProblem, *UNAVAILABLE) as problem:
+                log.warning("media_store.not_seen", exc_info=problem)
+            await asyncio.sleep(EVERY_S)
+
+    async def context(_: web.Application) -> AsyncIterator[None]:
+        seeing = asyncio.create_task(see())
+        yield
+        seeing.cancel()
+
+    return context
+
+
 def refuse_packed(request: web.BaseRequest) -> web.Response:
     if request.path.startswith(f"{PREFIX}/"):
         return api.refuse_packed(request)
-    if request.path == PATH:
+    if request.path == PATH or request.path.startswith(f"{PATH}/"):
         return refused(request, 415, "packed", NOT_UNPACKED)
     return not_unpacked(request)
 

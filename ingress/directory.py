@@ -10,7 +10,7 @@ import time
 
 import structlog
 
-from db.chatbots import resolve_numbers
+from db.chatbots import note_numbers
 from db.ids import UserId
 from db.pool import REFUSED, UNAVAILABLE, Pool
 from handlers.process import telemetry
@@ -60,7 +60,7 @@ class Directory:
         displayed = [normalised(numbers[p]) for p in missing]
         try:
             async with self._pool.acquire() as conn:
-                rows = await resolve_numbers(conn, [storable(p) for p in missing], displayed, False)
+                rows = await note_numbers(conn, [storable(p) for p in missing], displayed)
         except (*UNAVAILABLE, *REFUSED) as error:
             self._is_away(error)
             return {}

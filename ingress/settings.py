@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from handlers.outbound.addresses import NOTHING, Allow
 from handlers.process.configuration import Environment
 from handlers.process.http.bounds import PRIVATE, Bounds, Network
+from ingress.api.pace import CALLS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +16,16 @@ class Settings:
     log_url: str = field(repr=False)
     app_secrets: tuple[str, ...] = field(repr=False)
     verify_token: str = field(repr=False)
+    secrets_keys: tuple[str, ...] = field(repr=False)
     host: str
     port: int
     log_level: str
     log_format: str
     trusted_proxies: tuple[Network, ...] = Bounds().trusted
+    outbound_allow: Allow = NOTHING
+    media_store: str = ""
+    ask_wait: timedelta = timedelta(seconds=60)  # for a worker's answer
+    api_calls_per_minute: int = CALLS_PER_MINUTE  # of a key
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -27,6 +35,7 @@ def read(values: Mapping[str, str]) -> Settings:
     settings = Settings(
         database_url=env.database_url(),
         log_url=env.log_url(),
+        media_store=env.media_store(),
         app_secrets=env.names(
             "WHATSAPP_APP_SECRET",
             what="the Meta app's secret, which signs webhooks (during a rotation new,old)",
@@ -35,6 +44,7 @@ def read(values: Mapping[str, str]) -> Settings:
             "WHATSAPP_VERIFY_TOKEN",
             what="any text; the same one is typed into the Meta app's webhook settings",
         ),
+        secrets_keys=env.secrets_keys(),
         host=env.text("HOST", "0.0.0.0", what="address to listen on"),  # noqa: S104 - a server
         port=env.number("PORT", 8080, low=0, high=65_535, what="to listen on") or 0,
         log_level=log_level,
@@ -45,6 +55,16 @@ def read(values: Mapping[str, str]) -> Settings:
             what="networks of proxies, which may have any number of connections; none: there are"
             " none",
         ),
+        outbound_allow=env.outbound_allow(),
+        api_calls_per_minute=env.number(
+            "API_CALLS_PER_MINUTE",
+            CALLS_PER_MINUTE,
+            low=1,
+            high=1_000_000,
+            what="calls of the tenant API that a key may make in a minute; all keys of a tenant"
+            " together have twice as many",
+        )
+        or CALLS_PER_MINUTE,
     )
     env.check()
     return settings

@@ -1,4 +1,5 @@
-"""GET and POST /webhooks/whatsapp: Meta's handshake, and signed events made durable."""
+"""GET and POST /webhooks/whatsapp, and /webhooks/whatsapp/{app} of apps beside the environment's:
+Meta's handshake, and signed events made durable."""
 
 import base64
 import hmac
@@ -17,10 +18,13 @@ from handlers.ingest_log.port import Entry, IngestLog, NotDurable
 from handlers.process import telemetry
 from handlers.whatsapp.cloud_api.signature import is_signed
 from handlers.whatsapp.cloud_api.wire import Update, split
+from ingress.apps import App, Apps, NoApp
 from ingress.directory import Directory
+from ingress.doorkeeper import refused
 from ingress.settings import Settings
 
 PATH = "/webhooks/whatsapp"
+PATH_OF_APP = PATH + "/{app}"
 NESTING_MARGIN = 200  # levels that whoever handles a payload has left, of the 1,000 of Python
 NESTING_FREE = 500  # brackets in a body that cannot nest too deep, whatever they hold
 _CHALLENGE = re.compile(r"[A-Za-z0-9._-]{1,256}")  # echoed, so nothing that a browser would run
@@ -29,17 +33,24 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Webhook:
-    def __init__(self, settings: Settings, ingest_log: IngestLog, directory: Directory) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, ingest_log: IngestLog, directory: Directory, apps: Apps
+    ) -> None:
         self._log = ingest_log
         self._directory = directory
+        self._apps = apps
+        self._own = App(None, None, settings.app_secrets, (settings.verify_token,))
 
     async def verify(self, request: web.Request) -> web.Response:
+        app = await self._app_of(request)
+        if isinstance(app, NoApp):
+            return web.Response(status=app.status, text=app.text)
         query = request.query
         token = query.get("hub.verify_token", "").encode("utf-8", "replace")
         challenge = query.get("hub.challenge", "")
-        expected = hmac.compare_digest(token, self._settings.verify_token.encode())
-        if not expected or query.get("hub.mode") != "subscribe":
+        # All of them are compared, so that the time tells nothing.
+        matches = [hmac.compare_digest(token, one.encode()) for one in app.verify_tokens]
+        if not any(matches) or query.get("hub.mode") != "subscribe":
             return web.Response(
                 status=403, text="hub.mode is not subscribe, or hub.verify_token is another one"
             )
@@ -51,9 +62,10 @@ class Webhook:
         """200 only when every update of the POST is durable; what we do not understand is kept
         like the rest, because Meta would repeat it for seven days."""
         started = time.monotonic()
-        if not is_signed(
-            body, request.headers.get("X-Hub-Signature-256"), self._settings.app_secrets
-        ):
+        app = await self._app_of(request)
+        if isinstance(app, NoApp):
+            return refused(request, app.status, app.reason, app.text)
+        if not is_signed(body, request.headers.get("X-Hub-Signature-256"), app.secrets):
             telemetry.WEBHOOKS.labels("401").inc()
             log.warning("webhook.refused", reason="signature", bytes=len(body))
             return web.Response(
@@ -66,7 +78,7 @@ class Webhook:
         tenants = await self._directory.tenants(numbers)
         received_at = datetime.now(UTC).isoformat()
         entries = [
-            Entry(lane, encode(Envelope(trace_id, received_at, tuple(group), tenants)))
+            Entry(lane, encode(Envelope(trace_id, received_at, tuple(group), tenants, app.id)))
             for lane, group in grouped(updates).items()
         ]
         published = time.monotonic()
@@ -80,6 +92,7 @@ class Webhook:
         log.info(
             "webhook.received",
             trace_id=trace_id,
+            app=app.name,
             status=503 if reason else 200,
             reason=reason,
             bytes=len(body),
@@ -90,6 +103,13 @@ class Webhook:
             duration_ms=round((time.monotonic() - started) * 1000, 1),
         )
         return _answer(reason)
+
+    async def _app_of(self, request: web.Request) -> App | NoApp:
+        """Whose path it is. The environment's costs nothing."""
+        name = request.match_info.get("app")
+        if name is None:
+            return self._own
+        return await self._apps.named(name)
 
     async def _publish(self, entries: list[Entry]) -> str | None:
         """Why they are not durable; None: they are."""

@@ -2,8 +2,9 @@
 
 Makes `.venv` with the locked packages, without touching the system's Python (Debian's has neither
 pip nor ensurepip); with `--bench` also those that only benchmarks need. With `--rabbitmq` it makes
-sure that a rabbitmq-server is installed instead, with `--chromium` that a Chromium is. All do
-nothing, at once, when nothing is to be done, and may run several times at the same time.
+sure that a rabbitmq-server is installed instead, with `--chromium` that a Chromium is, with
+`--receivers` that there is what the receivers of docs/webhooks.md run with. All do nothing, at
+once, when nothing is to be done, and may run several times at the same time.
 
 Only the standard library may be imported here, and the syntax must suit older Pythons, so that they
 can find a newer one or say what is missing. The slower modules are imported where they are used.
@@ -47,6 +48,26 @@ RABBITMQ_PLACES = ("/usr/sbin/rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-
 CHROMIUM = "chromium"
 # As tests/phone/browser.py looks for it.
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# What docs/webhooks.md installs with npm, which is 300 packages there: the tarballs alone, where
+# tests/receivers looks. Integrity (sha512) as the registry and lock files write it.
+NODE_MODULES = os.path.join(ROOT, ".cache", "node_modules")
+NODE_PACKAGES = (
+    (
+        "standardwebhooks",
+        "1.1.1",
+        "bCbX9ZEyFkWPsRz7Bl3NuQUJohmwGSev/yhr7vhaGPlc4AfIrspIRa6cPTBuI1ItmrTDJ4d/S2hCsfe4+vQGnQ==",
+    ),
+    (
+        "@stablelib/base64",
+        "1.0.1",
+        "1bnPQqSxSuc3Ii6MhBysoWCg58j97aUjuCSZrGSmDxNqtytIi0k8utUenAwTZN4V5mXXYGsVUI9zeBqy+jBOSQ==",
+    ),
+    (
+        "fast-sha256",
+        "1.3.0",
+        "n11RGP/lrWEFI/bWdygLxhI+pVeo1ZYIVwvvPkW7azl/rOy+F3HYRZ2K5zeE9mmkhQppyv9sQFx0JM9UabnpPQ==",
+    ),
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -59,13 +80,17 @@ def main(arguments: list[str]) -> None:
         ensure_chromium(needed=True)
     elif arguments == ["--chromium", "--optional"]:
         ensure_chromium(needed=False)
+    elif arguments == ["--receivers"]:
+        ensure_receivers(needed=True)
+    elif arguments == ["--receivers", "--optional"]:
+        ensure_receivers(needed=False)
     elif arguments == ["--bench"]:
         ensure_environment(STAMP_BENCH, ["--group", "bench"])
     elif not arguments:
         ensure_environment(STAMP, [])
     else:
-        usage = "usage: python3 local/bootstrap.py [--bench|--rabbitmq|--chromium [--optional]]"
-        print(usage, file=sys.stderr)
+        options = "[--bench|--rabbitmq|--chromium|--receivers [--optional]]"
+        print(f"usage: python3 local/bootstrap.py {options}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -240,7 +265,7 @@ def _download_pip() -> bytes:
     fail(f"{page_url} has no {PIP}.", "Set PIP_INDEX_URL to an index that has it.")
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, mirror: str = "PIP_INDEX_URL") -> bytes:
     import ssl
     import time
     import urllib.request
@@ -262,7 +287,7 @@ def _download(url: str) -> bytes:
             time.sleep(pause)
     fail(
         f"{url}: {problem}",
-        "Is the network up? A mirror is set with PIP_INDEX_URL, its certificates with PIP_CERT, "
+        f"Is the network up? A mirror is set with {mirror}, its certificates with PIP_CERT, "
         "a proxy with https_proxy. (Debian keeps certificates in the package ca-certificates.)",
     )
 
@@ -318,6 +343,56 @@ def ensure_chromium(*, needed: bool) -> None:
 
 def _has_chromium() -> bool:
     return any(map(shutil.which, CHROMIUM_NAMES))
+
+
+def ensure_receivers(*, needed: bool) -> None:
+    _ensure("nodejs", lambda: bool(shutil.which("node")), "", needed=needed)
+    _ensure("php-cli", lambda: bool(shutil.which("php")), "", needed=needed)
+    if not all(map(_has_node_package, NODE_PACKAGES)):
+        with _lock():
+            try:
+                for package in NODE_PACKAGES:
+                    if not _has_node_package(package):
+                        _install_node_package(*package)
+            except SystemExit as failure:
+                if needed or isinstance(failure.code, int):
+                    raise
+                print(failure.code, file=sys.stderr)
+
+
+def _has_node_package(package: tuple[str, str, str]) -> bool:
+    import json
+
+    try:
+        with open(os.path.join(NODE_MODULES, package[0], "package.json")) as file:
+            return bool(json.load(file)["version"] == package[1])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _install_node_package(name: str, version: str, integrity: str) -> None:
+    import base64
+    import io
+    import tarfile
+    import tempfile
+
+    # Spelt as npm spells it.
+    registry = os.environ.get("npm_config_registry") or "https://registry.npmjs.org"  # noqa: SIM112
+    _step(f"getting {name} {version} from {registry}")
+    url = "{}/{}/-/{}-{}.tgz".format(registry.rstrip("/"), name, name.split("/")[-1], version)
+    packed = _download(url, "npm_config_registry")
+    if base64.b64encode(hashlib.sha512(packed).digest()).decode() != integrity:
+        fail(f"{name} from {registry} is not the one we know.", "Try another registry.")
+    place = os.path.join(NODE_MODULES, name)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(NODE_MODULES)) as directory:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            # Not known to every 3.11, which then ignores it.
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+            tar.extractall(directory)  # noqa: S202 - it is the one we know
+        shutil.rmtree(place, ignore_errors=True)
+        (unpacked,) = os.listdir(directory)  # "package", as a rule
+        os.rename(os.path.join(directory, unpacked), place)
 
 
 def _ensure(package: str, is_there: Callable[[], bool], otherwise: str, *, needed: bool) -> None:

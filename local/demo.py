@@ -5,10 +5,13 @@ Exits 1 when anything is not as it should be.
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import time
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,19 @@ from simulator.client import Simulator
 REPLY_TIMEOUT_S = 30.0
 QUIET_S = 2.5  # longer than the debounce: what has not been answered by then will not be
 CUSTOMER = "+12025550178"
+EVENTS_TIMEOUT_S = 30.0
+# Of six messages and five replies. Others may come beside them.
+EXPECTED_EVENTS = Counter(
+    {
+        "contact.created": 1,
+        "message.received": 6,
+        "message.sent": 5,
+        "message.delivered": 5,
+        "message.read": 5,
+        "action.created": 1,
+        "action.decided": 1,
+    }
+)
 COLOURS = sys.stdout.isatty()
 
 
@@ -108,7 +124,9 @@ async def play() -> None:
             await chat.listen()
             await chat.say("Outside the knowledge base", "Can you repair my bicycle?")
             await chat.repeat("Meta delivers the first message again", question, first[0])
+            events = await events_of(simulator, bakery)
         await show_record(stack, bakery)
+        show_events(events)
     print(dim(f"\ndone in {time.monotonic() - started:.1f} s, everything that was started is gone"))
 
 
@@ -178,6 +196,46 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
         raise DemoFailed("one approved action expected")
     if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (6, 5, 5, 1):
         raise DemoFailed("the counters do not equal the rows")
+
+
+async def events_of(simulator: Simulator, bakery: Bot) -> list[dict[str, Any]]:
+    """What the bakery's own program got, by first arrival, once it has all that it should."""
+    deadline = time.monotonic() + EVENTS_TIMEOUT_S
+    while True:
+        came = await simulator.deliveries(bakery.program)
+        first = list({each["webhook_id"]: each for each in reversed(came)}.values())[::-1]
+        missing = EXPECTED_EVENTS - Counter(type_of(each) for each in first)
+        if not missing or time.monotonic() > deadline:
+            return first
+        await asyncio.sleep(0.1)
+
+
+def type_of(delivery: dict[str, Any]) -> str:
+    return str(json.loads(delivery["body"])["type"])
+
+
+def show_events(events: list[dict[str, Any]]) -> None:
+    """Each once, however often it came; and whether it is what was to come."""
+    print(dim("\nWhat the bakery's own program got, as signed webhooks"))
+    print(dim("  time          type                webhook-id    verified"))
+    for event in events:
+        at = datetime.fromtimestamp(event["at"], UTC).astimezone()
+        verified = green("\u2713") if event["verified"] else yellow(f"NO: {event['problem']}")
+        print(
+            f"  {at:%H:%M:%S}.{at.microsecond // 1000:03}  {type_of(event):<18}"
+            f"  {event['webhook_id']:<12}  {verified}"
+        )
+    got = Counter(type_of(event) for event in events)
+    if missing := EXPECTED_EVENTS - got:
+        raise DemoFailed(f"events are missing: {named(missing)}")
+    if more := Counter({kind: got[kind] for kind in EXPECTED_EVENTS}) - EXPECTED_EVENTS:
+        raise DemoFailed(f"events came under several webhook-ids: {named(more)}")
+    if not all(event["verified"] for event in events):
+        raise DemoFailed("not every event could be verified")
+
+
+def named(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
 
 
 def indented(text: str) -> str:

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
+
 from local.page.tenant import Bot
-from local.stack import Stack
+from local.stack import Stack, StackError
 from simulator.client import Simulator
 
 DATA = Path(__file__).parent / "demo_data"
-PERMISSIONS = "actions:read,actions:write,conversations:read,usage:read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,10 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
 
     chatbot_id, key = await asyncio.gather(
         chatbot(),
-        stack.command(
-            *("apikey", "create", "--user", user, "--name", "demo"),
-            *("--permissions", PERMISSIONS, "--json"),
-        ),
+        # With all permissions: a webhook reads what it delivers.
+        stack.command("apikey", "create", "--user", user, "--name", "demo", "--json"),
     )
-    return Bot(
+    bot = Bot(
         name=business.bot,
         business=business.name,
         about=business.about,
@@ -105,10 +104,25 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
         number=number,
         api_key=key["api_key"],
     )
+    return await with_webhook(stack, bot)
+
+
+async def with_webhook(stack: Stack, bot: Bot) -> Bot:
+    """The tenant's own program, which the simulator plays, is told everything."""
+    url = Simulator(stack.simulator_url).endpoint_url(bot.program)
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {bot.api_key}"}) as api,
+        api.post(f"{stack.ingress_url}/v1/webhooks", json={"url": url, "events": ["*"]}) as answer,
+    ):
+        if answer.status != 201:
+            raise StackError(f"the webhook was refused: {await answer.text()}")
+        made = await answer.json()
+    return replace(bot, webhook_id=made["id"], webhook_secret=made["secret_token"])
 
 
 async def connect_simulator(stack: Stack, simulator: Simulator, *bots: Bot) -> None:
-    """Tells the simulated Meta where our webhook is and whose numbers there are."""
+    """Tells the simulated Meta where our webhook is and whose numbers there are, and each tenant's
+    program the secret that what it gets is signed with."""
     await simulator.config(
         webhook_url=f"{stack.ingress_url}/webhooks/whatsapp",
         app_secret=stack.environment["WHATSAPP_APP_SECRET"],
@@ -124,3 +138,5 @@ async def connect_simulator(stack: Stack, simulator: Simulator, *bots: Bot) -> N
         status_delay_ms=400,  # so that one sees them come
         webhook_retry=True,
     )
+    for bot in bots:
+        await simulator.endpoint(bot.program, secrets=bot.webhook_secret)

@@ -43,7 +43,7 @@ SELECT format('%s (pg_class.relkind %L, relpersistence %L)', c.oid::regclass, c.
               c.relpersistence) AS what
   FROM pg_class c
  WHERE c.relnamespace = 'public'::regnamespace
-   AND (c.relkind NOT IN ('r', 'i', 'S') OR c.relpersistence <> 'p')
+   AND (c.relkind NOT IN ('r', 'p', 'i', 'I', 'S') OR c.relpersistence <> 'p')
 UNION ALL
 SELECT format('%s (a sequence of no identity column)', c.oid::regclass) FROM pg_class c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'S' AND NOT EXISTS (
@@ -59,7 +59,7 @@ UNION ALL
 SELECT format('%s (a column of %s that is generated or has a collation)', a.attname,
               a.attrelid::regclass)
   FROM pg_attribute a
-  JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+  JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
   JOIN pg_type t ON t.oid = a.atttypid
  WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
    AND (a.attgenerated <> '' OR a.attcollation <> t.typcollation)
@@ -90,9 +90,14 @@ SELECT c.oid, c.relname AS name,
        ARRAY (SELECT o FROM unnest(c.reloptions) o
               UNION ALL SELECT 'toast.' || o FROM unnest(t.reloptions) o) AS options,
        ARRAY (SELECT DISTINCT f.confrelid FROM pg_constraint f
-               WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid <> c.oid) AS rests_on
+               WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid <> c.oid
+              UNION SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid) AS rests_on,
+       'PARTITION BY ' || pg_get_partkeydef(c.oid) AS partitioned,
+       (SELECT format('PARTITION OF %s %s', i.inhparent::regclass,
+                      pg_get_expr(c.relpartbound, c.oid, true))
+          FROM pg_inherits i WHERE i.inhrelid = c.oid) AS part_of
   FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
- WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
 """
 
 COLUMNS = """
@@ -124,6 +129,7 @@ SELECT tab, text FROM (
       FROM pg_index i
      WHERE NOT EXISTS (SELECT FROM pg_constraint k
                         WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+       AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)
     UNION ALL
     SELECT c.oid, 2, format('ALTER TABLE %s %s ROW LEVEL SECURITY', c.oid::regclass, word)
       FROM pg_class c
@@ -253,6 +259,8 @@ def _by_table(rows: "Rows") -> dict[int, list[asyncpg.Record]]:
 
 
 def _create_table(table: asyncpg.Record, columns: "Rows", constraints: "Rows") -> str:
+    if table["part_of"]:
+        return f"CREATE TABLE {table['name']} {table['part_of']};\n"
     names = max(len(column["name"]) for column in columns)
     types = max(len(_shorter(column["type"])) for column in columns)
     lines = [
@@ -261,10 +269,12 @@ def _create_table(table: asyncpg.Record, columns: "Rows", constraints: "Rows") -
     ]
     lines += [_shorter(constraint["text"]) for constraint in constraints]
     options = [option.replace("=", " = ") for option in table["options"]]
+    kind = f" {table['partitioned']}" if table["partitioned"] else ""
     return (
         f"CREATE TABLE {table['name']} (\n    "
         + ",\n    ".join(lines)
-        + ("\n) WITH (" + ",\n        ".join(options) + ");\n" if options else "\n);\n")
+        + f"\n){kind}"
+        + (" WITH (" + ",\n        ".join(options) + ");\n" if options else ";\n")
     )
 
 

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -149,6 +150,7 @@ async def running(
                 "WHATSAPP_VERIFY_TOKEN": secrets.token_hex(8),
                 "WHATSAPP_ACCESS_TOKEN": secrets.token_hex(16),
                 "SECRETS_KEY": secrets.token_urlsafe(32),
+                "MEDIA_STORE": (place.path / "media").as_uri(),
                 "PYTHONUNBUFFERED": "1",
                 **overrides,
                 "DATABASE_URL": database.result(),
@@ -159,6 +161,9 @@ async def running(
         ending.push_async_callback(stack.end)
         await stack.start_simulator()
         stack.environment["WHATSAPP_API_URL"] = stack.simulator_url
+        # It plays tenants' own programs too, at a private address and without TLS.
+        allowed = (given.get("OUTBOUND_ALLOW", ""), urlsplit(stack.simulator_url).netloc)
+        stack.environment["OUTBOUND_ALLOW"] = ",".join(filter(None, allowed))
         if simulated_model:
             stack.environment["OPENAI_BASE_URL"] = f"{stack.simulator_url}/v1"
         # All at once: the worker takes longer to load its libraries than the schema takes.

@@ -5,7 +5,15 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-from simulator import control, endpoint, graph_account, graph_api, model
+from simulator import (
+    control,
+    embeddings,
+    endpoint,
+    endpoint_control,
+    graph_account,
+    graph_api,
+    model,
+)
 from simulator.state import HTTP, STATE, State
 
 MAX_BODY_BYTES = 16 * 1024 * 1024  # a raw webhook of several MiB, wrapped in JSON
@@ -30,12 +38,17 @@ def create_app() -> web.Application:
             web.get(GRAPH_NUMBER, graph_account.show_number),
             web.post("/v1/chat/completions", model.complete),
             web.get("/v1/models", model.list_models),
-            web.post("/tenant/{name}", endpoint.receive),
+            web.post("/v1/embeddings", embeddings.embed),
+            web.route("*", "/tenant/{name}", endpoint.receive),  # a redirect is followed by GET
             web.get("/_sim/config", control.show_config),
             web.post("/_sim/config", control.configure),
             web.post("/_sim/model/rules", control.set_rules),
             web.post("/_sim/graph/faults", control.add_faults),
-            web.post("/_sim/tenant/{name}", control.set_endpoint),
+            web.get("/_sim/tenant/{name}", endpoint_control.show),
+            web.post("/_sim/tenant/{name}", endpoint_control.configure),
+            web.delete("/_sim/tenant/{name}", endpoint_control.forget),
+            web.get("/_sim/tenant/{name}/deliveries", endpoint_control.show_deliveries),
+            web.get("/_sim/tenant/{name}/events", endpoint_control.show_events),
             web.post("/_sim/messages", control.say),
             web.post("/_sim/updates", control.do),
             web.post("/_sim/raw", control.post_raw),

@@ -76,6 +76,39 @@ class Simulator:
     async def tenant(self, name: str, *answers: Json) -> None:
         await self._json("POST", f"/_sim/tenant/{name}", answers)
 
+    def endpoint_url(self, name: str) -> str:
+        return f"{self.url}/tenant/{name}"
+
+    async def endpoint(self, name: str, **changes: object) -> Json:
+        """Switches a tenant's endpoint: mode= and its keys, secrets=, journal=, keep=; its state.
+
+        Without changes it only tells."""
+        method = "POST" if changes else "GET"
+        answer: Json = await self._json(method, f"/_sim/tenant/{name}", changes or None)
+        return answer
+
+    async def deliveries(
+        self, name: str, webhook_id: str | None = None, *, since: int = 0
+    ) -> list[Json]:
+        """What an endpoint got, in the order in which it came."""
+        query = [("since", str(since))]
+        if webhook_id is not None:
+            query.append(("webhook_id", webhook_id))
+        path = f"/_sim/tenant/{name}/deliveries"
+        answer: list[Json] = await self._json("GET", path, query=query)
+        return answer
+
+    async def events(self, name: str, *, order: str = "first") -> list[Json]:
+        """What became of each webhook-id, in the order of first arrival; `taken`: of the first
+        2xx."""
+        path = f"/_sim/tenant/{name}/events"
+        answer: list[Json] = await self._json("GET", path, query=[("order", order)])
+        return answer
+
+    async def forget_deliveries(self, name: str) -> None:
+        """Of one endpoint; its mode and its secrets stay."""
+        await self._json("DELETE", f"/_sim/tenant/{name}")
+
     async def log(self, *kinds: str, since: int = 0) -> list[Json]:
         query = [("since", str(since)), *(("kind", kind) for kind in kinds)]
         answer: list[Json] = await self._json("GET", "/_sim/log", query=query)

@@ -10,7 +10,7 @@ from simulator.fields import Malformed
 from simulator.journal import KINDS, Kind
 from simulator.meta import Courier, NoWebhookUrl
 from simulator.model_rules import read_rules
-from simulator.script import Script, read_endpoint_answers, read_faults
+from simulator.script import read_faults
 from simulator.settings import merge_settings
 from simulator.state import HTTP, STATE
 from simulator.webhooks import Doing, Inbound, RawPost
@@ -34,7 +34,7 @@ async def name_problems(
 async def configure(request: web.Request) -> web.Response:
     state = request.app[STATE]
     before = state.settings.lies.seed
-    state.settings = merge_settings(state.settings, await _read_json(request))
+    state.settings = merge_settings(state.settings, await read_json(request))
     if state.settings.lies.seed != before:
         state.dice.seed(state.settings.lies.seed)
     return await show_config(request)
@@ -56,6 +56,9 @@ async def show_config(request: web.Request) -> web.Response:
             "status_delay_ms": settings.status_delay_ms,
             "statuses": settings.statuses,
             "model_latency_ms": settings.model_latency_ms,
+            "embedding_latency_ms": settings.embedding_latency_ms,
+            "embedding_status": settings.embedding_status,
+            "embedding_refuses": settings.embedding_refuses and settings.embedding_refuses.pattern,
             "webhook_retry": settings.webhook_retry,
             "templates": settings.templates,
             "lies": settings.lies.as_json(),
@@ -65,26 +68,19 @@ async def show_config(request: web.Request) -> web.Response:
 
 
 async def set_rules(request: web.Request) -> web.Response:
-    rules = read_rules(await _read_json(request))
+    rules = read_rules(await read_json(request))
     request.app[STATE].rules.replace(rules)
     return web.json_response({"rules": len(rules)})
 
 
 async def add_faults(request: web.Request) -> web.Response:
-    faults = read_faults(await _read_json(request))
+    faults = read_faults(await read_json(request))
     request.app[STATE].faults.extend(faults)
     return web.json_response({"added": len(faults)})
 
 
-async def set_endpoint(request: web.Request) -> web.Response:
-    answers = read_endpoint_answers(await _read_json(request))
-    script = request.app[STATE].endpoints.setdefault(request.match_info["name"], Script())
-    script.replace(answers)
-    return web.json_response({"answers": len(answers)})
-
-
 async def say(request: web.Request) -> web.Response:
-    inbound = Inbound.read(await _read_json(request))
+    inbound = Inbound.read(await read_json(request))
     wamids, answers = await Courier(request.app[STATE], request.app[HTTP]).say(inbound)
     return web.json_response(
         {"wamids": wamids, "answers": [answer.as_json() for answer in answers]}
@@ -92,27 +88,25 @@ async def say(request: web.Request) -> web.Response:
 
 
 async def do(request: web.Request) -> web.Response:
-    doing = Doing.read(await _read_json(request))
+    doing = Doing.read(await read_json(request))
     wamid, answer = await Courier(request.app[STATE], request.app[HTTP]).do(doing)
     return web.json_response({"wamid": wamid, "answer": answer.as_json()})
 
 
 async def post_raw(request: web.Request) -> web.Response:
-    post = RawPost.read(await _read_json(request))
+    post = RawPost.read(await read_json(request))
     answer = await Courier(request.app[STATE], request.app[HTTP]).post_raw(post)
     return web.json_response(answer.as_json())
 
 
 async def show_log(request: web.Request) -> web.Response:
     named = [kind for value in request.query.getall("kind", []) for kind in value.split(",")]
-    since = request.query.get("since", "0")
     problems = [f"kind: {kind} is not one of {', '.join(KINDS)}" for kind in {*named} - {*KINDS}]
-    if not (since.isascii() and since.isdigit()):
-        problems.append("since: must be a whole number")
+    since = whole_query(request, "since", 0, problems)
     if problems:
         raise Malformed(problems)
     kinds: list[Kind] = [kind for kind in KINDS if not named or kind in named]
-    body = request.app[STATE].journal.since(int(since), kinds)
+    body = request.app[STATE].journal.since(since, kinds)
     return web.Response(body=body, content_type="application/json")
 
 
@@ -134,7 +128,15 @@ async def show_chat(request: web.Request) -> web.Response:
     return web.json_response(lines)
 
 
-async def _read_json(request: web.Request) -> object:
+def whole_query(request: web.Request, name: str, default: int, problems: list[str]) -> int:
+    value = request.query.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) <= 15):
+        problems.append(f"{name}: must be a whole number")
+        return default
+    return int(value)
+
+
+async def read_json(request: web.Request) -> object:
     try:
         value: object = json.loads(await request.read())
     except ValueError as error:

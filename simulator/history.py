@@ -6,6 +6,7 @@ from typing import Any
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 NAME_MAX = 64  # characters
+NOW = re.compile(r"\A\[It is [^\]]*\]\n?")  # in front of the newest input, or alone
 FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 Message = dict[str, Any]
@@ -186,7 +187,9 @@ def system_prompt(messages: Sequence[Message]) -> str:
 
 
 def texts_of(messages: Sequence[Message], *roles: str) -> list[str]:
-    return [content_text(message) for message in messages if message["role"] in roles]
+    """Without notes on the moment, as no model would answer them."""
+    texts = [content_text(message) for message in messages if message["role"] in roles]
+    return [rest for text in texts if (rest := NOW.sub("", text)) or not text]
 
 
 def after_assistant(messages: Sequence[Message], *, skip_calls: bool = False) -> Sequence[Message]:

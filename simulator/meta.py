@@ -18,11 +18,10 @@ from simulator.journal import Line
 from simulator.kinds import content
 from simulator.lies import Fate
 from simulator.script import Fault
-from simulator.settings import STATUSES, Number, Status
+from simulator.settings import ACCOUNT_ID, STATUSES, Number, Status
 from simulator.state import Person, State
 from simulator.webhooks import Doing, Inbound, RawPost
 
-ACCOUNT_ID = "330021987654321"
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 5.0
 RETRY_TRIES = 60

@@ -27,19 +27,19 @@ ERROR_TYPES = {
 
 async def complete(request: web.Request) -> web.Response:
     state = request.app[STATE]
-    if not _has_bearer(request):
+    if not bearer(request):
         state.journal.add("model", request=None, status=401, answer=None)
-        return _error(401, "You didn't provide an API key.")
+        return refusal(401, "You didn't provide an API key.")
     raw, quirks = await request.read(), state.settings.model_quirks
     try:
-        body = history.check_request(_parse(raw), streams=quirks.streams_only)
+        body = history.check_request(parsed(raw), streams=quirks.streams_only)
         check_quirks(quirks, body)
     except Refused as refused:
-        seen = _parse(raw) or raw.decode(errors="replace")
+        seen = parsed(raw) or raw.decode(errors="replace")
         state.journal.add("model", request=seen, status=refused.status, answer=str(refused))
         if refused.answer is not None:
             return web.json_response(refused.answer, status=refused.status)
-        return _error(refused.status, str(refused), refused.param, refused.code)
+        return refusal(refused.status, str(refused), refused.param, refused.code)
     messages: list[Message] = body["messages"]
     rule = _matching_rule(state, messages)
     if rule is not None and (rule.hang_ms is not None or rule.status is not None):
@@ -57,18 +57,18 @@ async def complete(request: web.Request) -> web.Response:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    if not _has_bearer(request):
-        return _error(401, "You didn't provide an API key.")
+    if not bearer(request):
+        return refusal(401, "You didn't provide an API key.")
     model = {"id": "simulated", "object": "model", "created": 0, "owned_by": "simulator"}
     return web.json_response({"object": "list", "data": [model]})
 
 
-def _has_bearer(request: web.Request) -> bool:
+def bearer(request: web.Request) -> bool:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     return scheme.lower() == "bearer" and bool(key.strip())
 
 
-def _parse(raw: bytes) -> Any:
+def parsed(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except ValueError:
@@ -106,7 +106,7 @@ async def _fail(request: web.Request, body: dict[str, Any], rule: Rule) -> web.R
     if rule.raw is not None:
         response = _as_given(rule.raw, status)
     else:
-        response = _error(status, rule.reply or "Scripted by the simulator.")
+        response = refusal(status, rule.reply or "Scripted by the simulator.")
     if rule.retry_after is not None:
         response.headers["Retry-After"] = str(rule.retry_after)
     return response
@@ -198,7 +198,7 @@ def _tokens(text: str) -> int:
     return 1 + len(text) // CHARS_PER_TOKEN
 
 
-def _error(
+def refusal(
     status: int, message: str, param: str | None = None, code: str | None = None
 ) -> web.Response:
     kind, usual = ERROR_TYPES.get(

@@ -24,6 +24,8 @@ class Quirks:
     no_system: bool = False
     reasoning_back: bool = False
     signed_calls: bool = False
+    no_temperature: bool = False
+    no_reasoning_effort: bool = False
     streams: bool = False  # always, whatever it is asked for
     streams_only: bool = False  # and refuses whoever does not ask for it
     filtered: str | None = None  # an expression: no message of a user may fit it
@@ -130,6 +132,16 @@ _QUIRKS: Sequence[tuple[str, Callable[[dict[str, Any]], bool], str]] = (
         '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
     ),
     ("no_tool_choice", lambda body: "tool_choice" in body, "Unknown parameter: 'tool_choice'."),
+    (
+        "no_temperature",
+        lambda body: body.get("temperature", 1) != 1,
+        "Unsupported value: 'temperature' does not support 0.2, only the default (1) value.",
+    ),
+    (
+        "no_reasoning_effort",
+        lambda body: "reasoning_effort" in body,
+        "Unrecognized request argument supplied: reasoning_effort",
+    ),
     (
         "no_system",
         lambda body: any(message["role"] == "system" for message in body["messages"]),

@@ -1,5 +1,6 @@
 """How the simulated world is: whose numbers there are, where webhooks go, what Meta does."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -10,6 +11,8 @@ from simulator.fields import Fields, Unfit, read_list
 from simulator.lies import Lies, read_lies
 from simulator.quirks import Quirks, read_quirks
 
+ACCOUNT_ID = "330021987654321"  # the WhatsApp Business account of numbers that name no other
+
 Status = Literal["sent", "delivered", "read", "played", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -19,6 +22,7 @@ class Number:
     phone_number_id: str
     display_phone_number: str
     token: str | None = None
+    account_id: str = ACCOUNT_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class Settings:
     status_delay_ms: int = 30
     statuses: tuple[Status, ...] = ("sent", "delivered")
     model_latency_ms: int = 0
+    embedding_latency_ms: int = 0
+    embedding_status: int = 200
+    embedding_refuses: "re.Pattern[str] | None" = None  # an expression: texts that fit are refused
     webhook_retry: bool = False
     templates: tuple[str, ...] = ()  # those that are approved; none: any is taken
     lies: Lies = field(default_factory=Lies)
@@ -53,6 +60,13 @@ def merge_settings(settings: Settings, value: object) -> Settings:
         model_latency_ms=given.take(
             "model_latency_ms", fields.milliseconds, settings.model_latency_ms
         ),
+        embedding_latency_ms=given.take(
+            "embedding_latency_ms", fields.milliseconds, settings.embedding_latency_ms
+        ),
+        embedding_status=given.take(
+            "embedding_status", fields.http_status, settings.embedding_status
+        ),
+        embedding_refuses=given.take("embedding_refuses", fields.regex, settings.embedding_refuses),
         webhook_retry=given.take("webhook_retry", fields.flag, settings.webhook_retry),
         templates=given.take("templates", fields.texts, settings.templates),
         lies=_lies(given, settings.lies),
@@ -86,6 +100,7 @@ def _number(where: str, value: object) -> Number:
         phone_number_id=given.need("phone_number_id", fields.filled, ""),
         display_phone_number=given.need("display_phone_number", fields.digits, ""),
         token=given.take("token", fields.filled, None),
+        account_id=given.take("account_id", fields.filled, ACCOUNT_ID),
     )
     given.done()
     return number

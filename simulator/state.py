@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from simulator.endpoint_record import Endpoints
 from simulator.journal import Conversations, Journal, remember
 from simulator.limits import Limits
 from simulator.model_rules import Rule
-from simulator.script import EndpointAnswer, Fault, Script
+from simulator.script import Fault, Script
 from simulator.settings import Settings
 from simulator.webhooks import Inbound
 
@@ -57,7 +58,7 @@ class State:
         self.people = People()
         self.faults: Script[Fault] = Script()
         self.rules: Script[Rule] = Script()
-        self.endpoints: dict[str, Script[EndpointAnswer]] = {}
+        self.endpoints = Endpoints()
         self.limits = Limits()
         self.dice = random.Random()
         self.inbound: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -76,7 +77,7 @@ class State:
         self.people.clear()
         self.faults.replace([])
         self.rules.replace([])
-        self.endpoints.clear()
+        self.endpoints.forget()
         self.limits = Limits()
         self.inbound.clear()
 
@@ -108,6 +109,10 @@ class State:
                 await asyncio.wait_for(self._closing.wait(), ms / 1000)
             except TimeoutError:
                 return
+
+    @property
+    def closing(self) -> bool:
+        return self._closing.is_set()
 
     def next_webhook_url(self) -> str:
         urls = self.settings.webhook_urls

@@ -33,6 +33,7 @@ TEMPLATE = "template_migrated"
 # as one they took a pytest process longer than all else takes the others.
 STACKS = (
     *((f"tests/e2e/test_{name}", "killing") for name in ("actions", "faults", "killed", "limits")),
+    *((f"tests/e2e/test_{name}", "apart") for name in ("pgbouncer", "taken_over")),
     ("tests/e2e/", "e2e"),
     ("tests/phone/", "phone"),
 )

@@ -7,13 +7,16 @@ import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from db.migrate import pending
 from db.pool import Pool, create_pool
+from handlers.erasure.marks import Marker
 from handlers.ingest_log.factory import adapter
+from handlers.media_store.factory import store
 from handlers.process import probes, telemetry
 from handlers.process.http.bounds import Bounds
 from handlers.process.http.gate import Gate
@@ -85,7 +88,8 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
         async with graph_api(settings, GRAPH_CONNECTIONS) as meta:
             sender = Sender(pool, meta, tokens)
             worker = Worker(
-                name, settings, pool, intake_pool, tokens, sender, liveness, intake, stop
+                *(name, settings, pool, intake_pool, tokens, sender, liveness, intake, stop),
+                **_shared(settings),
             )
             probe = await _probes(settings, readiness)
             await _fit(settings, name, pool, stop)
@@ -103,6 +107,11 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
         pool.terminate()
         intake_pool.terminate()
         log.info("worker.stopped")
+
+
+def _shared(settings: Settings) -> dict[str, Any]:
+    """What roles of a worker share that needs no more than its settings."""
+    return {"marker": Marker(settings.secrets_keys), "store": store(settings.media_store)}
 
 
 def _loaded(role: Role) -> Run:

@@ -1,4 +1,5 @@
-"""Work that is claimed: turns and sends. Each runs until `stop`, then finishes what it holds."""
+"""Work that is claimed: turns, sends, webhooks. Each runs until `stop`, then finishes what it
+holds."""
 
 import asyncio
 import random
@@ -88,7 +89,7 @@ async def turns(worker: Worker, run_turn: RunTurn) -> None:
     )
     watching = asyncio.create_task(watch(admission))
     try:
-        await _work(worker, claims)
+        await work(worker, claims)
     finally:
         watching.cancel()
 
@@ -126,10 +127,10 @@ async def sends(worker: Worker) -> None:
         room=lambda: CLAIM_MAX,
         wake=worker.replied,
     )
-    await _work(worker, claims)
+    await work(worker, claims)
 
 
-async def _work(worker: Worker, claims: Claims) -> None:
+async def work(worker: Worker, claims: Claims) -> None:
     """Claims while there are free slots, and after `stop` waits for what runs."""
     stop = worker.stop
     running: set[asyncio.Task[None]] = set()
@@ -140,9 +141,9 @@ async def _work(worker: Worker, claims: Claims) -> None:
             free = min(claims.slots - len(running), claims.room())
             if free > 0 and worker.liveness.is_alive:
                 try:
-                    for work in await claims.take(free):
+                    for one in await claims.take(free):
                         claimed += 1
-                        task = asyncio.create_task(work)
+                        task = asyncio.create_task(one)
                         running.add(task)
                         task.add_done_callback(running.discard)
                 except Exception as error:

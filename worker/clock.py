@@ -9,9 +9,23 @@ import structlog
 from db.pool import Pool
 from db.workers import Freed, forget_broken, sweep_dead_workers, sweep_unheld
 from handlers.actions import expire_overdue, raise_passed_events
+from handlers.asks.forgetting import forget_old_asks
+from handlers.claims import prove_due
+from handlers.contracts import keep_contracts
+from handlers.deletion.work import delete_due
+from handlers.deliveries.forgetting import forget_old_deliveries
+from handlers.deliveries.webhooks import go_on_recovering
+from handlers.erasure.work import erase_due
+from handlers.figures import forget_old_model_calls, make_due_figures
+from handlers.handovers import end_overdue_handovers
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
+from handlers.media_store.sighting import EVERY_S, note_store
 from handlers.process import telemetry
 from handlers.process.sweeps import Sweep
+from handlers.retention.contact_days import forget_old_contact_days
+from handlers.retention.sweep import forget_histories, forget_what_is_old
+from handlers.unanswered import forget_old_unanswered
+from handlers.waiting import answer_entered, end_waits, forget_old_waits, let_in
 from worker.liveness import TERM
 from worker.process import Worker
 
@@ -23,6 +37,18 @@ ORPHAN_S = 1.0
 FORGET_S = 60.0
 EXPIRY_S = 5.0
 PASSED_S = 5.0
+FORGET_DELIVERIES_S = 2.0
+RECOVER_S = 0.5
+FIGURES_S = 10.0
+FORGET_CALLS_S = 600.0
+FORGET_ASKS_S = 15.0
+CONTRACT_S = 5.0
+WAIT_S = 1.0
+ERASE_S = 1.0
+DELETE_S = 1.0
+HISTORY_S = 5.0
+OLD_S = 20.0
+PROVE_S = 1.0
 
 
 def swept(
@@ -65,13 +91,43 @@ async def scheduler(worker: Worker) -> None:
     liveness.watch(lambda locks: loop.call_soon_threadsafe(found, locks))
     async with asyncio.TaskGroup() as group:
         group.create_task(every(SWEEP_S, "sweep_dead", sweep_dead, stop, somebody_died))
-        for seconds, what, work in (
-            (EXPIRY_S, "expire_actions", while_alive(swept(expire_overdue, "overdue_action"))),
-            (PASSED_S, "raise_passed", while_alive(swept(raise_passed_events, "passed_event"))),
-            (ORPHAN_S, "match_orphans", while_alive(swept(match_orphans, "orphan"))),
-            (FORGET_S, "forget_orphans", while_alive(forget_old_orphans)),
-        ):
-            group.create_task(every(seconds, what, work, stop))
+        for seconds, what, work in _chores(worker):
+            group.create_task(every(seconds, what, while_alive(work), stop))
+
+
+def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Awaitable[object]]]]:
+    """Each every so many seconds, while the worker is alive."""
+
+    async def erasing(pool: Pool, sweep: Sweep[Any]) -> None:
+        await erase_due(pool, sweep, worker.marker, worker.store)
+
+    async def proving(pool: Pool, sweep: Sweep[Any]) -> None:
+        await prove_due(pool, worker.sender.graph_api, worker.tokens.vault, sweep)
+
+    return (
+        (EXPIRY_S, "expire_actions", swept(expire_overdue, "overdue_action")),
+        (EXPIRY_S, "end_handovers", swept(end_overdue_handovers, "handover")),
+        (PASSED_S, "raise_passed", swept(raise_passed_events, "passed_event")),
+        (CONTRACT_S, "contracts", swept(keep_contracts, "contract")),
+        (WAIT_S, "end_waits", swept(end_waits, "wait")),
+        (WAIT_S, "let_in", swept(let_in, "contacts")),
+        (WAIT_S, "answer_entered", swept(answer_entered, "entered")),
+        (FORGET_S, "forget_waits", forget_old_waits),
+        (ORPHAN_S, "match_orphans", swept(match_orphans, "orphan")),
+        (PROVE_S, "prove_claims", swept(proving, "claim")),
+        (ERASE_S, "erase", swept(erasing, "erasure")),
+        (DELETE_S, "delete_chatbots", swept(delete_due, "deletion")),
+        (HISTORY_S, "forget_histories", swept(forget_histories, "retention")),
+        (OLD_S, "forget_old", swept(forget_what_is_old, "term")),
+        (FORGET_S, "forget_orphans", forget_old_orphans),
+        (RECOVER_S, "recover_deliveries", swept(go_on_recovering, "recovery")),
+        (FORGET_DELIVERIES_S, "forget_deliveries", forget_old_deliveries),
+        (FIGURES_S, "make_figures", swept(make_due_figures, "figures")),
+        (FORGET_CALLS_S, "forget_calls", forget_old_model_calls),
+        (FORGET_S, "forget_unanswered", forget_old_unanswered),
+        (FORGET_ASKS_S, "forget_asks", forget_old_asks),
+        (FORGET_CALLS_S, "forget_contact_days", forget_old_contact_days),
+    )
 
 
 async def keep_house(worker: Worker, ended: asyncio.Event) -> None:
@@ -95,9 +151,13 @@ async def keep_house(worker: Worker, ended: asyncio.Event) -> None:
                 )
             )
 
+    async def see_store() -> None:
+        await note_store(worker.pool, worker.store, worker.name)
+
     async with asyncio.TaskGroup() as group:
         group.create_task(every(HOUSE_S, "show_life", show_life, ended))
         group.create_task(every(HOUSE_S, "let_go", let_go, ended))
+        group.create_task(every(EVERY_S, "see_store", see_store, ended))
 
 
 def _tell_freed(freed: Sequence[Freed]) -> None:

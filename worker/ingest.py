@@ -70,20 +70,21 @@ async def ingest(worker: Worker) -> None:
 def _subscriptions(worker: Worker) -> Sequence[tuple[str, Sequence[Lane], Handler]]:
     pool = worker.intake_pool
     debounce = Debounce(worker.settings.debounce, worker.settings.debounce_max)
+    marker = worker.marker
 
     async def statuses(bodies: Sequence[bytes]) -> None:
         envelopes, merged_until = parted(bodies)
         if envelopes:
-            await merge_batch(pool, envelopes)
+            await merge_batch(pool, envelopes, marker)
         if merged_until is not None:
             async with pool.acquire() as conn:
                 await move_fence(conn, merged_until, PATIENCE)
 
     return (
-        ("messages", LANES, partial(record_batch, pool, debounce=debounce)),
+        ("messages", LANES, partial(record_batch, pool, debounce=debounce, marker=marker)),
         ("statuses", ("status",), statuses),
-        ("others", ("other",), partial(take_others, pool)),
-        ("dead", DEAD_LANES, partial(park_dead, pool)),
+        ("others", ("other",), partial(take_others, pool, marker=marker)),
+        ("dead", DEAD_LANES, partial(park_dead, pool, marker=marker)),
     )
 
 
@@ -98,7 +99,7 @@ def _on_state(intake: Intake, what: str, subscribed: bool) -> None:
 async def _retry_stuck(worker: Worker, sweep: Sweep[DueStuck]) -> None:
     if worker.liveness.is_alive:
         debounce = Debounce(worker.settings.debounce, worker.settings.debounce_max)
-        await retry_stuck(worker.intake_pool, debounce, sweep)
+        await retry_stuck(worker.intake_pool, debounce, sweep, worker.marker)
 
 
 async def _settle_unknown(worker: Worker, marks: IngestLog, sweep: Sweep[SendClaim]) -> None:

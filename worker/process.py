@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from db.pool import Pool
+from handlers.erasure.marks import UNMARKED, Marker
+from handlers.media_store.port import NoStore, Store
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
@@ -29,6 +31,8 @@ class Worker:
     intake: Intake
     stop: asyncio.Event
     holdings: Holdings = field(default_factory=Holdings)
+    marker: Marker = UNMARKED  # of who is erased
+    store: Store = field(default_factory=NoStore)
     replied: asyncio.Event = field(default_factory=asyncio.Event)  # there may be sends to claim
 
 

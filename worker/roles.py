@@ -36,6 +36,8 @@ ROLES = {
         Role("ingest", "worker.ingest:ingest", frozenset({"log"})),
         Role("turns", "worker.answering:turns", frozenset({"model"})),
         Role("sends", "worker.claims:sends"),
+        Role("webhooks", "worker.webhooks:webhooks"),
+        Role("jobs", "worker.jobs:jobs"),
         Role("scheduler", "worker.clock:scheduler"),
     )
 }

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from handlers.outbound.addresses import Allow
 from handlers.process.configuration import Environment
-from handlers.process.secrets import MIN_KEY_CHARS
 
 OFFLINE_MODEL = "offline"
 KNOWLEDGE_MEMORY_MB = 256
@@ -21,15 +21,18 @@ class Settings:
     openai_key: str | None = field(repr=False)
     openai_url: str | None
     openai_model: str
+    embedding_model: str | None  # None: rows are found by their words alone
     secrets_keys: tuple[str, ...] = field(repr=False)
     debounce: timedelta
     debounce_max: timedelta
     send_unknown: timedelta
     knowledge_bytes: int
+    outbound_allow: Allow
     host: str
     metrics_port: int | None
     log_level: str
     log_format: str
+    media_store: str
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -40,6 +43,7 @@ def read(values: Mapping[str, str]) -> Settings:
     settings = Settings(
         database_url=env.database_url(),
         log_url=env.log_url(),
+        media_store=env.media_store(),
         graph_url=env.url(
             "WHATSAPP_API_URL",
             ("https", "http"),
@@ -49,13 +53,10 @@ def read(values: Mapping[str, str]) -> Settings:
         graph_version=env.text("WHATSAPP_API_VERSION", "v25.0", what="e.g. v25.0"),
         shared_token=env.optional("WHATSAPP_ACCESS_TOKEN"),
         openai_key=key,
-        openai_url=(
-            env.url("OPENAI_BASE_URL", ("https", "http"), what="of the model server")
-            if env.optional("OPENAI_BASE_URL")
-            else None
-        ),
+        openai_url=_model_url(env),
         openai_model=model,
-        secrets_keys=secrets_keys(env),
+        embedding_model=_embedding_model(env),
+        secrets_keys=env.secrets_keys(),
         debounce=env.milliseconds(
             "DEBOUNCE_MS", 1_500, high=60_000, what="quiet after which a burst is over"
         ),
@@ -69,6 +70,7 @@ def read(values: Mapping[str, str]) -> Settings:
             what="how long a send with unknown outcome waits for a status",
         ),
         knowledge_bytes=_knowledge_bytes(env),
+        outbound_allow=env.outbound_allow(),
         host=env.text("HOST", "127.0.0.1", what="address to listen on"),
         metrics_port=env.number(
             "METRICS_PORT", None, low=0, high=65_535, what="for /metrics, /healthz and /readyz"
@@ -93,18 +95,23 @@ def _model(env: Environment) -> tuple[str | None, str]:
     return key, model
 
 
+def _model_url(env: Environment) -> str | None:
+    if env.optional("OPENAI_BASE_URL") is None:
+        return None
+    return env.url("OPENAI_BASE_URL", ("https", "http"), what="of the model server")
+
+
+def _embedding_model(env: Environment) -> str | None:
+    model = env.optional("EMBEDDING_MODEL")
+    if model is not None and env.optional("OPENAI_API_KEY") is None:
+        env.problems.append(
+            "OPENAI_API_KEY is missing: EMBEDDING_MODEL is asked for at the model server, with its"
+            " key; or leave EMBEDDING_MODEL empty"
+        )
+    return model
+
+
 def _knowledge_bytes(env: Environment) -> int:
     what = "memory for knowledge bases and their indexes"
     value = env.number("KNOWLEDGE_MEMORY_MB", KNOWLEDGE_MEMORY_MB, low=16, high=65_536, what=what)
     return (value or KNOWLEDGE_MEMORY_MB) * 1024 * 1024
-
-
-def secrets_keys(env: Environment) -> tuple[str, ...]:
-    what = (
-        "encrypts stored credentials; a random text, e.g. from `openssl rand -base64 32`"
-        " (during a rotation new,old)"
-    )
-    keys = env.names("SECRETS_KEY", what=what)
-    if any(len(key) < MIN_KEY_CHARS for key in keys):
-        env.problems.append(f"SECRETS_KEY is shorter than {MIN_KEY_CHARS} characters: {what}")
-    return keys

@@ -13,6 +13,7 @@ from langchain_core.messages import (
 )
 
 from handlers.agent.prompt import Briefing
+from handlers.agent.spending import Usage
 from handlers.agent.tools import Toolbox
 
 # Words of NoAnswer that somebody acts on.
@@ -20,11 +21,13 @@ CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 EMPTY_ANSWER = "empty_answer"
 ERROR_IN_ANSWER = "error_in_answer"
+REFUSED = "refused"  # the model declined
 KNOWLEDGE_NOT_READY = "knowledge_not_ready"
 ONLY_THOUGHT = "only_thought"  # no word besides what the model thought
 THOUGHT_TOO_LONG = "thought_too_long"  # the same, and its tokens were used up
 
 CUT = "cut"  # in an answer's response_metadata: it was going on
+FINISH = "finish_reason"  # there too, until the run has read it: the server's own word
 
 
 class Kind(StrEnum):
@@ -40,6 +43,7 @@ class NoAnswer(Exception):
 
     asked = True  # the server was
     billed = True  # it worked for it, and mostly bills it
+    usage: Usage | None = None  # what it says that it bills
 
     def __init__(
         self, word: str, kind: Kind = Kind.LATER, retry_after_s: float | None = None

@@ -26,7 +26,8 @@ from db.knowledge import (
 )
 from db.pool import Pool, tenant
 from handlers.agent.building import Builder
-from handlers.agent.knowledge import NotReady, asked, indexed_text
+from handlers.agent.knowledge import NotReady, asked, close_to, indexed_text
+from handlers.agent.meaning import Meaning
 from handlers.agent.prompt import Row
 from handlers.agent.retrieval import Hit, Index
 from handlers.agent.segment import NoSegment, Segment, read
@@ -68,6 +69,8 @@ class Big:
     user_id: UserId
     chatbot_id: ChatbotId
     room: Callable[[int], bool]
+    languages: tuple[str, ...] = ()
+    meaning: Meaning | None = None
     opened: Opened | None = None
     crowds: bool = False
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -76,8 +79,8 @@ class Big:
     _current: bool = False  # `opened` is of this version
 
     @property
-    def fits_prompt(self) -> bool:
-        return False
+    def tokens(self) -> int | None:
+        return None
 
     @property
     def complete(self) -> bool:
@@ -85,16 +88,19 @@ class Big:
 
     @property
     def nbytes(self) -> int:
-        return 0 if self.opened is None else self.opened.nbytes
+        vectors = 0 if self.meaning is None else self.meaning.nbytes
+        return vectors + (0 if self.opened is None else self.opened.nbytes)
 
     async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
         query = asked(query)
         opened, complete = await self._open(), self.complete  # others may open more meanwhile
         found: list[tuple[Row, Hit]] = []
         if opened is not None:
-            hits = await asyncio.to_thread(opened.index.search, query, limit + SPARE_HITS)
+            closeness = await close_to(query, self.meaning)
+            most = limit + SPARE_HITS
+            hits = await asyncio.to_thread(opened.index.search, query, most, closeness)
             found = (await self._rows(hits))[:limit]
-        if complete or (found and found[0][1].share >= LIKELY):
+        if complete or any(hit.share >= LIKELY for _, hit in found):
             telemetry.KNOWLEDGE_SEARCHES.labels("index").inc()
             return found
         found = await self._by_words(query, limit)
@@ -177,7 +183,7 @@ def _with_changes(segment: Segment, state: Sequence[IndexState]) -> Index:
         return Index([segment])
     builder = Builder()
     builder.add(
-        (row_id, indexed_text(one.question, one.answer))
+        (row_id, indexed_text(one.question, one.alternatives or (), one.answer))
         for row_id, one in changed
         if one.question is not None and one.answer is not None
     )
@@ -191,4 +197,6 @@ def _longest_words(query: str) -> tuple[str, ...]:
 
 
 def _row(row: KnownRow) -> Row:
-    return Row(row.id, row.category, row.question, row.answer)
+    return Row(
+        *(row.id, row.category, row.question, row.answer), tuple(row.alternatives), row.language
+    )

@@ -42,6 +42,7 @@ class Breaker:
     """Of one endpoint and key, in one process."""
 
     clock: Callable[[], float] = time.monotonic
+    ours: bool = True  # the operator's: whether it is away is in the metrics
     _failures: list[float] = field(default_factory=list)
     _away: NoAnswer | None = None  # why, while it is
     _trials: int = 0  # failed in this outage
@@ -100,9 +101,9 @@ class Breaker:
     def _answered(self) -> None:
         self._failures.clear()
         if self._away is not None:
-            log.info("model.back", trials=self._trials)
+            log.info("model.back", trials=self._trials, ours=self.ours)
             self._away, self._trials, self._room = None, 0, ROOM
-            telemetry.MODEL_AWAY.set(0)
+            self._show(0)
         else:
             self._room = min(ALL, self._room * 2)
 
@@ -112,11 +113,15 @@ class Breaker:
         if self._away is None and self._room == ALL and len(self._failures) < FAILURES:
             return
         if self._away is None:
-            log.warning("model.away", word=none.word, kind=none.kind)
-            telemetry.MODEL_AWAY.set(1)
+            log.warning("model.away", word=none.word, kind=none.kind, ours=self.ours)
+            self._show(1)
         longest = BROKEN_TRIAL_MAX_S if none.kind is Kind.BROKEN else TRIAL_MAX_S
         pause = min(longest, TRIAL_MIN_S * 2.0 ** min(self._trials, 10))
         self._trials += 1
         self._away = none
         self._trial_at = now + max(pause, min(none.retry_after_s or 0.0, RETRY_AFTER_MAX_S))
         self._room = ROOM
+
+    def _show(self, away: int) -> None:
+        if self.ours:
+            telemetry.MODEL_AWAY.set(away)

@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
-from db.conversation_events import DECIDED, HANDED_BACK, Event
+from db.conversation_events import DECIDED, HANDED_BACK, NOBODY_CAME, Event
 from handlers.fixed.texts import DETAILS_UNITS, Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.cutting import both_ends
@@ -20,6 +20,8 @@ EVENT = "system_event"
 
 _TODO = {
     DECIDED: "Tell the customer now what was decided. Promise nothing beyond it.",
+    NOBODY_CAME: "You handed this conversation over, and nobody took it up in time. The customer is"
+    " told so behind your answer: say nothing of that. Answer what they wrote meanwhile.",
     HANDED_BACK: "A person had this conversation and has handed it back to you. Answer what the"
     " customer wrote and the person did not answer.",
 }

@@ -4,15 +4,17 @@ What belongs to a run (tenant, briefing, answerer) comes in the run's context, w
 not persist; the state, which it does, holds the thread's messages and how far it has read.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypedDict
+from uuid import uuid4
 
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
-    HumanMessage,
     RemoveMessage,
+    ToolCall,
     ToolMessage,
 )
 from langgraph.graph import END, START, StateGraph
@@ -21,28 +23,42 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from db.conversation_events import Event
-from db.ids import MessageId
+from db.conversations import TurnContext
+from db.ids import UserId
 from db.messages import TurnMessage
+from db.prices import Rate
 from handlers.actions import Request
-from handlers.agent.answerer import CONTEXT_LENGTH, CUT, Answerer, NoAnswer
-from handlers.agent.events import as_messages
+from handlers.agent.answerer import CONTEXT_LENGTH, CUT, FINISH, Answerer, NoAnswer
+from handlers.agent.citing import KB_CITED, ROWS_TOLD, SAYS_NOTHING, cited
+from handlers.agent.cost import Cost
+from handlers.agent.events import EVENT, as_messages
+from handlers.agent.evidence import effects_told, told
 from handlers.agent.giving_way import few_rows, short_results
 from handlers.agent.memory import Slot, SlotSaver, run_on
-from handlers.agent.prompt import LATE, Briefing, shown
+from handlers.agent.off_topic import OFF_TOPIC, without_mark
+from handlers.agent.own_models import OwnModels
+from handlers.agent.past import Seen, as_message, past
+from handlers.agent.prompt import Briefing
+from handlers.agent.remembering import Remembered
 from handlers.agent.shelf import Shelf
-from handlers.agent.tools import SEARCH, Toolbox
+from handlers.agent.spending import so_far
+from handlers.agent.timeline import without_copied_notes
+from handlers.agent.tools import Toolbox
+from handlers.agent.window import windowed
+from handlers.checks.answer import foreign_amounts
+from handlers.checks.told import Told
+from handlers.process import telemetry
 
-HISTORY_MESSAGES = 40  # prompt cost, CPU and the checkpoint's size all follow it
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
 TOOL_ROUNDS = 4  # of a turn; after them the model has to answer
 CALLS_MAX = 8  # of one round
 RECURSION_LIMIT = 12  # the steps of that and two more; LangGraph's own default is 10,007
-NOT_KEPT = "(found in an earlier turn, not kept: search again)"
 
 
 class State(TypedDict):
     messages: Annotated[list[AnyMessage], add_messages]
     cursor: int  # highest messages.id that the thread has taken in
+    reacted: int  # the newest reaction that it has: seconds since 1970
 
 
 @dataclass(slots=True)
@@ -52,9 +68,13 @@ class Context:
     answerer: Answerer
     briefing: Briefing
     tools: Toolbox
+    cost: Cost
     fresh: int  # messages at the end of the thread that this turn answers
-    history: int = 0  # messages before them
     rounds: int = 0
+    did: frozenset[str] = frozenset()  # effects that the business says there were
+    whole: Briefing | None = None  # before rows were left out of it
+    asked_again: bool = False  # because of an amount that stands nowhere
+    finish: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
 
@@ -70,32 +90,54 @@ class Task:
     events: Sequence[Event]  # to be told
     briefing: Briefing
     tools: Toolbox
+    answerer: Answerer | None = None  # of the chatbot's own; None: the process's
+    rates: Mapping[str, Rate] = field(default_factory=dict)  # by model, where a budget needs them
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     text: str
     model: str
-    kb_ids: tuple[int, ...]
+    kb_shown: tuple[int, ...]  # rows that the answer could be made from
+    kb_cited: tuple[int, ...]  # those of them that it is made from, as it says
     input_tokens: int
     output_tokens: int
     slot: Slot  # to be stored with the reply
     requests: tuple[Request, ...] = ()  # to become actions with the reply
+    facts: tuple[Remembered, ...] = ()  # about the customer, to be kept with the reply
     cut: bool = False  # the model had not ended
+    found_nothing: bool = False  # the customer asked what the knowledge base does not have
+    owed: bool = False  # its requests are what a row demands, not what the model asked for
+    handed_over: str | None = None  # to a person, and why
+    told: Told = field(default_factory=Told)
+    finish_reason: str | None = None  # of its last answer, in the server's word
+    off_topic: bool = False  # it declined, for the question was about something else
 
 
 class Agent:
-    def __init__(self, answerer: Answerer, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, answerer: Answerer, shelf: Shelf | None = None, own: OwnModels | None = None
+    ) -> None:
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
         self._answerer = answerer
+        self._own = own
         self._graph = _compile(self.saver)
+
+    def answerer(self, user_id: UserId, context: TurnContext) -> Answerer:
+        """The chatbot's own, if it has one and this process can reach it."""
+        own = self._own.of(user_id, context) if self._own is not None else None
+        return own or self._answerer
 
     async def run(self, task: Task) -> Reply:
         """Raises NoAnswer, and NotReady of the knowledge base."""
         inputs = (m for row in task.inputs if (m := as_message(row)) is not None)
         fresh = [*as_messages(task.events), *inputs]
-        context = Context(self._answerer, task.briefing, task.tools, len(fresh))
+        answerer = task.answerer or self._answerer
+        cost = Cost(task.briefing.budget.cost, task.rates)
+        context = Context(answerer, task.briefing, task.tools, cost, len(fresh))
+        context.did = effects_told(task.briefing, task.history, task.events)
+        context.whole = task.briefing
         with run_on(task.slot):
             state = await self._graph.ainvoke(
                 _input(task, fresh),
@@ -104,16 +146,29 @@ class Agent:
                 durability="exit",
             )
         answer = state["messages"][-1]
-        kb_ids = [*answer.response_metadata.get("kb_ids", ()), *task.tools.kb_ids]
+        says = answer.response_metadata
+        off_topic = says.get(OFF_TOPIC, False)
+        shown = tuple(dict.fromkeys([*_shown(context), *says.get(KB_CITED, ())]))
+        nothing = says.get(SAYS_NOTHING, False) or task.tools.found_nothing
         return Reply(
-            text=answer.text.strip(),
-            model=self._answerer.name,
-            kb_ids=tuple(dict.fromkeys(kb_ids)),
+            text=without_copied_notes(answer.text).strip(),
+            model=answerer.name,
+            kb_shown=shown[:ROWS_TOLD],
+            kb_cited=tuple(says.get(KB_CITED, ())),
             input_tokens=context.input_tokens,
             output_tokens=context.output_tokens,
             slot=task.slot,
             requests=tuple(task.tools.requests),
-            cut=CUT in answer.response_metadata,
+            facts=tuple(task.tools.remembered),
+            cut=CUT in says,
+            # What is none of the business's is no gap in what it knows.
+            found_nothing=bool(
+                task.inputs and nothing and not says.get(KB_CITED) and not off_topic
+            ),
+            handed_over=task.tools.handed_over,
+            told=_told(context, state["messages"]),
+            finish_reason=context.finish,
+            off_topic=off_topic,
         )
 
 
@@ -130,9 +185,9 @@ def _compile(saver: SlotSaver) -> CompiledStateGraph[State, Context, Any, Any]:
 
 
 async def _window(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    messages = state["messages"]
-    kept = windowed(messages, runtime.context.fresh)
-    runtime.context.history = len(kept) - runtime.context.fresh
+    run, messages = runtime.context, state["messages"]
+    kept = windowed(messages, run.fresh, run.briefing.budget.history_tokens)
+    run.briefing = replace(run.briefing, history=len(kept) - run.fresh)
     if kept == messages:
         return {}
     return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept]}
@@ -141,13 +196,82 @@ async def _window(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 async def _agent(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     run, messages = runtime.context, state["messages"]
     kept, answer = await _answered(run, messages)
+    _count(run, answer)
+    if foreign := _objectionable(run, kept, answer):
+        answer = await _asked_again(run, kept, answer, foreign)
+    answer = _without_marks(answer, run)
+    if kept is messages:
+        return {"messages": [answer]}
+    return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept, answer]}
+
+
+def _objectionable(run: Context, messages: Sequence[AnyMessage], answer: AIMessage) -> list[str]:
+    """Amounts because of which the model is asked again, unless it was already."""
+    if not run.briefing.blocks or run.asked_again or answer.tool_calls:
+        return []
+    if not run.cost.allows_more(so_far()):
+        return []
+    return foreign_amounts(answer.text, _told(run, messages))
+
+
+async def _asked_again(
+    run: Context, messages: list[AnyMessage], answer: AIMessage, foreign: Sequence[str]
+) -> AIMessage:
+    """Once a turn. Where nothing else comes the answer stays as it is, and is not sent."""
+    run.asked_again, history = True, run.briefing.history
+    try:
+        _, other = await _answered(run, [*messages, *_objected(answer, foreign)])
+    except NoAnswer:
+        return answer
+    finally:  # the thread has it, whatever was left out here
+        run.briefing = replace(run.briefing, history=history)
+    _count(run, other)
+    return other
+
+
+def _count(run: Context, answer: AIMessage) -> None:
+    run.finish = answer.response_metadata.pop(FINISH, None)
     usage = answer.usage_metadata
     if usage is not None:
         run.input_tokens += usage["input_tokens"]
         run.output_tokens += usage["output_tokens"]
-    if kept is messages:
-        return {"messages": [answer]}
-    return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept, answer]}
+
+
+def _told(run: Context, messages: Sequence[AnyMessage]) -> Told:
+    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, run.did)
+
+
+def _objected(answer: AIMessage, foreign: Sequence[str]) -> list[AnyMessage]:
+    """What the model hears of its answer; nobody else does, and the thread keeps neither."""
+    call = f"check_{uuid4().hex}"
+    finding = {
+        "event": "answer_not_sent",
+        "amounts_that_stand_nowhere": list(foreign),
+        "to_do": "Write the answer again with amounts of the knowledge base, the instructions and"
+        " this conversation only. Sums are made by the tool calculate. Without a source say that"
+        " you do not know the amount.",
+    }
+    return [
+        AIMessage(answer.text, tool_calls=[ToolCall(name=EVENT, args={}, id=call)]),
+        ToolMessage(json.dumps(finding, ensure_ascii=False), tool_call_id=call, name=EVENT),
+    ]
+
+
+def _without_marks(answer: AIMessage, run: Context) -> AIMessage:
+    """As the customer gets it, and as the thread keeps it."""
+    says = answer.response_metadata
+    if KB_CITED in says:  # the offline answerer's: stored answers, word for word
+        return answer
+    text, off_topic = without_mark(answer.text)
+    of = cited(text, _shown(run))
+    if of.strangers:
+        telemetry.KNOWLEDGE_STRANGERS.inc(of.strangers)
+    marks = {KB_CITED: list(of.rows), SAYS_NOTHING: of.says_nothing, OFF_TOPIC: off_topic}
+    return answer.model_copy(update={"content": of.text, "response_metadata": says | marks})
+
+
+def _shown(run: Context) -> tuple[int, ...]:
+    return tuple(dict.fromkeys([*(row.id for row in run.briefing.knowledge), *run.tools.kb_ids]))
 
 
 async def _answered(run: Context, messages: list[AnyMessage]) -> tuple[list[AnyMessage], AIMessage]:
@@ -156,7 +280,7 @@ async def _answered(run: Context, messages: list[AnyMessage]) -> tuple[list[AnyM
     messages are too long, most of what they are answered from."""
 
     async def ask(messages: list[AnyMessage]) -> AIMessage:
-        may_call = run.rounds < TOOL_ROUNDS
+        may_call = run.rounds < TOOL_ROUNDS and run.cost.allows_more(so_far())
         return await run.answerer.answer(run.briefing, messages, run.tools, may_call)
 
     if run.tools.knowledge.crowds:
@@ -167,8 +291,8 @@ async def _answered(run: Context, messages: list[AnyMessage]) -> tuple[list[AnyM
         if not none.of_what_was_told:
             raise
         refused = none
-    if run.history:
-        messages, run.history = messages[run.history :], 0
+    if history := run.briefing.history:
+        messages, run.briefing = messages[history:], replace(run.briefing, history=0)
         try:
             return messages, await ask(messages)
         except NoAnswer as none:
@@ -194,6 +318,7 @@ async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     asked = state["messages"][-1]
     assert isinstance(asked, AIMessage), "_next() sends only calls here"
     results: list[AnyMessage] = []
+    run.tools.told = _told(run, state["messages"])
     for n, call in enumerate(asked.tool_calls):
         if n < CALLS_MAX:
             text = await run.tools.call(call["name"], call["args"])
@@ -214,59 +339,13 @@ def _next(state: State) -> str:
     return "tools" if answer.tool_calls or answer.invalid_tool_calls else END
 
 
-def windowed(messages: Sequence[AnyMessage], fresh: int) -> list[AnyMessage]:
-    """The last messages, those of this turn among them in any case. It begins with one of the
-    customer's, or else with no tool's result: a result without its call makes a thread invalid.
-    What earlier searches found is left out: it may have changed, and it is long."""
-    first_fresh = len(messages) - fresh
-    start = min(first_fresh, max(0, len(messages) - HISTORY_MESSAGES))
-    places = range(start, first_fresh + 1) if fresh else range(start, len(messages))
-    begin = next((n for n in places if n < len(messages) and _is_human(messages[n])), None)
-    if begin is None:
-        begin = next((n for n in places if not isinstance(messages[n], ToolMessage)), first_fresh)
-    return [
-        message.model_copy(update={"content": NOT_KEPT})
-        if n < first_fresh and isinstance(message, ToolMessage) and message.name == SEARCH
-        else message
-        for n, message in enumerate(messages[begin:], start=begin)
-    ]
-
-
-def _is_human(message: AnyMessage) -> bool:
-    return isinstance(message, HumanMessage)
-
-
 def _input(task: Task, fresh: Sequence[AnyMessage]) -> State:
     """This turn's messages, after what happened since the thread last read; for a new or broken
     thread, after all of the history."""
-    cursor = 0
+    seen = Seen()
     if task.slot.loaded is not None:
-        cursor = int(task.slot.loaded.checkpoint["channel_values"].get("cursor", 0))
-    unseen = [row for row in task.history if row.id > cursor and not (cursor and _is_own(row))]
-    messages = [*(m for row in unseen if (m := as_message(row)) is not None), *fresh]
-    seen = max([cursor, *(row.id for row in task.history), *(row.id for row in task.inputs)])
-    return {"messages": messages, "cursor": seen}
-
-
-def _is_own(row: TurnMessage) -> bool:
-    """The agent's own replies are in the thread by the run that wrote them."""
-    return (
-        row.direction == "outbound"
-        and not row.is_from_human
-        and row.metadata.get("kind") != "notice"
-    )
-
-
-def as_message(row: TurnMessage) -> AnyMessage | None:
-    """A row of the record as the model sees it. Ids are stable, so nothing is taken in twice."""
-    text = shown(row.content_text or "")
-    if not text:
-        return None
-    name = f"row-{MessageId(row.id)}"
-    if row.direction == "inbound":
-        if row.metadata.get("reason") == "stale":
-            return HumanMessage(LATE + text, id=name)
-        return HumanMessage(text, id=name)
-    if row.status in ("failed", "cancelled"):
-        return AIMessage(f"(not delivered to the customer) {text}", id=name)
-    return AIMessage(text, id=name)
+        values = task.slot.loaded.checkpoint["channel_values"]
+        seen = Seen(int(values.get("cursor", 0)), int(values.get("reacted", 0)))
+    told, seen = past(task.history, seen)
+    cursor = max([seen.cursor, *(row.id for row in task.inputs)])
+    return {"messages": [*told, *fresh], "cursor": cursor, "reacted": seen.reacted}

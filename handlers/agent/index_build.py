@@ -57,7 +57,9 @@ async def _segment(conn: Conn, build: Build, most_bytes: int | None) -> tuple[in
         if version is None:
             raise _Lost
         async for rows in rows_to_build(conn, build.user_id, build.chatbot_id):
-            builder.add((row.id, indexed_text(row.question, row.answer)) for row in rows)
+            builder.add(
+                (row.id, indexed_text(row.question, row.alternatives, row.answer)) for row in rows
+            )
     return version, builder.segment()
 
 

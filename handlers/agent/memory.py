@@ -87,13 +87,18 @@ class SlotSaver(BaseCheckpointSaver[int]):
 
     async def store(self, conn: Conn, thread_id: str, slot: Slot) -> None:
         """Writes what the run left, inside the caller's transaction."""
+        if (saved := self.packed(slot)) is not None:
+            await checkpoints.save_checkpoint(conn, thread_id, saved)
+
+    def packed(self, slot: Slot) -> checkpoints.Checkpoint | None:
+        """What the run left, as it is stored and loaded."""
         if slot.saved is None:
-            return
+            return None
         checkpoint, metadata = slot.saved
         plain = {k: v for k, v in checkpoint["channel_values"].items() if isinstance(v, _PLAIN)}
         rich = {k: v for k, v in checkpoint["channel_values"].items() if k not in plain}
         typed = {channel: self.serde.dumps_typed(value) for channel, value in rich.items()}
-        saved = checkpoints.Checkpoint(
+        return checkpoints.Checkpoint(
             checkpoint_id=checkpoint["id"],
             checkpoint=_json({**checkpoint, "channel_values": plain}),
             metadata=_json(dict(metadata)),
@@ -102,7 +107,6 @@ class SlotSaver(BaseCheckpointSaver[int]):
             types=[kind for kind, _ in typed.values()],
             blobs=[blob for _, blob in typed.values()],
         )
-        await checkpoints.save_checkpoint(conn, thread_id, saved)
 
 
 def _at(thread_id: str, checkpoint_id: str) -> RunnableConfig:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from langchain_core.messages import (
     AnyMessage,
     BaseMessage,
     InvalidToolCall,
-    SystemMessage,
     ToolCall,
 )
 from langchain_core.messages.ai import UsageMetadata
@@ -25,9 +24,11 @@ from langchain_openai import ChatOpenAI
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 from pydantic import SecretStr
 
+from handlers.agent import spending
 from handlers.agent.answerer import (
     CUT,
     EMPTY_ANSWER,
+    FINISH,
     ONLY_THOUGHT,
     THOUGHT_TOO_LONG,
     Kind,
@@ -38,11 +39,14 @@ from handlers.agent.completions import answer, dialect
 from handlers.agent.completions.answer import Answer
 from handlers.agent.completions.dialect import Concession
 from handlers.agent.completions.refusals import Refused, refused
-from handlers.agent.prompt import Briefing, system_prompt
+from handlers.agent.gauge import Gauge
+from handlers.agent.prompt import Briefing
+from handlers.agent.told import tell
 from handlers.agent.tools import Toolbox
 from handlers.agent.transport import AiohttpTransport
 from handlers.process import telemetry
 from handlers.rules.backoff import backoff
+from handlers.rules.budgets import OUTPUT_TOKENS
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -50,7 +54,7 @@ MODEL_TIMEOUT_S = 20.0  # a request; langchain-openai has none of its own
 MODEL_RETRIES = 1  # of one question, whatever is wrong; nothing else retries the model
 RETRY_AFTER_MAX_S = 5.0  # a server that wants a longer pause gets it, without a turn that waits
 MAX_ADAPTIONS = 3  # of one question: refusals that say what a server cannot take
-MAX_ANSWER_TOKENS = 800
+LEAST_ROOM = 100  # with less than that it is a probe
 UNSAID = (EMPTY_ANSWER, ONLY_THOUGHT, THOUGHT_TOO_LONG)  # the server answered, the model did not
 
 
@@ -85,12 +89,24 @@ class Model:
     name: str
     client: Completions
     concessions: frozenset[Concession] = frozenset()  # found out so far
+    thinks: bool = False  # so much that it needs room for it
     breaker: Breaker = field(default_factory=Breaker)
+    gauge: Gauge = field(default_factory=Gauge)
+    wishes: Mapping[str, Any] = field(default_factory=dict)  # members of each request
+    thinking: int = 0  # tokens beside the answer's, as it was told to think
+    billed_as: str = ""  # in the table of prices; empty: by its name
 
     @classmethod
     def create(
-        cls, name: str, api_key: str, base_url: str | None, session: aiohttp.ClientSession
+        cls,
+        name: str,
+        api_key: str,
+        base_url: str | None,
+        session: aiohttp.ClientSession,
+        *,
+        follows: bool = True,
     ) -> "Model":
+        """`follows`: redirects, with which a key goes along."""
         return cls(
             name,
             Completions(
@@ -99,11 +115,11 @@ class Model:
                 base_url=base_url,
                 timeout=MODEL_TIMEOUT_S,
                 max_retries=0,
-                max_completion_tokens=MAX_ANSWER_TOKENS,
+                max_completion_tokens=OUTPUT_TOKENS,
                 # Some model names would switch to /responses, which compatible servers lack.
                 use_responses_api=False,
                 http_async_client=httpx2.AsyncClient(
-                    transport=AiohttpTransport(session), follow_redirects=True
+                    transport=AiohttpTransport(session), follow_redirects=follows
                 ),
             ),
         )
@@ -112,10 +128,14 @@ class Model:
         self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
     ) -> AIMessage:
         # What bind_tools() would make of them: they are in OpenAI's form already.
-        given: dict[str, Any] = {"tools": tools.schemas} if tools.schemas else {}
+        schemas, of = tools.schemas, briefing.chatbot_id
+        given: dict[str, Any] = {"tools": schemas} if schemas else {}
         if given and not may_call:
             given["tool_choice"] = "none"
-        body = self.client.body([SystemMessage(system_prompt(briefing)), *messages], **given)
+        told = tell(briefing, messages, schemas, self.gauge.scale(of))
+        body = self.client.body(told.messages, **given)
+        body["max_completion_tokens"] = briefing.budget.output_tokens + self.thinking
+        body |= self.wishes
         asked, known = time.monotonic(), self.concessions
         outcome = "failed"  # also when the turn's time is up in the middle of it
         try:
@@ -129,20 +149,25 @@ class Model:
         if usage := read.usage:
             telemetry.MODEL_TOKENS.labels("input").inc(usage.input_tokens)
             telemetry.MODEL_TOKENS.labels("output").inc(usage.output_tokens)
+            self.gauge.note(of, told.tokens, usage.input_tokens)
         return as_message(read)
 
     async def ask(self, body: dialect.Body, *, may_call: bool) -> Answer:
         """With as few requests as it takes, and none that is known to be refused."""
         conceded, adaptions, retries = self.concessions, MAX_ADAPTIONS, MODEL_RETRIES
+        thinks = self.thinks
         while True:
-            sent = dialect.adapted(body, conceded)
+            roomy = dialect.with_room(body) if thinks else body  # as far as it can be paid
+            sent = dialect.adapted(await spending.afforded(roomy), conceded)
             try:
                 read = await self._ask_once(sent, body, may_call)
             except NoAnswer as none:
                 if none.word in UNSAID:
                     self.concessions |= conceded  # it took the request
                 found = dialect.found_out(none, sent) if isinstance(none, Refused) else None
-                if found and adaptions:
+                if not thinks and self._needs_room(none, body):
+                    thinks = True
+                elif found and adaptions:
                     conceded, adaptions = conceded | found | self.concessions, adaptions - 1
                 elif retries and _may_pass(none):
                     retries -= 1
@@ -150,8 +175,16 @@ class Model:
                 else:
                     raise
             else:
-                self.concessions |= conceded  # only now: what does not help is not wanted
+                # Only now: what does not help is not wanted.
+                self.concessions |= conceded
+                self.thinks = thinks
                 return read
+
+    def _needs_room(self, none: NoAnswer, body: dialect.Body) -> bool:
+        """To think. Whoever says how long an answer may be says it of its thoughts too."""
+        fixed = {"max_completion_tokens", "reasoning_effort"} & self.wishes.keys()
+        probe = body["max_completion_tokens"] < LEAST_ROOM
+        return none.word == THOUGHT_TOO_LONG and not fixed and not probe
 
     async def _ask_once(self, sent: dialect.Body, body: dialect.Body, may_call: bool) -> Answer:
         tools = [schema["function"]["name"] for schema in body.get("tools", ())]
@@ -168,7 +201,14 @@ class Model:
             raise NotReached("unreachable") from error
         except OpenAIError as error:
             raise NotReached("client_failed") from error
-        return answer.read(response.content, tools, may_call=may_call)
+        try:
+            read = answer.read(response.content, tools, may_call=may_call)
+        except NoAnswer as none:
+            if none.billed:
+                spending.note(self.billed_as or self.name, none.usage)
+            raise
+        spending.note(self.billed_as or self.name, read.usage)
+        return read
 
 
 def _may_pass(none: NoAnswer) -> bool:
@@ -222,7 +262,7 @@ def as_message(read: Answer) -> AIMessage:
         read.text,
         tool_calls=calls,
         invalid_tool_calls=invalid,
-        response_metadata={CUT: True} if read.cut else {},
+        response_metadata={FINISH: read.finish} | ({CUT: True} if read.cut else {}),
         usage_metadata=usage
         and UsageMetadata(
             input_tokens=usage.input_tokens,

@@ -16,12 +16,19 @@ import numpy as np
 
 from handlers.agent.building import Builder
 from handlers.agent.segment import Array, Segment, keys_of, terms
+from handlers.agent.vectors import Closeness
 
 K1 = 1.2
 B = 0.75
 # Postings that are scored together: fewer, and numpy's calls count; more, and what they are scored
 # with takes more than some megabytes.
 TOGETHER = 131_072
+
+
+# What a standard deviation of closeness adds to the share. The two are added, and not their ranks:
+# that one side is sure of a row has to count. A row that shares no term has to be close.
+CLOSENESS_WEIGHT = 0.15
+CLOSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,9 @@ class Index:
         arrays = (*self._here, *self._norms)
         return sum(s.nbytes for s in self._segments) + sum(one.nbytes for one in arrays)
 
-    def search(self, question: str, limit: int) -> list[Hit]:
-        """Best first; rows that share nothing with the question are not there."""
+    def search(self, question: str, limit: int, closeness: Closeness | None = None) -> list[Hit]:
+        """Best first; rows that share nothing with the question are not there, unless they are
+        close to it."""
         asked = list(dict.fromkeys(terms(question)))
         if not asked or not self._rows:
             return []
@@ -64,21 +72,29 @@ class Index:
         # Of a term that no row has, as of the rarest: it counts against the question's share.
         weights = [math.log(1 + (self._rows - n + 0.5) / (n + 0.5)) for n in having.tolist()]
         possible = sum(weight * (K1 + 1) for weight in weights)
-        rows, scores = [], []
+        rows, scores, shares = [], [], []
         for found, segment, here, norms in zip(
             postings, self._segments, self._here, self._norms, strict=True
         ):
             scored = _scored(segment, norms, np.asarray(weights), *found)
-            scored[~here] = 0.0
-            best = _best(scored, limit)
+            share = scored / possible
+            summed = share if closeness is None else _summed(share, closeness.of(segment.rows))
+            summed[~here] = 0.0
+            best = _best(summed, limit)
             rows.append(segment.rows[best])
-            scores.append(scored[best])
+            scores.append(summed[best])
+            shares.append(share[best])
         best_rows, best_scores = np.concatenate(rows), np.concatenate(scores)
+        best_shares = np.concatenate(shares)
         order = np.lexsort((best_rows, -best_scores))[:limit]
-        return [
-            Hit(int(best_rows[n]), min(1.0, float(best_scores[n]) / possible))
-            for n in order.tolist()
-        ]
+        return [Hit(int(best_rows[n]), min(1.0, float(best_shares[n]))) for n in order.tolist()]
+
+
+def _summed(share: Array, close: Array) -> Array:
+    summed: Array = share + CLOSENESS_WEIGHT * close
+    summed[(share <= 0) & (close < CLOSE)] = 0.0
+    # A row that is found is not lost because others are closer; it comes last.
+    return np.where(share > 0, np.maximum(summed, share * 1e-3), summed)
 
 
 def index_of(texts: Iterable[str]) -> Index:

@@ -18,7 +18,7 @@ from handlers.rules.texts import searched, words
 
 GRAMS = (3, 4)
 # Moves with the bytes' form and with what `terms` finds: a segment of another format is built anew.
-FORMAT = 1
+FORMAT = 2
 Array: TypeAlias = npt.NDArray[Any]
 
 _HEAD = struct.Struct("<4sIQQQII")  # mark, format, rows, terms, postings, bytes of a place, a count

@@ -7,14 +7,21 @@ turn.
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from handlers.actions import Request
-from handlers.agent.knowledge import Known, NotReady
+from handlers.agent.knowledge import Known, NotReady, fits_prompt, row_tokens
+from handlers.agent.powers import HANDED_OVER, Powers, reason_of, sum_of
+from handlers.agent.prompt import Row
+from handlers.agent.remembering import REMEMBER_SCHEMA, Memory, Remembered
+from handlers.checks.told import Told
+from handlers.rules.budgets import Budget
 from handlers.rules.cutting import both_ends, head, units
-from handlers.rules.texts import same, slug, storable
+from handlers.rules.requests import NoMoney, money_of
+from handlers.rules.texts import slug, storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -32,7 +39,9 @@ WROTE_TEXT_UNITS = 4_096  # of one message
 SEARCH_ROWS = 6
 SEARCH_CHARS = 12_000  # of a result: as much as a knowledge base that is in the prompt whole
 
+NO_MORE = "error: no more rows can be looked up in this turn: answer from what you have"
 PENDING = "pending: a person will decide. Tell the customer so, and that they will hear here."
+ALREADY = "already requested, and a person will still decide. Tell the customer so."
 AT_LIMIT = "not requested: no more can be requested today. Tell the customer to ask again tomorrow."
 INCOMPLETE = (
     "(The knowledge base is still being read in, so there may be rows that fit better. What these"
@@ -60,9 +69,15 @@ _REQUEST_SCHEMA: dict[str, Any] = {
                     "type": "string",
                     "description": "What exactly the person is to decide, in one or two sentences.",
                 },
+                "amount": {
+                    "type": "string",
+                    "description": "How much money it is about, if it is about money, as digits:"
+                    " 38.50",
+                },
+                "currency": {"type": "string", "description": "Of the amount: EUR, USD"},
                 "context": {
                     "type": "object",
-                    "description": "What helps to decide: order number, amount, reason.",
+                    "description": "What helps to decide: order number, reason.",
                 },
             },
             "required": ["type", "details"],
@@ -95,24 +110,42 @@ class Toolbox:
         knowledge: Known,
         reserve: Callable[[int], Awaitable[str]] | None,
         customer_wrote: tuple[str, ...] = (),
+        *,
+        memory: Memory | None = None,
+        budget: Budget | None = None,
+        powers: Powers | None = None,
     ) -> None:
-        """`reserve` holds so many requests in all for the turn; None: the plan has no actions."""
+        """`reserve` holds so many requests in all for the turn; None: the plan has no actions.
+        `memory`: what is noted about the customer; None: nothing can be."""
         self.knowledge = knowledge
         self.requests: list[Request] = []
-        self.kb_ids: list[int] = []
+        self.handed_over: str | None = None  # the reason, once the model asked for a person
+        self.told = Told()  # what sums are made of
+        self.powers = powers or Powers()
+        self.kb_ids: list[int] = []  # of what was found
+        self.found: dict[int, Row] = {}
+        self.found_nothing = False  # a search, the last one
         self._reserve = reserve
         self._customer_wrote = customer_wrote
-        self._searches = not knowledge.fits_prompt
+        self._memory = memory
+        self._knowledge_tokens = (budget or Budget()).knowledge_tokens
+        self._searches = not fits_prompt(knowledge, self._knowledge_tokens)
 
     @property
     def requests_actions(self) -> bool:
         return self._reserve is not None
 
     @property
+    def remembered(self) -> list[Remembered]:
+        return [] if self._memory is None else list(self._memory.facts.values())
+
+    @property
     def schemas(self) -> list[dict[str, Any]]:
         return [
             *([_SEARCH_SCHEMA] if self._searches else ()),
             *([_REQUEST_SCHEMA] if self.requests_actions else ()),
+            *([REMEMBER_SCHEMA] if self._memory is not None else ()),
+            *self.powers.schemas,
         ]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
@@ -123,6 +156,13 @@ class Toolbox:
                     return await self._request(arguments, self._reserve)
                 case "search_knowledge_base" if self._searches:
                     return await self._search(arguments)
+                case "remember_fact" if self._memory is not None:
+                    return self._memory.remember(arguments)
+                case "hand_over_to_human" if self.powers.hands_over:
+                    self.handed_over = reason_of(arguments)
+                    return HANDED_OVER
+                case "calculate" if self.powers.calculates:
+                    return sum_of(arguments, self.told)
                 case _:
                     return "error: there is no such tool"
         except NotReady:
@@ -144,8 +184,16 @@ class Toolbox:
         if not isinstance(context, dict):
             context = {"note": context}
         details = head(storable(details).strip(), MAX_DETAILS_UNITS)
-        if any(r.request_type == kind and same(r.details, details) for r in self.requests):
+        try:
+            given = arguments.get("amount"), arguments.get("currency")
+            money = money_of(*given, self.powers.currency)
+        except NoMoney as wrong:
+            return f"error: {wrong}"
+        wanted = Request(kind, details, {}, money)
+        if any(one.key == wanted.key for one in self.requests):
             return PENDING
+        if wanted.key in self.powers.requested:
+            return ALREADY
         if len(self.requests) >= MAX_REQUESTS:
             return f"error: {MAX_REQUESTS} requests at once are the most"
         plain = _plain(context)
@@ -160,19 +208,24 @@ class Toolbox:
         # The person who decides sees the customer's own words beside the model's: the model may
         # have been talked into something.
         plain["customer_wrote"] = newest(self._customer_wrote)
-        self.requests.append(Request(kind, details, plain))
+        self.requests.append(replace(wanted, context=plain))
         return PENDING
 
     async def _search(self, arguments: dict[str, Any]) -> str:
         query = arguments.get("query")
         if not isinstance(query, str) or not query.strip():
             return "error: query is missing"
+        if self._knowledge_tokens <= 0:
+            return NO_MORE
         found: list[dict[str, Any]] = []
         room = SEARCH_CHARS
         for row, _ in await self.knowledge.search(query, SEARCH_ROWS):
             room -= len(row.question) + len(row.answer)
-            if room < 0 and found:
+            takes = row_tokens(row)
+            if (room < 0 or takes > self._knowledge_tokens) and found:
                 break
+            self._knowledge_tokens -= takes
+            self.found[row.id] = row
             found.append(
                 {
                     "id": row.id,
@@ -182,6 +235,7 @@ class Toolbox:
                 }
             )
         self.kb_ids += [one["id"] for one in found]
+        self.found_nothing = not found
         if not found:
             return "nothing found: try other words, or say that you do not have the information"
         text = json.dumps(found, ensure_ascii=False)

@@ -16,10 +16,17 @@ import httpx2
 from yarl import URL
 
 from handlers.agent.answerer import Kind, NoAnswer
+from handlers.outbound.guard import class_of
 
 MAX_ANSWER_BYTES = 2 * 1024 * 1024  # unpacked; 800 tokens are some 4 KB, with reasoning some 100
 MAX_ERROR_BYTES = 64 * 1024  # of an answer with an error's status; what is beyond is not read
 _OF_THE_WAY = {b"content-encoding", b"content-length", b"transfer-encoding"}
+
+
+class Blocked(NoAnswer):
+    """An address that is not for tenants: handlers/outbound."""
+
+    billed = False
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -55,6 +62,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         except (TimeoutError, aiohttp.ServerTimeoutError) as error:
             raise httpx2.ReadTimeout(type(error).__name__, request=request) from error
         except aiohttp.ClientError as error:
+            if class_of(error) == "blocked_address":
+                raise Blocked("blocked_address", Kind.BROKEN) from error
             raise httpx2.NetworkError(type(error).__name__, request=request) from error
 
 

@@ -3,7 +3,7 @@
 from db.events import add_tenant_event
 from db.ids import UserId
 from db.pool import Conn
-from handlers.deliveries.catalogue import TenantEvent
+from handlers.deliveries.event import TenantEvent
 
 
 async def tell(conn: Conn, user_id: UserId, event: TenantEvent) -> None:

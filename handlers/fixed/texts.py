@@ -36,13 +36,24 @@ class Kind(StrEnum):
     HANDBACK = "handback"
     OFF_TOPIC = "off_topic"
     LOOP = "loop"
+    NO_ANSWER = "no_answer"
+    NOBODY = "nobody"
+    NO_AMOUNT = "no_amount"
+    NOT_DONE = "not_done"
+    OPEN_NOW = "open_now"
+    CLOSED_NOW = "closed_now"
+    REFUSED = "refused"
+    OPTED_OUT = "opted_out"
+    OPTED_IN = "opted_in"
 
 
 DETAILS_UNITS = 200  # of a request, when it is named to the customer
+HOURS_UNITS = 40
 SHORTENED_UNITS = 200  # it takes its room from the answer
 # What may stand in braces in a text, and how long it gets.
 PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
-    kind: {"details": DETAILS_UNITS} for kind in (Kind.APPROVED, Kind.DENIED, Kind.EXPIRED)
+    **{one: {"details": DETAILS_UNITS} for one in (Kind.APPROVED, Kind.DENIED, Kind.EXPIRED)},
+    **{one: {"hours": HOURS_UNITS} for one in (Kind.OPEN_NOW, Kind.CLOSED_NOW)},
 }
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -67,6 +78,12 @@ def own_text(kind: Kind, languages: Sequence[str], own_texts: object) -> str | N
     """Only what the tenant wrote."""
     own = _of_kind(own_texts, kind)
     return next((text for tag in languages if (text := _closest(own, tag))), None)
+
+
+def is_text(kind: Kind, text: str, own_texts: object) -> bool:
+    """Whether a text without parameters ends as this one does, in whatever language."""
+    known = (*_of_kind(own_texts, kind).values(), *_texts()[kind].values())
+    return any(text.rstrip().endswith(one.strip()) for one in known)
 
 
 def languages_spoken() -> frozenset[str]:

@@ -12,12 +12,13 @@ from typing import Generic, TypeAlias, TypeVar
 import structlog
 
 from db.chatbots import resolve_numbers
-from db.errors import is_data, is_integrity
-from db.ids import ChatbotId, UserId
+from db.errors import is_data, is_hidden, is_integrity
+from db.ids import AppId, ChatbotId, UserId
 from db.parked import ParkedItem, park_items
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
 from handlers.ingest.envelope import Envelope, Malformed, decode
 from handlers.ingest.parking import parked_raw
+from handlers.ingest.unparking import look_again
 from handlers.process import telemetry
 from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
@@ -45,6 +46,7 @@ class Arrived:
     update: Update
     trace_id: str
     received_at: str | None = None  # by the ingress's clock
+    app_id: AppId | None = None  # of the webhook; None: the environment's
 
     def parked(self, reason: str, detail: str | None = None) -> ParkedItem:
         return ParkedItem(
@@ -54,7 +56,7 @@ class Arrived:
             phone_number_id=column_text(self.update.phone_number_id),
             display_number=column_text(self.update.display_number),
             trace_id=column_text(self.trace_id),
-            raw=parked_raw(self.update),
+            raw=parked_raw(self.update, self.app_id),
         )
 
 
@@ -79,7 +81,8 @@ def opened(bodies: Sequence[bytes]) -> tuple[list[Arrived], list[ParkedItem]]:
             continue
         parked += [_undecodable(alone, why) for alone, why in envelope.spoilt]
         arrived += [
-            Arrived(update, envelope.trace_id, envelope.received_at) for update in envelope.updates
+            Arrived(update, envelope.trace_id, envelope.received_at, envelope.app_id)
+            for update in envelope.updates
         ]
     return arrived, parked
 
@@ -99,18 +102,19 @@ def _undecodable(body: bytes, why: str) -> ParkedItem:
 async def by_tenant(
     conn: Conn, arrived: Sequence[tuple[Arrived, T]], *, bind: bool
 ) -> tuple[dict[UserId, list[Item[T]]], list[ParkedItem]]:
-    """Asks the database whose each item is; what is nobody's is parked."""
+    """Asks the database whose each item is; what is nobody's, or its app's webhooks may not speak
+    of, is parked."""
     named = [_number(one) for one, _ in arrived]
-    numbers = sorted(set(named), key=lambda n: (n[0] or "", n[1] or ""))
-    ids, display = [n[0] for n in numbers], [n[1] for n in numbers]
-    found = await resolve_numbers(conn, ids, display, bind)
+    numbers = sorted(set(named), key=lambda n: (n[0] or "", n[1] or "", n[2] or 0))
+    asked = [n[0] for n in numbers], [n[1] for n in numbers], [n[2] for n in numbers]
+    found = await resolve_numbers(conn, *asked, bind)
     for row in found:
         if row.outcome == "bound":
             log.info("chatbot.number_bound", chatbot_id=row.chatbot_id, user_id=row.user_id)
     if any(row.outcome == "phone_number_id_of_another" for row in found):
         # So it looks, too, when another worker binds it to the very same id at this moment; a
         # second look tells.
-        found = await resolve_numbers(conn, ids, display, bind)
+        found = await resolve_numbers(conn, *asked, bind)
     owners = {numbers[row.place - 1]: row for row in found}
     tenants: dict[UserId, list[Item[T]]] = defaultdict(list)
     parked: list[ParkedItem] = []
@@ -160,12 +164,14 @@ class Done(Generic[T]):
 
     written: int = 0  # as `write` counts
     items: int = 0  # that were written, new or not
+    erased: int = 0  # messages that were dropped, since their people are erased
     parked: list[ParkedItem] = field(default_factory=list)
     failing: list[Failing[T]] = field(default_factory=list)
 
     def __iadd__(self, more: "Done[T]") -> "Done[T]":
         self.written += more.written
         self.items += more.items
+        self.erased += more.erased
         self.parked += more.parked
         self.failing += more.failing
         return self
@@ -183,13 +189,18 @@ async def write_all(
     tenants, nobodys = await resolve(found)
     done = await _side_by_side(tenants, write)
     done.parked += nobodys
-    again = [f for f in done.failing if is_integrity(f.error)]
-    done.failing = [f for f in done.failing if not is_integrity(f.error)]
+    again = [f for f in done.failing if _is_old(f.error)]
+    done.failing = [f for f in done.failing if not _is_old(f.error)]
     for one in again:
         done += await _resolved_anew(one.item, resolve, write)
     if done.failing and not done.items:
         raise Kept from done.failing[0].error
     return done
+
+
+def _is_old(error: Exception) -> bool:
+    """What we knew when it was resolved: a chatbot may be gone."""
+    return is_integrity(error) or is_hidden(error)
 
 
 async def _resolved_anew(item: Item[T], resolve: Resolve[T], write: Write[T]) -> Done[T]:
@@ -266,6 +277,7 @@ async def park(pool: Pool, parked: Sequence[ParkedItem]) -> None:
         await park_items(conn, parked)
     for item in parked:
         telemetry.PARKED.labels(item.reason).inc()
+    await look_again(pool, parked)
 
 
 async def _patiently(write: Write[T], user_id: UserId, items: Sequence[Item[T]]) -> int:
@@ -279,10 +291,11 @@ async def _patiently(write: Write[T], user_id: UserId, items: Sequence[Item[T]])
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _number(arrived: Arrived) -> tuple[str | None, str | None]:
-    """phone_number_id, and the business's number in the form it is stored in."""
+def _number(arrived: Arrived) -> tuple[str | None, str | None, AppId | None]:
+    """phone_number_id, the business's number in the form it is stored in, and who speaks of it."""
     update = arrived.update
-    return column_text(update.phone_number_id), normalised(update.display_number)
+    named = column_text(update.phone_number_id), normalised(update.display_number)
+    return *named, arrived.app_id
 
 
 def column_text(value: str | None, longest: int | None = MAX_NUMBER_CHARS) -> str | None:

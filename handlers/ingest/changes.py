@@ -12,8 +12,10 @@ from db.changes import (
     revoke_message,
 )
 from db.conversations import forget_threads
+from db.facts import forget_facts_of
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
+from db.unanswered import forget_revoked
 from handlers.ingest.batch import Item
 from handlers.whatsapp.values import Change, Inbound, Parsed, Past, stand_in
 
@@ -53,6 +55,9 @@ async def apply_change(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, chang
         changed = await revoke_message(
             conn, user_id, chatbot_id, change.target, direction, change.at
         )
+        if changed is not None and direction == "inbound":
+            await forget_facts_of(conn, user_id, chatbot_id, change.target)
+            await forget_revoked(conn, user_id, chatbot_id, change.target)
     else:
         assert change.new is not None, "an edit has a new text"
         marks: dict[str, Any] = {"opaque": True} if change.new.opaque else {}

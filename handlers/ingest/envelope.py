@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from itertools import zip_longest
 from typing import Any, get_args
 
+from db.ids import AppId
 from handlers.ingest_log.port import LANES, PARTITIONS, Lane
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.wire import Kind, Update
@@ -34,6 +35,8 @@ class Envelope:
     # phone_number_id -> tenant as the ingress knew it, for those who look at a queue. Ingest asks
     # the database again, which alone decides.
     tenants: dict[str, int] = field(default_factory=dict)
+    # Whose webhook it was; None: the environment's app, of which nothing is written.
+    app_id: AppId | None = None
     # Of what was read: updates that are none, each as an envelope by itself, and why.
     spoilt: tuple[tuple[bytes, str], ...] = ()
 
@@ -48,6 +51,7 @@ def lane_of(update: Update) -> Lane:
 
 
 def encode(envelope: Envelope) -> bytes:
+    app = {} if envelope.app_id is None else {"app": envelope.app_id}
     return _json(
         {
             "v": VERSION,
@@ -59,6 +63,7 @@ def encode(envelope: Envelope) -> bytes:
                 {name: getattr(update, name) for name in _FIELDS} for update in envelope.updates
             ],
             "accounts": [[getattr(u, name) for name in _BESIDE] for u in envelope.updates],
+            **app,
         }
     ).encode()
 
@@ -90,6 +95,7 @@ def decode(body: bytes) -> Envelope:
             received_at=_note(value.get("received_at")),
             updates=tuple(good),
             tenants=_tenants(value.get("tenants")),
+            app_id=_app(value.get("app")),
             spoilt=tuple(spoilt),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -126,6 +132,15 @@ def _note(value: Any) -> str:
 
 def _tenants(value: Any) -> dict[str, int]:
     return value if isinstance(value, dict) else {}
+
+
+def _app(value: Any) -> AppId | None:
+    """No note: what is none of ours is not taken for the environment's app."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
+        raise Malformed("app")
+    return AppId(value)
 
 
 def _text(value: Any) -> str:

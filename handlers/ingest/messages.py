@@ -1,13 +1,14 @@
 """Messages of one tenant into the record: who said it, in which conversation, and what it wakes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Any, Generic, TypeGuard, TypeVar
 
 from db.changes import PastMessage, hand_to_human, known_messages, quoted_texts, record_past
-from db.contacts import choose_marketing, lock_contacts
+from db.contacts import choose_marketing, lock_contacts, resume_marketing
 from db.conversations import (
     Debounce,
     Written,
@@ -17,10 +18,16 @@ from db.conversations import (
 )
 from db.ids import ChatbotId, ContactId, ConversationId, UserId, Wamid
 from db.messages import NewMessage, record_inbound
+from db.messages import Recorded as New
 from db.pool import Conn
 from db.takeovers import answered_by_person, wake_held
+from db.telling import tell_messages
+from handlers.deliveries.catalogue import MESSAGE_RECEIVED, ConversationTakenOver
+from handlers.deliveries.outbox import tell
+from handlers.erasure.marks import Marker
+from handlers.fixed.choices import choice_of
 from handlers.ingest.batch import Item
-from handlers.ingest.people import contacts_of, known_contacts, learn
+from handlers.ingest.people import contacts_of, known_people, learn
 from handlers.whatsapp.cloud_api.notes import note, part
 from handlers.whatsapp.values import Inbound, Parsed, Past, Preference
 
@@ -30,6 +37,12 @@ ECHO_SILENCE = timedelta(minutes=60)
 QUOTED_CHARS = 120
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    new: Counter[date]  # inbound messages, by the day that each is counted on
+    erased: int  # messages that were dropped, since their people are
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +63,13 @@ class Placed(Generic[T]):
 
 
 async def record_messages(
-    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], debounce: Debounce
-) -> int:
-    """How many inbound messages were new."""
-    named = await _named(conn, user_id, items)
+    conn: Conn,
+    user_id: UserId,
+    items: Sequence[Item[Parsed]],
+    debounce: Debounce,
+    marker: Marker,
+) -> Recorded:
+    named, erased = await _named(conn, user_id, items, marker)
     for one in named:
         if isinstance(one.item.value, Preference):
             choice = one.item.value
@@ -65,32 +81,53 @@ async def record_messages(
         await learn(conn, user_id, written)
     placed = await _placed(conn, user_id, named)
     await _record_past(conn, user_id, [p for p in placed if _is_past(p)])
-    return await _record_inbound(conn, user_id, [p for p in placed if _is_inbound(p)], debounce)
+    inbound = [p for p in placed if _is_inbound(p)]
+    return Recorded(await _record_inbound(conn, user_id, inbound, debounce), erased)
 
 
 async def _named(
-    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]]
-) -> list[Named[Inbound | Past | Preference]]:
-    people = await _not_strange_again(conn, user_id, [i for i in items if _has_contact(i)])
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], marker: Marker
+) -> tuple[list[Named[Inbound | Past | Preference]], int]:
+    """And how many are of people who were erased after it."""
+    everybody = [i for i in items if _has_contact(i)]
+    known, erased = await known_people(conn, user_id, [i.value.who for i in everybody], marker)
+    left = [
+        (item, contact_id)
+        for item, contact_id in zip(everybody, known, strict=True)
+        if not erased.has(item.value.who, _at(item.value))
+    ]
+    people = await _not_strange_again(conn, user_id, left)
     ids = await contacts_of(conn, user_id, [(i.chatbot_id, i.value.who) for i in people])
-    return [Named(item, contact_id) for item, contact_id in zip(people, ids, strict=True)]
+    before = {contact_id for _, contact_id in left}
+    for item, contact_id in zip(people, ids, strict=True):
+        one = erased.of(item.value.who)
+        if one is not None and one.stopped_at is not None and contact_id not in before:
+            # A new contact, of a person who had said so before they were erased.
+            await choose_marketing(conn, user_id, contact_id, "stop", one.stopped_at)
+    named = [Named(item, contact_id) for item, contact_id in zip(people, ids, strict=True)]
+    return named, len(everybody) - len(left)
+
+
+def _at(value: Inbound | Past | Preference) -> datetime:
+    return value.at if isinstance(value, Preference) else value.sent_at
 
 
 async def _not_strange_again(
-    conn: Conn, user_id: UserId, people: Sequence[Item[Inbound | Past | Preference]]
+    conn: Conn,
+    user_id: UserId,
+    known: Sequence[tuple[Item[Inbound | Past | Preference], ContactId | None]],
 ) -> list[Item[Inbound | Past | Preference]]:
     """Without those that nobody is known for and whose message is: recorded before a customer
     changed their number, it would make a contact of the old one once more."""
-    known = await known_contacts(conn, user_id, [i.value.who for i in people])
-    strange = [i for i, c in zip(people, known, strict=True) if c is None and _is_said(i)]
+    strange = [i for i, c in known if c is None and _is_said(i)]
     if not strange:
-        return [*people]
+        return [item for item, _ in known]
     wamids = [i.value.wamid for i in strange]
     found = await known_messages(conn, user_id, [i.chatbot_id for i in strange], wamids)
     recorded = {(strange[place - 1].chatbot_id, wamids[place - 1]) for place in found}
     return [
         item
-        for item, contact_id in zip(people, known, strict=True)
+        for item, contact_id in known
         if contact_id is not None
         or not _is_said(item)
         or (item.chatbot_id, item.value.wamid) not in recorded
@@ -119,9 +156,9 @@ async def _placed(
 
 async def _record_inbound(
     conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]], debounce: Debounce
-) -> int:
+) -> Counter[date]:
     if not placed:
-        return 0
+        return Counter()
     quotes = await _quotes(conn, user_id, placed)
     messages = [
         NewMessage(
@@ -148,7 +185,27 @@ async def _record_inbound(
     if newest:
         written = [newest[conversation_id] for conversation_id in sorted(newest)]
         await mark_ready(conn, user_id, written, debounce)
-    return len(recorded)
+    await _choose(conn, user_id, placed, recorded)
+    if told := [row.id for row in recorded if row.told]:
+        await tell_messages(conn, user_id, [MESSAGE_RECEIVED] * len(told), told)
+    return Counter(row.received_day for row in recorded)
+
+
+async def _choose(
+    conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]], recorded: Sequence[New]
+) -> None:
+    """Who wrote nothing but STOP, or a word like it, gets no more advertising from now on, whatever
+    becomes of the turn; START takes that back. Their contacts are locked by what was learned."""
+    new = {(row.chatbot_id, row.wamid): row.opt_out_words for row in recorded}
+    for one in placed:
+        own = new.get((one.item.chatbot_id, one.value.wamid))
+        if own is None or (choice := choice_of(one.value.text, own)) is None:
+            continue
+        who, at = one.contact_id, one.value.sent_at
+        if choice == "stop":
+            await choose_marketing(conn, user_id, who, choice, at)
+        else:
+            await resume_marketing(conn, user_id, who, at)
 
 
 async def _quotes(conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]]) -> list[str]:
@@ -199,7 +256,16 @@ async def _record_past(conn: Conn, user_id: UserId, placed: Sequence[Placed[Past
             now = datetime.now(UTC)
             until = [min(row.sent_at, now) + ECHO_SILENCE for row in said]
             conversations = [row.conversation_id for row in said]
-            await hand_to_human(conn, user_id, conversations, until)
+            for taken in await hand_to_human(conn, user_id, conversations, until):
+                event = ConversationTakenOver(
+                    chatbot_id=taken.chatbot_id,
+                    contact_id=taken.contact_id,
+                    conversation_id=taken.id,
+                    by="human",
+                    reason="echo",
+                    until=taken.taken_over_until,
+                )
+                await tell(conn, user_id, event)
             await answered_by_person(conn, user_id, conversations, [row.sent_at for row in said])
             await wake_held(conn, user_id, conversations)
 

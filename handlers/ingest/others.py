@@ -12,8 +12,10 @@ from db.conversations import Debounce
 from db.ids import UserId
 from db.parked import ParkedItem
 from db.pool import Conn, Pool
+from handlers.erasure.marks import UNMARKED, Marker
 from handlers.ingest.accounts import keep_happening
-from handlers.ingest.batch import Arrived, Item, column_text, opened, park, write_all, writing
+from handlers.ingest.batch import Arrived, Item, column_text, opened, write_all, writing
+from handlers.ingest.erased import park
 from handlers.ingest.recording import record_all
 from handlers.ingest.stuck import put_aside
 from handlers.rules.numbers import normalised
@@ -26,7 +28,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 NO_DEBOUNCE = Debounce(timedelta(), timedelta())  # nothing of this is an input
 
 
-async def take_others(pool: Pool, bodies: Sequence[bytes]) -> None:
+async def take_others(pool: Pool, bodies: Sequence[bytes], marker: Marker = UNMARKED) -> None:
     """Raises one of db.pool.UNAVAILABLE when the database is away."""
     arrived, parked = opened(bodies)
     of_numbers: list[tuple[Arrived, Parsed]] = []
@@ -39,10 +41,11 @@ async def take_others(pool: Pool, bodies: Sequence[bytes]) -> None:
                 of_accounts.append((one, parsed))
             else:
                 of_numbers.append((one, parsed))
-    parked += (await record_all(pool, of_numbers, NO_DEBOUNCE, bind=False)).parked
+    done = await record_all(pool, of_numbers, NO_DEBOUNCE, marker, bind=False)
+    parked += done.parked
     if of_accounts:
         parked += await _keep_all(pool, of_accounts)
-    await park(pool, parked)
+    await park(pool, parked, marker)
     log.info("others.taken", items=len(of_numbers) + len(of_accounts), parked=len(parked))
 
 
@@ -74,14 +77,18 @@ async def _owners(
         conn,
         [column_text(one.update.waba_id) for one, _ in told],
         [normalised(one.update.display_number) for one, _ in told],
+        [one.app_id for one, _ in told],
     )
     owners: dict[UserId, list[Item[Happening]]] = defaultdict(list)
+    nobodys = dict.fromkeys(range(1, len(told) + 1), "unknown_account")
     for row in rows:
         one, what = told[row.place - 1]
+        if row.user_id is None or row.chatbot_id is None:
+            nobodys[row.place] = row.outcome
+            continue
+        nobodys.pop(row.place, None)
         owners[row.user_id].append(Item(one, what, row.chatbot_id))
-    known = {row.place for row in rows}
     return dict(sorted(owners.items())), [
-        one.parked("unknown_account", what.field)
-        for place, (one, what) in enumerate(told, start=1)
-        if place not in known
+        told[place - 1][0].parked(reason, told[place - 1][1].field)
+        for place, reason in nobodys.items()
     ]

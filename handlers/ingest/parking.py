@@ -5,14 +5,15 @@ import json
 from datetime import datetime
 from typing import get_args
 
+from db.ids import AppId
 from handlers.ingest.envelope import Envelope, Malformed, decode, encode, lane_of
 from handlers.ingest_log.port import Entry, Lane
 from handlers.whatsapp.cloud_api.wire import Kind, Update
 
 
-def parked_raw(update: Update) -> bytes:
+def parked_raw(update: Update, app_id: AppId | None) -> bytes:
     """What is kept of an update; the rest of it are the parked row's columns. These bytes tell an
-    item from another, so the number is among them."""
+    item from another, so the number is among them, and whose webhook it was."""
     kept = {
         "field": update.field,
         "phone_number_id": update.phone_number_id,
@@ -21,7 +22,15 @@ def parked_raw(update: Update) -> bytes:
     }
     if update.waba_id is not None:
         kept |= {"waba_id": update.waba_id, "entry_time": update.entry_time}
+    if app_id is not None:
+        kept |= {"app": app_id}
     return json.dumps(kept, separators=(",", ":")).encode()
+
+
+def parked_app(raw: bytes) -> AppId | None:
+    """Of the webhook; None: the environment's."""
+    app: AppId | None = json.loads(raw).get("app")
+    return app
 
 
 def parked_update(
@@ -55,7 +64,7 @@ def entry_of(
     if kind not in known:  # a whole entry: as it came
         return Entry(_lane_of_entry(raw), raw)
     update = parked_update(known[kind], phone_number_id, display_number, raw)
-    envelope = Envelope(trace_id or "", now.isoformat(), (update,))
+    envelope = Envelope(trace_id or "", now.isoformat(), (update,), app_id=parked_app(raw))
     return Entry(lane_of(update), encode(envelope))
 
 

@@ -9,15 +9,21 @@ from db.contacts import (
     SeenContact,
     add_contacts,
     find_contacts,
+    find_people,
+    hold_numbers,
     move_contact,
     release_numbers,
     touch_contacts,
 )
 from db.ids import ChatbotId, ContactId, UserId
 from db.pool import Conn
-from handlers.deliveries.catalogue import ContactMoved
+from db.telling import tell_contacts
+from db.waits import admit_new
+from handlers.deliveries.catalogue import CONTACT_CREATED, CONTACT_UPDATED, ContactMoved
 from handlers.deliveries.outbox import tell
-from handlers.rules.numbers import variants
+from handlers.erasure.marks import Marker
+from handlers.ingest.erased import Erased, keys_of
+from handlers.rules.numbers import of_several_spellings, variants
 from handlers.whatsapp.values import Customer, Inbound, Moved
 
 
@@ -40,12 +46,13 @@ def contact_of(who: Customer, known: Iterable[Contact]) -> ContactId | None:
     return by_phone.id
 
 
-async def known_contacts(
-    conn: Conn, user_id: UserId, people: Sequence[Customer]
-) -> list[ContactId | None]:
-    phones, bsuids = _keys(people)
-    known = await find_contacts(conn, user_id, phones, bsuids)
-    return [contact_of(who, known) for who in people]
+async def known_people(
+    conn: Conn, user_id: UserId, people: Sequence[Customer], marker: Marker
+) -> tuple[list[ContactId | None], Erased]:
+    """Each one's contact, and who of them was erased: in one look, since every batch has it."""
+    keys = keys_of(user_id, marker, people)
+    known, found = await find_people(conn, user_id, *keys)
+    return [contact_of(who, known) for who in people], Erased(user_id, marker, found)
 
 
 async def contacts_of(
@@ -55,25 +62,42 @@ async def contacts_of(
     phones, bsuids = _keys(who for _, who in people)
     known = await find_contacts(conn, user_id, phones, bsuids)
     found = [contact_of(who, known) for _, who in people]
-    new: dict[tuple[str | None, str | None], tuple[ChatbotId, Customer]] = {}
-    for one, contact_id in zip(people, found, strict=True):
-        # The spellings of one number are one new contact.
-        key = min(_spellings(one[1])) if one[1].phone_number else None
-        if contact_id is None:
-            new.setdefault((key, one[1].bsuid), one)
+    new = _strangers(people, found)
+    numbers = [who.phone_number for _, who in new if who.phone_number]
+    if lines := of_several_spellings(numbers):
+        # Somebody else may make one of them under another spelling, at this moment.
+        await hold_numbers(conn, user_id, lines)
+        known = await find_contacts(conn, user_id, phones, bsuids)
+        found = [contact_of(who, known) for _, who in people]
+        new = _strangers(people, found)
     if new:
         # A number that went to another person leaves the contact who had it: a new person must not
         # get the old one's conversation, nor the old one's pending replies.
         held = {c.phone_number: c.id for c in known if c.phone_number is not None}
-        wanted = [number for _, who in new.values() for number in _spellings(who)]
+        wanted = [number for _, who in new for number in _spellings(who)]
         await release_numbers(conn, user_id, sorted({held[n] for n in wanted if n in held}))
-        await add_contacts(conn, user_id, [_new(bot, who) for bot, who in new.values()])
+        added = await add_contacts(conn, user_id, [_new(bot, who) for bot, who in new])
+        admit_new(conn, user_id)
+        if added:
+            await tell_contacts(conn, user_id, CONTACT_CREATED, added)
         known = await find_contacts(conn, user_id, phones, bsuids)
         found = [contact_of(who, known) for _, who in people]
     ids = [c for c in found if c is not None]
     if len(ids) < len(people):
         raise LookupError("a contact that was just added is not there")
     return ids
+
+
+def _strangers(
+    people: Sequence[tuple[ChatbotId, Customer]], found: Sequence[ContactId | None]
+) -> list[tuple[ChatbotId, Customer]]:
+    """Those without a contact, each once: the spellings of one number are one person."""
+    new: dict[tuple[str | None, str | None], tuple[ChatbotId, Customer]] = {}
+    for one, contact_id in zip(people, found, strict=True):
+        key = min(_spellings(one[1])) if one[1].phone_number else None
+        if contact_id is None:
+            new.setdefault((key, one[1].bsuid), one)
+    return list(new.values())
 
 
 def _new(chatbot_id: ChatbotId, who: Customer) -> NewContact:
@@ -99,7 +123,9 @@ async def learn(conn: Conn, user_id: UserId, messages: Iterable[tuple[ContactId,
         )
         for contact_id, message in sorted(latest.items(), key=itemgetter(0))
     ]
-    await touch_contacts(conn, user_id, seen)
+    touched = await touch_contacts(conn, user_id, seen)
+    if changed := [one.id for one in touched if one.told]:
+        await tell_contacts(conn, user_id, CONTACT_UPDATED, changed)
 
 
 async def move(conn: Conn, user_id: UserId, moved: Moved) -> bool:
@@ -109,6 +135,8 @@ async def move(conn: Conn, user_id: UserId, moved: Moved) -> bool:
     stays one: the old one only loses its number.
     """
     phones, bsuids = _keys([moved.before, moved.after])
+    if lines := of_several_spellings(filter(None, [moved.after.phone_number])):
+        await hold_numbers(conn, user_id, lines)
     known = await find_contacts(conn, user_id, phones, bsuids)
     old, new = contact_of(moved.before, known), contact_of(moved.after, known)
     if old is None:

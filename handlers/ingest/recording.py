@@ -7,7 +7,7 @@ Unavailable and keeps the batch.
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 
 import structlog
@@ -17,6 +17,7 @@ from db.ids import UserId
 from db.parked import ParkedItem
 from db.pool import Conn, Pool
 from db.usage import count_received
+from handlers.erasure.marks import UNMARKED, Marker
 from handlers.ingest.accounts import keep_happening, learn_accounts_once
 from handlers.ingest.batch import (
     Arrived,
@@ -25,11 +26,11 @@ from handlers.ingest.batch import (
     by_tenant,
     delay_s,
     opened,
-    park,
     write_all,
     writing,
 )
 from handlers.ingest.changes import apply_change, with_targets
+from handlers.ingest.erased import park, without_erased
 from handlers.ingest.messages import record_messages
 from handlers.ingest.people import move
 from handlers.ingest.stuck import put_aside
@@ -41,7 +42,9 @@ from handlers.whatsapp.values import Change, Happening, Inbound, Moved, Parsed
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) -> None:
+async def record_batch(
+    pool: Pool, bodies: Sequence[bytes], debounce: Debounce, marker: Marker = UNMARKED
+) -> None:
     """What came in customers' lanes. Raises one of db.pool.UNAVAILABLE when it is away."""
     arrived, parked = opened(bodies)
     understood: list[tuple[Arrived, Parsed]] = []
@@ -51,12 +54,12 @@ async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) 
             parked.append(one.parked("not_understood", parsed.reason))
         else:
             understood.append((one, parsed))
-    done = await record_all(pool, understood, debounce, bind=True)
+    done = await record_all(pool, understood, debounce, marker, bind=True)
     parked += done.parked
-    await park(pool, parked)
+    await park(pool, parked, marker)
     telemetry.RECORDED.inc(done.written)
     messages = sum(isinstance(value, Inbound) for _, value in understood)
-    duplicates = max(0, messages - done.written - len(done.parked))
+    duplicates = max(0, messages - done.written - len(done.parked) - done.erased)
     telemetry.DUPLICATES.inc(duplicates)
     now = datetime.now(UTC)
     for one, _ in understood:
@@ -75,10 +78,16 @@ async def record_batch(pool: Pool, bodies: Sequence[bytes], debounce: Debounce) 
 
 
 async def record_all(
-    pool: Pool, understood: Sequence[tuple[Arrived, Parsed]], debounce: Debounce, *, bind: bool
+    pool: Pool,
+    understood: Sequence[tuple[Arrived, Parsed]],
+    debounce: Debounce,
+    marker: Marker,
+    *,
+    bind: bool,
 ) -> Done[Parsed]:
     """Written counts the inbound messages that were new."""
     lost: list[ParkedItem] = []
+    erased = 0
 
     async def resolve(
         found: Sequence[tuple[Arrived, Parsed]],
@@ -87,9 +96,11 @@ async def record_all(
             return await by_tenant(conn, found, bind=bind)
 
     async def write(user_id: UserId, items: Sequence[Item[Parsed]]) -> int:
+        nonlocal erased
         async with writing(pool, user_id) as conn:
-            new, without_target = await _record(conn, user_id, items, debounce)
+            new, without_target, gone = await _record(conn, user_id, items, debounce, marker)
         lost.extend(without_target)  # committed; a repeated write parks the same items again
+        erased += gone
         await learn_accounts_once(pool, user_id, items)
         return new
 
@@ -97,6 +108,8 @@ async def record_all(
         return Done()
     done = await write_all(understood, resolve, write)
     done.parked += lost
+    done.erased = erased
+    telemetry.ERASED.labels("message").inc(erased)
     await put_aside(pool, done.failing)
     for what, count in Counter(type(value).__name__.lower() for _, value in understood).items():
         telemetry.UNDERSTOOD.labels(what).inc(count)
@@ -104,23 +117,32 @@ async def record_all(
 
 
 async def _record(
-    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], debounce: Debounce
-) -> tuple[int, list[ParkedItem]]:
+    conn: Conn,
+    user_id: UserId,
+    items: Sequence[Item[Parsed]],
+    debounce: Debounce,
+    marker: Marker,
+) -> tuple[int, list[ParkedItem], int]:
     """One transaction of one tenant: contacts, conversations, messages, counters last. How many
-    inbound messages were new, and what speaks of nothing that we know."""
-    new = 0
+    inbound messages were new, what speaks of nothing that we know, and how many messages were of
+    people who are erased."""
+    new: Counter[date] = Counter()
+    erased = 0
     lost: list[ParkedItem] = []
     # Who wrote before a move was somebody else by number or BSUID than who writes after it.
-    for is_move, run in groupby(items, lambda i: isinstance(i.value, Moved)):
+    left = await without_erased(conn, user_id, items, marker)
+    for is_move, run in groupby(left, lambda i: isinstance(i.value, Moved)):
         if is_move:
             lost += await _record_moves(conn, user_id, list(run))
             continue
         group = await with_targets(conn, user_id, list(run))
-        new += await record_messages(conn, user_id, group, debounce)
+        recorded = await record_messages(conn, user_id, group, debounce, marker)
+        new += recorded.new
+        erased += recorded.erased
         lost += await _record_changes(conn, user_id, group)
-    if new:
-        count_received(conn, user_id, new)
-    return new, lost
+    for day in sorted(new):
+        count_received(conn, user_id, day, new[day])
+    return new.total(), lost, erased
 
 
 async def _record_moves(

@@ -21,6 +21,10 @@ from db.orphans import (
 from db.parked import ParkedItem
 from db.pool import Conn, Pool, tenant
 from db.statuses import Merged, StatusReport, merge_statuses
+from db.telling import tell_messages
+from handlers.deliveries.catalogue import MESSAGE_SENT, MOVES
+from handlers.erasure.marks import UNMARKED, Marker
+from handlers.erasure.traces import people_in
 from handlers.ingest.batch import (
     Arrived,
     Done,
@@ -28,11 +32,11 @@ from handlers.ingest.batch import (
     by_tenant,
     column_text,
     opened,
-    park,
     write_all,
     writing,
 )
-from handlers.ingest.parking import parked_update
+from handlers.ingest.erased import erased_of, park, status_is_gone
+from handlers.ingest.parking import parked_app, parked_update
 from handlers.ingest.stuck import put_aside
 from handlers.process import telemetry
 from handlers.process.sweeps import Sweep
@@ -53,7 +57,7 @@ ORPHAN_BATCH = 500
 RANK = {"sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
 
 
-async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
+async def merge_batch(pool: Pool, bodies: Sequence[bytes], marker: Marker = UNMARKED) -> None:
     """Raises one of db.pool.UNAVAILABLE when the database is away."""
     arrived, parked = opened(bodies)
     statuses: list[tuple[Arrived, Status]] = []
@@ -73,13 +77,13 @@ async def merge_batch(pool: Pool, bodies: Sequence[bytes]) -> None:
 
     async def write(user_id: UserId, items: Sequence[Item[Status]]) -> int:
         async with writing(pool, user_id) as conn:
-            return await _merge_tenant(conn, user_id, items)
+            return await _merge_tenant(conn, user_id, items, marker)
 
     done: Done[Status] = await write_all(statuses, resolve, write) if statuses else Done()
     merged, orphaned = done.written, done.items - done.written
     parked += done.parked
     await put_aside(pool, done.failing)
-    await park(pool, parked)
+    await park(pool, parked, marker)
     telemetry.STATUSES.labels("merged").inc(merged)
     telemetry.STATUSES.labels("orphan").inc(orphaned)
     telemetry.STATUSES.labels("parked").inc(len(parked))
@@ -104,7 +108,7 @@ async def _match(pool: Pool, one: FoundOrphan) -> None:
     async with tenant(pool, one.user_id) as conn:
         taken = await take_orphans(conn, one.user_id, [one.id])
         items = [item for orphan in taken if (item := _reread(orphan)) is not None]
-        merged = await _merge_tenant(conn, one.user_id, items)
+        merged = await _merge_tenant(conn, one.user_id, items, UNMARKED)
     telemetry.STATUSES.labels("matched").inc(merged)
     log.info("orphan.matched", user_id=one.user_id, orphan_id=one.id, merged=merged)
 
@@ -123,10 +127,11 @@ def _reread(orphan: TakenOrphan) -> Item[Status] | None:
         status, NotUnderstood
     ):  # this release understands less than the one that parked it
         return None
-    return Item(Arrived(update, orphan.trace_id or ""), status, orphan.chatbot_id)
+    arrived = Arrived(update, orphan.trace_id or "", app_id=parked_app(orphan.raw))
+    return Item(arrived, status, orphan.chatbot_id)
 
 
-async def park_dead(pool: Pool, bodies: Sequence[bytes]) -> None:
+async def park_dead(pool: Pool, bodies: Sequence[bytes], marker: Marker = UNMARKED) -> None:
     """Entries that no worker could ever finish: each took its process down, or its batch."""
     parked = []
     for body in bodies:
@@ -143,7 +148,7 @@ async def park_dead(pool: Pool, bodies: Sequence[bytes]) -> None:
                 raw=body,
             )
         )
-    await park(pool, parked)
+    await park(pool, parked, marker)
     log.error("entries.dead", parked=len(parked))
 
 
@@ -169,12 +174,15 @@ def report(group: Sequence[Item[Status]]) -> dict[str, Any]:
     return kept
 
 
-async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status]]) -> int:
+async def _merge_tenant(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Status]], marker: Marker
+) -> int:
     """How many found their message; the others wait for it. Counters last."""
     found = 0
-    orphans: list[Orphan] = []
+    orphans: list[Item[Status]] = []
     ended: list[Ended] = []
     arrived: list[ArrivedAfterAll] = []
+    told: list[tuple[str, MessageId]] = []
     by_chatbot: dict[ChatbotId, list[list[Item[Status]]]] = defaultdict(list)
     for (chatbot_id, _), group in furthest(items).items():
         by_chatbot[chatbot_id].append(group)
@@ -185,7 +193,7 @@ async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status
             if place in hit:
                 found += len(group)
             else:
-                orphans += [_orphan(item) for item in group]
+                orphans += group
         for row in merged:
             if row.failed_now:
                 ended.append(_ended(chatbot_id, row, groups[row.place - 1][0].value))
@@ -193,10 +201,33 @@ async def _merge_tenant(conn: Conn, user_id: UserId, items: Sequence[Item[Status
                 arrived.append(
                     ArrivedAfterAll(message_id=row.id, conversation_id=row.conversation_id)
                 )
+            told += [(event, row.id) for event in _events(row) if event in row.told]
     if orphans:
-        await park_orphans(conn, user_id, orphans)
+        await _park_orphans(conn, user_id, orphans, marker)
     await settle_ends(conn, user_id, ended, arrived)
+    if told:
+        await tell_messages(conn, user_id, [event for event, _ in told], [id for _, id in told])
     return found
+
+
+def _events(row: Merged) -> list[str]:
+    events = [MESSAGE_SENT] if row.sent_now else []
+    return [*events, MOVES[row.status]] if row.moved and row.status in MOVES else events
+
+
+async def _park_orphans(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Status]], marker: Marker
+) -> None:
+    """Of a person who is erased no message will come to be known."""
+    people = [who for item in items for who in people_in(item.arrived.update)]
+    erased = await erased_of(conn, user_id, marker, people)
+    left = [
+        item
+        for item in items
+        if not status_is_gone(erased, item.arrived.update, item.value.at, item.value.our_id)
+    ]
+    telemetry.ERASED.labels("status").inc(len(items) - len(left))
+    await park_orphans(conn, user_id, [_orphan(item) for item in left])
 
 
 def _reported(group: Sequence[Item[Status]]) -> StatusReport:

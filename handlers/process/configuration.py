@@ -5,10 +5,14 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from db.urls import BadUrl, read
+from handlers.outbound.addresses import Allow, read_allow
 from handlers.rules.brokers import brokers
+
+MIN_KEY_CHARS = 16  # of SECRETS_KEY: shorter ones are passwords, which HKDF lets be guessed
 
 
 class BadConfiguration(Exception):
@@ -183,6 +187,32 @@ class Environment:
                 self._check_url("AMQP_URL", url, ("amqp", "amqps"), f"{which} is", what)
         if value and not found:
             self.problems.append(f"AMQP_URL has only commas in it: {what}")
+        return value
+
+    def secrets_keys(self) -> tuple[str, ...]:
+        """The first encrypts what is kept of credentials, all decrypt."""
+        what = (
+            "encrypts stored credentials; a random text, e.g. from `openssl rand -base64 32`"
+            " (during a rotation new,old)"
+        )
+        keys = self.names("SECRETS_KEY", what=what)
+        if any(len(key) < MIN_KEY_CHARS for key in keys):
+            self.problems.append(f"SECRETS_KEY is shorter than {MIN_KEY_CHARS} characters: {what}")
+        return keys
+
+    def outbound_allow(self) -> Allow:
+        allow, problems = read_allow(self.optional("OUTBOUND_ALLOW") or "")
+        what = "what URLs of tenants may reach although it is private"
+        self.problems += [f"OUTBOUND_ALLOW {problem}: {what}" for problem in problems]
+        return allow
+
+    def media_store(self) -> str:
+        """A URL of a directory; without one it is below the working directory."""
+        what = "where files are kept that ingress and workers share, e.g. file:///var/lib/media"
+        value = self.optional("MEDIA_STORE") or (Path.cwd() / "data").as_uri()
+        parts = urlsplit(value)
+        if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
+            self.problems.append(f"MEDIA_STORE is not a URL like file:///path: {what}")
         return value
 
     def logging(self) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 PREFIX = "enc:v1:"
 NONCE_BYTES = 12
-MIN_KEY_CHARS = 16  # shorter keys are passwords, and HKDF does not slow a guesser down
 
 
 class Undecryptable(Exception):
@@ -30,6 +29,10 @@ class Vault:
             for k in keys
         ]
         self._ciphers = {hashlib.sha256(key).hexdigest()[:8]: AESGCM(key) for key in derived}
+
+    def is_current(self, stored: str) -> bool:
+        """Encrypted with the first key."""
+        return stored.startswith(f"{PREFIX}{next(iter(self._ciphers))}:")
 
     def encrypt(self, clear: str, belongs_to: str) -> str:
         key_id, cipher = next(iter(self._ciphers.items()))
@@ -51,6 +54,24 @@ class Vault:
             raise Undecryptable(f"the stored value of {belongs_to} is damaged") from error
 
 
+def webhook_secret_of(webhook_id: int) -> str:
+    return f"webhooks.secret_token:{webhook_id}"
+
+
+def app_secret_of(app_id: int) -> str:
+    """What an app's secret is encrypted for, the old one too."""
+    return f"apps.app_secret:{app_id}"
+
+
+def verify_token_of(app_id: int) -> str:
+    return f"apps.verify_token:{app_id}"
+
+
 def access_token_of(chatbot_id: int) -> str:
     """What a chatbot's access token is encrypted for."""
     return f"chatbots.access_token:{chatbot_id}"
+
+
+def model_keys_of(chatbot_id: int) -> str:
+    """What the keys of a chatbot's models are encrypted for."""
+    return f"chatbots.model_keys:{chatbot_id}"

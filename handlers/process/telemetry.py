@@ -55,13 +55,13 @@ CONNECTIONS_CLOSED = _counter(
 )
 WEBHOOKS = _counter(
     *("webhooks_total", "Webhook POSTs, by HTTP status", "status"),
-    *("200", "400", "401", "408", "413", "415", "503"),
+    *("200", "400", "401", "404", "408", "413", "415", "503"),
 )
 WEBHOOKS_IN_FLIGHT = _gauge("webhooks_in_flight", "Webhook POSTs that have no answer yet")
 API_CALLS = _counter(
     *("api_requests_total", "Requests to the tenant API, by HTTP status", "status"),
-    *("200", "201", "400", "401", "403", "404", "405", "408", "409", "413", "415", "422", "429"),
-    *("500", "503"),
+    *("200", "201", "202", "204", "304", "400", "401", "403", "404", "405", "408", "409", "412"),
+    *("413", "415", "422", "429", "500", "502", "503", "504"),
 )
 UPDATES = _counter(
     *("updates_published_total", "Updates made durable in the ingest log, by kind", "kind"),
@@ -101,8 +101,22 @@ UNDERSTOOD = _counter(
 PARKED = _counter(
     *("items_parked_total", "Items kept whole because nothing could be done with them", "reason"),
     *("unknown_number", "phone_number_id_of_another", "bindable", "unknown_account"),
+    "number_of_another_app",
     *("unknown_message", "unknown_contact", "not_understood", "poison", "delivered_too_often"),
     "undecodable",
+)
+ERASED = _counter(
+    *("items_erased_total", "Items dropped because whom they are of was erased, by kind", "kind"),
+    *("message", "status", "other", "parked"),
+)
+FORGOTTEN = _counter(
+    *("rows_forgotten_total", "Rows removed because of their age, by what they are", "what"),
+    *("messages", "parked_items", "analytics_events", "account_events", "conversation_events"),
+    *("idempotency_keys", "gone_messages", "webhook_events"),
+)
+JOBS = _counter(
+    *("jobs_total", "Jobs, by what became of a try", "outcome"),
+    *("done", "failed", "lost"),
 )
 FAILING = _counter(
     *("items_failing_total", "Items that could not be written, and are tried again", "stage"),
@@ -119,6 +133,12 @@ TURNS = _counter(
     *("failed", "cancelled"),
 )
 TURN_SECONDS = _histogram("turn_seconds", "From a turn's start to its commit", CALL)
+ASKS = _counter(
+    *("asks_total", "Asks that a worker had in hand, by what came of them", "outcome"),
+    *("answered", "too_late", "lost", "cancelled", "failed", "gone", "knowledge_not_ready"),
+    *("limit_reached", "limit_held", "model_failed", "model_unavailable"),
+)
+ASK_SECONDS = _histogram("ask_seconds", "From an ask's claim to its answer", CALL)
 TURNS_RUNNING = _gauge("turns_running", "Turns of this process in flight")
 REPLY_SECONDS = _histogram(
     *("reply_delay_seconds", "From the last message answered, by WhatsApp's time, to the reply"),
@@ -145,6 +165,17 @@ KNOWLEDGE_SEARCHES = _counter(
     *("knowledge_searches_total", "Searches of big knowledge bases, by what found", "how"),
     *("index", "words", "not_ready"),
 )
+KNOWLEDGE_STRANGERS = Counter(
+    "swiftreplies_knowledge_strangers_total", "Rows that answers cited and no model was shown"
+)
+KNOWLEDGE_MEANINGS = _counter(
+    *("knowledge_meanings_total", "Searches that wanted the question embedded", "outcome"),
+    *("used", "late", "failed", "not_loaded"),
+)
+KNOWLEDGE_EMBEDDED = _counter(
+    *("knowledge_embedded_total", "Rows that were to be embedded, by what became of them"),
+    *("outcome", "stored", "refused", "failed"),
+)
 KNOWLEDGE_BUILDS = _counter(
     *("knowledge_builds_total", "Indexes of big knowledge bases, by what became of them"),
     *("outcome", "built", "failed", "interrupted"),
@@ -169,6 +200,20 @@ DEAD = _counter(
     *("sends_dead_total", "Sends put on the dead list, by reason", "reason"),
     *("tenant_inactive", "chatbot_inactive", "window_closed", "send_outcome_unknown", "too_old"),
     *("transient", "refused", "not_delivered"),
+)
+DELIVERIES = _counter(
+    *("webhook_attempts_total", "Posts to tenants' webhooks, by what became of the delivery"),
+    *("outcome", "delivered", "retry", "failed"),
+)
+DELIVERY_SECONDS = _histogram(
+    "webhook_post_seconds", "Posts to tenants' webhooks, to the end of the answer", CALL
+)
+DELIVERY_WAIT_SECONDS = _histogram(
+    "webhook_wait_seconds", "From an event's commit to its first post to a webhook", WAIT
+)
+WEBHOOKS_HELD = _gauge("webhooks_held", "Webhooks to which this process delivers at the moment")
+WEBHOOK_PAUSES = Counter(
+    "swiftreplies_webhook_pauses_total", "Webhooks that get nothing for a while, as they fail"
 )
 TAKEOVERS = _counter(
     *("leases_swept_total", "Claims taken back from dead workers, or lost sight of", "what"),

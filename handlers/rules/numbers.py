@@ -4,6 +4,7 @@ Spellings are only for finding a contact: what is sent goes to the one that Meta
 """
 
 import re
+from collections.abc import Iterable
 
 _SPELLED = re.compile(r"\+?[0-9 ()./-]{7,40}")
 _BRAZIL = re.compile(r"\+55([1-9][0-9])(9?)([6-9][0-9]{7})")  # a landline begins with 2 to 5
@@ -24,6 +25,16 @@ def variants(number: str) -> tuple[str, ...]:
     if m := _ARGENTINA.fullmatch(number):
         return (f"+54{m[2]}",) if m[1] else (f"+549{m[2]}",)
     return ()
+
+
+def line_of(number: str) -> str:
+    """The one spelling that stands for all."""
+    return min((number, *variants(number)), key=len)
+
+
+def of_several_spellings(numbers: Iterable[str]) -> list[str]:
+    """The lines of those that others may write otherwise."""
+    return sorted({line_of(one) for one in numbers if variants(one)})
 
 
 def digits(value: object) -> str:

@@ -12,10 +12,11 @@ from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
 from db.sends import end_send, queue_window_template
 from db.usage import give_back_messages
+from db.waits import put_off_again
 from handlers.deliveries.catalogue import MessageFailed
 from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
-from handlers.sends.rules import TAKEN_OVER, WINDOW_CLOSED, End
+from handlers.sends.rules import BLOCKED, ERASED, PUT_OFF, TAKEN_OVER, WINDOW_CLOSED, End
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ async def settle_ends(
     conn: Conn, user_id: UserId, ended: Sequence[Ended], arrived: Sequence[ArrivedAfterAll] = ()
 ) -> None:
     """What follows: the unit goes back, the bot is told what it did or did not say, and the dead
-    list and the tenant hear of it, unless a person answers instead or, outside the window, the
-    chatbot's template asks the customer to write again. Counters last."""
+    list and the tenant hear of it, unless a person answers instead, the answer is only put off or,
+    outside the window, the chatbot's template asks the customer to write again. Counters last."""
     concerned = {*(o.conversation_id for o in ended), *(o.conversation_id for o in arrived)}
     if conversations := sorted(c for c in concerned if c is not None):
         await forget_threads(conn, user_id, conversations)
@@ -84,9 +85,13 @@ async def settle_ends(
             instead = await queue_window_template(
                 conn, user_id, one.message_id, one.usage_day, one.overage
             )
+        elif one.reason in PUT_OFF and await put_off_again(
+            conn, user_id, one.message_id, one.reason
+        ):
+            instead = "another answer"
         if instead != "queued":  # a template that was queued took the unit over
             unspent.append(one)
-        if instead is None and one.reason != TAKEN_OVER:
+        if instead is None and one.reason not in (TAKEN_OVER, BLOCKED.reason, ERASED.reason):
             dead.append(one)
     await _mourn(conn, user_id, dead)
     if arrived:

@@ -59,6 +59,11 @@ class End:
 
 
 OUTSIDE_WINDOW = End("cancelled", WINDOW_CLOSED)
+BLOCKED = End("cancelled", "blocked")  # as the tenant wanted it, so they are not told
+ERASED = End("cancelled", "contact_erased")  # told to nobody: nothing of the contact remains
+TENANT_INACTIVE, CHATBOT_INACTIVE = "tenant_inactive", "chatbot_inactive"
+# What such a reply answered is answered again when tenant and chatbot are active.
+PUT_OFF = frozenset({TENANT_INACTIVE, CHATBOT_INACTIVE})
 
 Consequence: TypeAlias = Again | Pause | End
 
@@ -85,12 +90,14 @@ def after_refusal(kind: RefusalKind, code: int | None, times: int, dice: float) 
 
 def before_sending(send: Send, *, has_token: bool) -> Pause | End | None:
     """Looked at again just before the call, because time has passed since the turn. None: send."""
+    if send.blocked:
+        return BLOCKED
     if send.silenced:
         return End("cancelled", TAKEN_OVER)
     if not send.tenant_active:
-        return End("cancelled", "tenant_inactive")
+        return End("cancelled", TENANT_INACTIVE)
     if not send.chatbot_active:
-        return End("cancelled", "chatbot_inactive")
+        return End("cancelled", CHATBOT_INACTIVE)
     if send.too_old:
         return End("failed", "too_old")
     if send.template is None and not is_open(send.since_inbound):

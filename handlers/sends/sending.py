@@ -33,13 +33,15 @@ from db.sends import (
     resume_number,
     slow_number,
 )
-from handlers.deliveries.catalogue import SendingPaused, SendingResumed
+from db.telling import tell_messages
+from handlers.deliveries.catalogue import MESSAGE_SENT, SendingPaused, SendingResumed
 from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
 from handlers.rules.backoff import backoff
 from handlers.rules.numbers import normalised
 from handlers.sends.ending import end_message
 from handlers.sends.rules import (
+    ERASED,
     MAX_AGE,
     PAIR_EVERY,
     Again,
@@ -75,7 +77,9 @@ class Sender:
             if not await lock_send(conn, user_id, message_id, worker_id):
                 return
             send = await read_send(conn, user_id, message_id, MAX_AGE)
-            assert send is not None, "its row is locked"
+            if send is None:  # its row is locked, and its contact was erased while we waited
+                await end_message(conn, user_id, message_id, ERASED)
+                return
             token = self.tokens.of(send.chatbot_id, send.access_token)
             obstacle = before_sending(send, has_token=token is not None)
             match obstacle:
@@ -181,7 +185,9 @@ async def _settle(
         return "late"
     match outcome:
         case Accepted(wamid):
-            await mark_accepted(conn, user_id, message_id, wamid)
+            acceptance = await mark_accepted(conn, user_id, message_id, wamid)
+            if acceptance is not None and acceptance.told:
+                await tell_messages(conn, user_id, [MESSAGE_SENT], [message_id])
             if send.trying and await resume_number(conn, user_id, send.chatbot_id):
                 await tell(conn, user_id, SendingResumed(chatbot_id=send.chatbot_id))
                 log.info("number.resumed", user_id=user_id, chatbot_id=send.chatbot_id)

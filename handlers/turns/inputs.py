@@ -5,18 +5,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from db.conversation_events import DECIDED, HANDED_BACK, Event
+from db.conversation_events import DECIDED, HANDED_BACK, NOBODY_CAME, Event
 from db.conversations import TurnContext
 from db.ids import Wamid
 from db.messages import TurnMessage
 from handlers.agent.events import decided_text
 from handlers.agent.graph import INPUTS_MAX
+from handlers.fixed.choices import Choice, choice_of
 from handlers.fixed.languages import TEXTS_MAX
+from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.plans import Plan
 from handlers.rules.opaque import why_unanswered
 from handlers.rules.window import is_stale
+from handlers.turns.pace import goes_in_circles
 
+CONTACT_LIMIT = "contact_limit"
+BLOCKED = "blocked"  # what comes meanwhile is never answered, also when it is undone
+# Of these reasons the answer is only put off: db/waits.py.
+PUT_OFF = frozenset(
+    {"no_active_subscription", "tenant_inactive", "chatbot_inactive", CONTACT_LIMIT}
+)
 STALE = "stale"  # messages.metadata.reason of what came too late to be answered
 # An event that could not be told comes up again later; after this WhatsApp would not take it.
 EVENT_AGE = timedelta(hours=24)
@@ -30,6 +39,7 @@ class Found:
     stale: Sequence[TurnMessage]  # unanswered too, and too old to be answered: history
     events: Sequence[Event]
     silence: str | None  # why no answer will be given, as far as the record says
+    circles: bool = False  # another bot seems to answer
 
     @property
     def plan(self) -> Plan:
@@ -50,6 +60,34 @@ class Found:
     def asks(self) -> bool:
         """Whether there is something to say."""
         return has_to_say(self.inputs, self.events, self.history)
+
+    @property
+    def choice(self) -> Choice | None:
+        """The last one about advertising that the customer made with nothing but a word. It was
+        taken down as it came in; a `resume` only of who had stopped."""
+        context = self.context
+        for row in reversed(self.inputs):
+            choice = self._choice_of(row)
+            if choice == "stop" or (
+                choice == context.marketing_choice and row.sent_at == context.marketing_choice_at
+            ):
+                return choice
+        return None
+
+    @property
+    def asked(self) -> Sequence[TurnMessage]:
+        """The inputs that want an answer."""
+        if self.choice is None:
+            return self.inputs
+        return [row for row in self.inputs if self._choice_of(row) is None]
+
+    @property
+    def in_code(self) -> bool:
+        """What is said needs no model and no unit."""
+        return self.circles or (self.choice is not None and not self.asked and not self.events)
+
+    def _choice_of(self, row: TurnMessage) -> Choice | None:
+        return choice_of(row.content_text, self.context.opt_out_words)
 
     @property
     def quotable(self) -> Wamid | None:
@@ -96,7 +134,10 @@ def found(context: TurnContext, rows: Sequence[TurnMessage], waiting: Sequence[E
     if not events:
         late = STALE if stale and not inputs else None
         silence = late or why_unanswered([i.metadata for i in inputs])
-    return Found(context, rows, inputs, stale, events, silence)
+    circles = silence is None and bool(inputs) and not events
+    if circles:
+        circles = goes_in_circles(rows, context.turns_lately, context.loop_stopped_at)
+    return Found(context, rows, inputs, stale, events, silence, circles)
 
 
 def unanswered(rows: Sequence[TurnMessage], answered_seq: int) -> list[TurnMessage]:
@@ -126,17 +167,39 @@ def has_to_say(
     return bool(events and history and history[-1].direction == "inbound")
 
 
+def nobody_came(event: Event) -> bool:
+    return event.kind == NOBODY_CAME
+
+
 def in_fixed_words(found: Found) -> str | None:
     """What a customer who asked nothing is told when there is no model to tell it."""
-    voice = found.voice
-    decided = [decided_text(event.data, voice) for event in found.events if event.kind == DECIDED]
+    decided = decisions(found)
     return "\n\n".join(decided) if decided and not found.inputs else None
+
+
+def asks_nothing(found: Found) -> bool:
+    """All there is to say is that nobody came: the customer has not written since."""
+    return (
+        not found.inputs
+        and all(nobody_came(event) for event in found.events)
+        and bool(found.events)
+        and not (found.history and found.history[-1].direction == "inbound")
+    )
+
+
+def decisions(found: Found) -> list[str]:
+    """Each in fixed words; and that nobody came."""
+    voice = found.voice
+    told = [decided_text(event.data, voice) for event in found.events if event.kind == DECIDED]
+    if any(nobody_came(event) for event in found.events):
+        told.append(voice.says(Kind.HANDBACK))
+    return told
 
 
 def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bool:
     """Whether an event that a silent turn read is kept for another. A person who has the
     conversation tells it."""
-    if silence == "conversation_paused" or (silence == "taken_over" and by_human):
+    if silence in ("conversation_paused", BLOCKED) or (silence == "taken_over" and by_human):
         return False
     return event.created_at > now - EVENT_AGE
 
@@ -148,10 +211,14 @@ def marked_stale(row: TurnMessage) -> TurnMessage:
 
 def why_silent(context: TurnContext) -> str | None:
     """A word for messages.metadata.reason, or None when the bot may speak."""
+    if context.blocked:
+        return BLOCKED
     if not context.chatbot_active:
         return "chatbot_inactive"
     if context.paused:
         return "conversation_paused"
     if context.taken_over:
         return "taken_over"
+    if context.over_limit:
+        return CONTACT_LIMIT
     return None

@@ -32,6 +32,7 @@ class NoThought:
     none: NoAnswer
     took: timedelta
     requests: tuple[Request, ...] = ()  # that its tools made before
+    handed_over: str | None = None  # likewise: to a person, and why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,9 @@ from db.ids import WorkerId
 from db.messages import read_messages
 from db.pool import Conn, Pool, place, tenant_transaction
 from db.usage import reserve_for_turn
-from handlers.agent.graph import HISTORY_MESSAGES, INPUTS_MAX, Agent
+from handlers.agent.graph import INPUTS_MAX, Agent
 from handlers.agent.memory import Slot
+from handlers.agent.window import KEPT_MESSAGES
 from handlers.process import telemetry
 from handlers.turns.decide import (
     Apologise,
@@ -33,6 +34,8 @@ from handlers.turns.decide import (
     Read,
     Say,
     Silent,
+    StopLoop,
+    Told,
     decide,
 )
 from handlers.turns.inputs import Found, found
@@ -102,7 +105,7 @@ def _tell(turn: Turn, read: Read, written: Decision) -> None:
             report.fields |= {
                 "model": written.metadata["model"],
                 "reply_chars": len(written.text),
-                "kb_ids": written.metadata["kb_ids"],
+                "kb_cited": written.metadata["kb_cited"],
                 "actions": len(written.requests),
             }
             if read.found.inputs:
@@ -113,6 +116,8 @@ def _tell(turn: Turn, read: Read, written: Decision) -> None:
         case Later():
             report.outcome = "put_off"
             report.fields["wait_s"] = round(written.wait.total_seconds(), 1)
+        case Told() | StopLoop():
+            report.outcome = "told"
         case Notice() | Silent():
             anything = report.inputs or read.found.asks
             report.outcome = "silent" if anything else "nothing_to_do"
@@ -125,7 +130,7 @@ async def _read(turn: Turn) -> Read | None:
         if seen is None:
             return None
         this, slot = seen
-        if this.silence is not None or not this.asks:
+        if this.silence is not None or not this.asks or this.in_code:
             return Read(this, slot, None)
         # If a crash of the server takes it back, _write() finds that it is gone and the turn is
         # repeated; until then nobody has been told anything.
@@ -140,10 +145,10 @@ async def _seen(turn: Turn, conn: Conn) -> tuple[Found, Slot] | None:
         if context is None or not context.mine:
             return None
         rows = await read_messages(
-            conn, user_id, conversation_id, context.answered_seq, HISTORY_MESSAGES, INPUTS_MAX
+            conn, user_id, conversation_id, context.answered_seq, KEPT_MESSAGES, INPUTS_MAX
         )
         this = found(context, rows, await read_events(conn, user_id, conversation_id, INPUTS_MAX))
         loaded = None
-        if this.asks and this.silence is None and not context.rebuild_thread:
+        if this.asks and this.silence is None and not this.in_code and not context.rebuild_thread:
             loaded = await load_checkpoint(conn, context.thread_id)
         return this, Slot(loaded)

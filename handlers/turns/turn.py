@@ -5,11 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.conversations import Claim
-from db.ids import WorkerId
+from db.ids import ChatbotId, WorkerId
 from db.pool import Pool
 from db.usage import Reserving
 from handlers.agent.graph import Agent
+from handlers.agent.spending import Spent
 from handlers.turns.presence import Presence
+
+
+@dataclass(slots=True)
+class Bill:
+    """What the turn's model calls are paid for, and by whose chatbot."""
+
+    spent: Spent = field(default_factory=Spent)
+    chatbot_id: ChatbotId | None = None  # None: nobody was asked
+    bounded: bool = False  # the plan bounds the tokens of a contact's day
 
 
 @dataclass(slots=True)
@@ -31,6 +41,7 @@ class Turn:
     presence: Presence | None
     started: float = field(default_factory=time.monotonic)
     report: Report = field(default_factory=Report)
+    bill: Bill = field(default_factory=Bill)
 
     @property
     def reserving(self) -> Reserving:

@@ -3,13 +3,17 @@
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
 
 from db.chatbots import mark_failing, mark_recovered
+from db.contact_days import count_answer, count_tokens
 from db.conversation_events import abandon_events, defer_events, settle_events
 from db.conversations import (
     Claim,
@@ -20,23 +24,34 @@ from db.conversations import (
     hand_over,
     note_limit,
     note_media,
+    note_topic,
     put_back,
     put_off,
     read_manner,
     since_inbound,
+    stop_loop,
     trust_thread,
 )
+from db.embeddings import count_embedding_calls
 from db.ids import ChatbotId, UserId
 from db.messages import NewText, abandon_inputs, queue_text, settle_inputs
+from db.model_calls import Calls, count_model_calls
 from db.pool import UNAVAILABLE, Conn, tenant
 from db.usage import release_messages, spend_messages
-from handlers import actions
-from handlers.deliveries.catalogue import BotFailing, BotRecovered, ConversationTakenOver
+from db.waits import note_wait
+from handlers import actions, facts, unanswered
+from handlers.deliveries.catalogue import (
+    BotFailing,
+    BotLoopStopped,
+    BotRecovered,
+    ConversationTakenOver,
+)
 from handlers.deliveries.outbox import tell
 from handlers.fixed.languages import TEXTS_MAX
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
-from handlers.plans import ACTION_EXPIRY_HOURS
+from handlers.handovers import hand_over_by_bot
+from handlers.plans import ACTION_EXPIRY_HOURS, RESPONSE_TIME_HOURS, Limit
 from handlers.rules import opaque
 from handlers.rules.backoff import backoff
 from handlers.rules.window import is_open
@@ -52,9 +67,12 @@ from handlers.turns.decide import (
     Read,
     Say,
     Silent,
+    StopLoop,
+    Told,
     unsaid,
 )
-from handlers.turns.inputs import STALE, tells_later
+from handlers.turns.inputs import BLOCKED, PUT_OFF, STALE, tells_later
+from handlers.turns.pace import SILENCE
 from handlers.turns.turn import Turn
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -81,13 +99,43 @@ async def write_patiently(turn: Turn, read: Read, decision: Decision) -> Decisio
     raise AssertionError("unreachable: the deadline comes first")
 
 
+@asynccontextmanager
+async def _billed(turn: Turn) -> AsyncIterator[Conn]:
+    """A transaction that ends the turn, in whatever way: with it goes what its model calls are paid
+    for, also when the lease is lost and nothing else is written."""
+    claim, bill = turn.claim, turn.bill
+    async with tenant(turn.pool, claim.user_id) as conn:
+        if bill.bounded and (calls := _calls(turn)):
+            tokens = sum(one.input_tokens + one.output_tokens for one in calls)
+            count_tokens(conn, turn.reserving, tokens)  # before the unit is settled
+        yield conn
+        if bill.chatbot_id is not None:
+            for one in _calls(turn):
+                count_model_calls(conn, turn.reserving, bill.chatbot_id, one)
+            for model, tally in bill.spent.embeddings.items():
+                spent = (model, tally.calls, tally.input_tokens)
+                count_embedding_calls(conn, claim.user_id, bill.chatbot_id, spent, turn.reserving)
+
+
+def _calls(turn: Turn) -> list[Calls]:
+    return [Calls(model=model, **asdict(of)) for model, of in turn.bill.spent.by_model.items()]
+
+
+def _tokens(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all that the turn asked, what came to nothing too; for the reply's metadata."""
+    if not calls:
+        return {}
+    kinds = {"input": "input_tokens", "cached": "cached_tokens", "output": "output_tokens"}
+    return {"tokens": {kind: sum(one[key] for one in calls) for kind, key in kinds.items()}}
+
+
 async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
     """The turn's last transaction, and what it came to be: a person may have come in. None: nothing
     was written, and another turn answers: the lease is somebody else's, or was given back."""
     claim = turn.claim
     if isinstance(decision, Later):
         return await _put_off(turn, read, decision)
-    async with tenant(turn.pool, claim.user_id) as conn:
+    async with _billed(turn) as conn:
         fenced = await fence(
             conn, claim, turn.worker_id, read.found.read_seq, read.found.context.answered_seq
         )
@@ -99,6 +147,8 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
             return None
         if fenced == "silenced":
             decision = unsaid(decision, read)
+        elif fenced == BLOCKED:
+            decision = unsaid(decision, read, BLOCKED)
         match decision:
             case Say():
                 await _say(conn, turn, read, decision)
@@ -109,11 +159,17 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
             case Notice():
                 if await _is_news(conn, claim, decision):
                     await _note(conn, turn, read, decision.text, decision.reason)
+            case Told():
+                await _note(conn, turn, read, decision.text, decision.reason)
+            case StopLoop():
+                await _stop_loop(conn, turn, read, decision)
             case Silent():
                 pass
             case _:
                 assert_never(decision)
         await _settle(conn, turn, read, decision)
+        if decision.reason in PUT_OFF and read.found.inputs:
+            await note_wait(conn, claim.user_id, claim.conversation_id, decision.reason)
         # Also none: a turn that died may have left a reservation behind.
         spend_messages(conn, claim.user_id, claim.conversation_id, 0)
     return decision
@@ -123,14 +179,17 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     claim, context = turn.claim, read.found.context
     if context.chatbot_failing and say.reason is None:  # not in fixed words
         await _recovered(conn, claim.user_id, context.chatbot_id)
+    calls = [asdict(one) for one in _calls(turn)]
     text = NewText(
         content_text=say.text,
-        metadata=say.metadata,
+        metadata=say.metadata | _tokens(calls),
         in_reply_to=read.found.quotable,
         usage_day=say.unit.usage_day,
         overage=say.unit.overage,
+        calls=calls or None,
     )
     queued = await queue_text(conn, claim.user_id, claim.conversation_id, text)
+    assert queued is not None, "hidden with its chatbot: nothing of this turn may be committed"
     if say.slot is None:
         await forget_threads(conn, claim.user_id, [claim.conversation_id])
     else:
@@ -140,6 +199,18 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     await _settle(conn, turn, read, say)
     expiry_hours = read.found.plan.get(ACTION_EXPIRY_HOURS)
     await actions.create(conn, claim.user_id, claim.conversation_id, say.requests, expiry_hours)
+    learnt = [(fact.about, fact.text) for fact in say.facts]
+    await facts.keep(conn, claim.user_id, [row.id for row in read.found.inputs], learnt)
+    if say.unanswered is not None:
+        asked = read.found.inputs[-1].id
+        await unanswered.note(conn, claim.user_id, context.chatbot_id, asked, say.unanswered)
+    if say.handed_over is not None:
+        hours = read.found.plan.get(RESPONSE_TIME_HOURS)
+        await hand_over_by_bot(conn, claim, hours, say.handed_over)
+    if context.off_topic or say.off_topic:
+        await note_topic(conn, claim.user_id, claim.conversation_id, off_topic=say.off_topic)
+    if read.found.plan.limit(Limit.MAX_MESSAGES_PER_CONTACT_DAY) is not None:
+        count_answer(conn, claim.user_id, claim.conversation_id, say.unit.usage_day)
     spend_messages(conn, claim.user_id, claim.conversation_id, 1)
     if not (
         is_open(read.found.since_inbound(turn.elapsed_s))
@@ -163,7 +234,7 @@ async def _note(conn: Conn, turn: Turn, read: Read, text: str, reason: str) -> N
 async def _to_a_person(conn: Conn, claim: Claim, reason: str) -> bool:
     """The bot is silent for a while, and the tenant hears why. False: a person has it already."""
     user_id, conversation_id = claim.user_id, claim.conversation_id
-    handed = await hand_over(conn, user_id, conversation_id, HANDOVER, reason)
+    handed = await hand_over(conn, user_id, conversation_id, HANDOVER, "product", reason)
     if handed is None:
         return False
     taken = ConversationTakenOver(
@@ -188,10 +259,25 @@ async def _to_a_person(conn: Conn, claim: Claim, reason: str) -> bool:
     return True
 
 
+async def _stop_loop(conn: Conn, turn: Turn, read: Read, decision: StopLoop) -> None:
+    user_id, conversation_id = turn.claim.user_id, turn.claim.conversation_id
+    stopped = await stop_loop(conn, user_id, conversation_id, SILENCE, decision.reason)
+    if stopped is None:
+        return
+    await _note(conn, turn, read, decision.text, decision.reason)
+    event = BotLoopStopped(
+        chatbot_id=stopped.chatbot_id,
+        contact_id=stopped.contact_id,
+        conversation_id=conversation_id,
+        until=stopped.taken_over_until,
+    )
+    await tell(conn, user_id, event)
+
+
 async def _put_off(turn: Turn, read: Read, later: Later) -> Later | None:
     """Nothing is settled: the turn comes again."""
     claim = turn.claim
-    async with tenant(turn.pool, claim.user_id) as conn:
+    async with _billed(turn) as conn:
         off = PutOff(
             wait=later.wait,
             failing_for=later.failing_for,
@@ -218,15 +304,14 @@ async def _is_news(conn: Conn, claim: Claim, notice: Notice) -> bool:
 async def _settle(conn: Conn, turn: Turn, read: Read, decision: Decision) -> None:
     """What the turn read is dealt with."""
     user_id, this = turn.claim.user_id, read.found
-    answered = isinstance(decision, Say | Apologise)
+    answered = isinstance(decision, Say | Apologise | Told)
     told = isinstance(decision, Say)
     reason = None if told else decision.reason
     if this.inputs:
         duration = Decimal(round(turn.elapsed_s, 3)).quantize(Decimal("0.001"))
-        ids = [row.id for row in this.inputs]
-        await settle_inputs(conn, user_id, ids, answered, reason, duration)
+        await settle_inputs(conn, user_id, this.inputs, answered, reason, duration)
     if this.stale:
-        await settle_inputs(conn, user_id, [row.id for row in this.stale], False, STALE, None)
+        await settle_inputs(conn, user_id, this.stale, False, STALE, None)
     by_human = decision.by_human if isinstance(decision, Silent) else this.context.by_human
     now = datetime.now(UTC)
     later = [
@@ -244,7 +329,7 @@ async def give_up(turn: Turn, *, failed: bool) -> None:
     """Leaves the conversation to another try. When even that fails, the sweep finds the lease."""
     claim = turn.claim
     try:
-        async with tenant(turn.pool, claim.user_id) as conn:
+        async with _billed(turn) as conn:
             failures = await _put_back(conn, turn, failed=failed)
             if failed and failures is not None and failures > MAX_FAILURES:
                 await _abandon(conn, claim)

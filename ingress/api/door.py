@@ -8,7 +8,9 @@ import asyncio
 import functools
 import hashlib
 import json
+import re
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +21,12 @@ from pydantic_core import to_json
 
 from db.api_keys import KeyOwner
 from db.idempotency import Once
-from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
+from db.pool import CHANGED, CONFLICT, UNAVAILABLE, Conn, Pool, tenant
+from handlers.media_store.port import NoStore, Store
 from handlers.process import telemetry
 from handlers.process.http.connection import Unfinished
 from handlers.process.http.server import NOT_UNPACKED
+from ingress.api.asking import Asks
 from ingress.api.description import openapi
 from ingress.api.encoding import encoded, pieces
 from ingress.api.endpoints import ENDPOINTS
@@ -30,11 +34,33 @@ from ingress.api.fields import Body, Parameters
 from ingress.api.keys import Keys
 from ingress.api.meter import Meter
 from ingress.api.mistakes import Mistake
+from ingress.api.once import done_once
+from ingress.api.outflow import stored
+from ingress.api.pace import Pace
 from ingress.api.places import Places, pause_s
+from ingress.api.preconditions import IF_MATCH, IfMatch, read_if_match
 from ingress.api.principal import Principal, permit, principal_of_key
-from ingress.api.problems import CONTENT_TYPE, Problem, invalid, unavailable
+from ingress.api.problems import CONTENT_TYPE, Problem, invalid, not_found, unavailable
 from ingress.api.reading import read_json, read_parameters
-from ingress.api.table import IDEMPOTENCY_CHARS, Answer, AnyEndpoint, B, Call, Endpoint, P
+from ingress.api.stream import Stream
+from ingress.api.streams import Streams, unfinished
+from ingress.api.table import (
+    IDEMPOTENCY_CHARS,
+    JSON,
+    Answer,
+    AnyEndpoint,
+    Awaited,
+    B,
+    Call,
+    Endpoint,
+    Installation,
+    Intake,
+    Outflow,
+    P,
+    Rows,
+    StoredFile,
+)
+from ingress.still import Still, still
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -42,26 +68,78 @@ PREFIX = "/v1"
 MAX_BODY_BYTES = 64 * 1024
 TRIES_ON_CONFLICT = 3
 OWNER = web.RequestKey("owner", KeyOwner)
+PACE = web.RequestKey("pace", Pace)
 COUNTED = web.RequestKey("counted", bool)
 
 
 class Door:
-    def __init__(self, pool: Pool, keys: Keys, meter: Meter) -> None:
+    def __init__(
+        self, pool: Pool, keys: Keys, meter: Meter, here: Installation, store: Store
+    ) -> None:
         self._pool = pool
+        self._here = here
+        self._store = store
         self._meter = meter
         self._keys = keys
         self._places = Places()
+        self._asks = Asks(pool, here.ask_wait)
+        self._streams = Streams()
 
-    async def call(self, request: web.Request, endpoint: AnyEndpoint) -> web.Response:
+    async def call(self, request: web.Request, endpoint: AnyEndpoint) -> web.StreamResponse:
         owner = await self._keys.owner(request.headers.get("Authorization", ""))
         request[OWNER] = owner
+        request[PACE] = self._meter.pace
+        await self._meter.pace.admit(owner)
         async with self._places.of(owner.user_id) as connections:
-            raw = await _body(request) if endpoint.has_body else b""
+            if isinstance(endpoint, Intake | Outflow):
+                async with connections:
+                    call, rows = await self._entered(request, endpoint, owner)
+                still = functools.partial(still_may, owner, endpoint)
+                stream = Stream(self._pool, self._store, connections, call, rows, still)
+                if isinstance(endpoint, Intake):
+                    return await self._streams.takes(request, stream)
+                return await self._streams.gives(request, stream)
+            raw = await _body(request, endpoint.takes) if endpoint.has_body else b""
             async with connections:
                 answer = await self._answered(request, endpoint, owner, raw)
-                body = await encoded(answer.body)
+                if answer.status == 204:
+                    return web.Response(status=204, headers=answer.headers)
+                file = answer.body if isinstance(answer.body, StoredFile) else None
+                awaited = answer.body if isinstance(answer.body, Awaited) else None
+                body = b"" if file or awaited else await encoded(answer.body)
                 await asyncio.sleep(pause_s(len(body)))
-        return web.Response(body=body, status=answer.status, content_type="application/json")
+            if file is not None:
+                return await self._stored(request, file, endpoint, owner)
+        if awaited is not None:  # it takes no place of what answers at once
+            answer = await self._asks.answer(
+                owner.user_id, awaited.ask_id, lambda: request.transport is None
+            )
+            body = await encoded(answer.body)
+        headers = {**answer.headers, "Content-Type": JSON}
+        return web.Response(body=body, status=answer.status, headers=headers)
+
+    async def _stored(
+        self, request: web.Request, file: StoredFile, endpoint: AnyEndpoint, owner: KeyOwner
+    ) -> web.StreamResponse:
+        async def still() -> None:
+            async with tenant(self._pool, owner.user_id) as conn:
+                await still_may(owner, endpoint, conn)
+
+        try:
+            return await stored(request, self._store, file, _pace(request), still)
+        except FileNotFoundError:  # expired, or its tenant erased somebody, at this moment
+            raise not_found() from None
+
+    async def _entered(
+        self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner
+    ) -> tuple[Call[Any, Any], Rows]:
+        """Before a stream: who makes the call, and may they."""
+        async with tenant(self._pool, owner.user_id) as conn:
+            principal = await self._principal(conn, request, endpoint, owner)
+            call = read_call(request, endpoint, principal, b"", self._here)
+            rows = (await endpoint.work(conn, call)).body
+            assert isinstance(rows, Rows), "of an Intake or Outflow"
+            return call, rows
 
     async def _answered(
         self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes
@@ -70,7 +148,12 @@ class Door:
             try:
                 async with tenant(self._pool, owner.user_id) as conn:
                     return await self._in_transaction(conn, request, endpoint, owner, raw)
-            except CONFLICT:
+            except Problem as problem:
+                if problem.afterwards is not None:
+                    async with tenant(self._pool, owner.user_id) as conn:
+                        await problem.afterwards(conn)
+                raise
+            except CHANGED:
                 if not tries_left:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
@@ -78,33 +161,70 @@ class Door:
     async def _in_transaction(
         self, conn: Conn, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes
     ) -> Answer[Any]:
-        principal = await principal_of_key(conn, owner)
+        principal = await self._principal(conn, request, endpoint, owner)
+        # Only now: what is wrong with a request is nobody's business who may not make it.
+        call = read_call(request, endpoint, principal, raw, self._here)
+        return await done_once(conn, endpoint, call)
+
+    async def _principal(
+        self, conn: Conn, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner
+    ) -> Principal:
+        try:
+            principal = await principal_of_key(conn, owner)
+        except Problem:
+            self._keys.forget(owner)
+            raise
         if COUNTED not in request:  # a transaction that is done again is one call
             request[COUNTED] = True
             self._meter.note(owner.user_id, owner.id, principal.usage_day)
-        permit(principal, endpoint.permission)
-        # Only now: what is wrong with a request is nobody's business who may not make it.
-        return await endpoint.work(conn, read_call(request, endpoint, principal, raw))
+        permit(principal, endpoint.permission, endpoint.features)
+        return principal
+
+
+async def still_may(owner: KeyOwner, endpoint: AnyEndpoint, conn: Conn) -> None:
+    """Raises what the call would be refused with by now."""
+    permit(await principal_of_key(conn, owner), endpoint.permission, endpoint.features)
 
 
 def read_call(
-    request: web.Request, endpoint: Endpoint[P, B, Any], principal: Principal, raw: bytes
+    request: web.Request,
+    endpoint: Endpoint[P, B, Any],
+    principal: Principal,
+    raw: bytes,
+    here: Installation,
 ) -> Call[P, B]:
     """Raises with everything that is wrong with the request."""
     now = datetime.now(UTC)
     query = {name: request.query.getall(name) for name in request.query}
     parameters = read_parameters(endpoint.parameters, request.match_info, query, now)
-    body = read_json(endpoint.body, raw, now)
+    body: B | list[Mistake]
+    if endpoint.has_body:
+        body = read_json(endpoint.body, raw, now, here.outbound)
+    else:
+        body = endpoint.body()
     key = _idempotency_key(request) if endpoint.once else None
-    if isinstance(parameters, list) or isinstance(body, list) or isinstance(key, list):
-        parts = (parameters, body, key)
+    if_match = _if_match(request) if endpoint.conditional else None
+    if (
+        isinstance(parameters, list)
+        or isinstance(body, list)
+        or isinstance(key, list)
+        or isinstance(if_match, list)
+    ):
+        parts = (parameters, body, key, if_match)
         raise invalid([one for part in parts if isinstance(part, list) for one in part])
     once = None if key is None else Once(key, _fingerprint(endpoint, parameters, body))
-    return Call(principal=principal, parameters=parameters, body=body, once=once, now=now)
+    return Call(principal, parameters, body, once, if_match, now, here)
+
+
+def _if_match(request: web.Request) -> IfMatch | list[Mistake] | None:
+    lines = request.headers.getall(IF_MATCH, ())
+    return read_if_match(", ".join(lines)) if lines else None
 
 
 def _idempotency_key(request: web.Request) -> str | list[Mistake] | None:
-    key = request.headers.get("Idempotency-Key")
+    key, *more = request.headers.getall("Idempotency-Key", [None])
+    if more:
+        return [Mistake("Idempotency-Key", "given more than once")]
     if key is None or (key.isascii() and key.isprintable() and 0 < len(key) <= IDEMPOTENCY_CHARS):
         return key
     detail = f"not 1 to {IDEMPOTENCY_CHARS} printable ASCII characters"
@@ -123,7 +243,7 @@ def _fingerprint(endpoint: AnyEndpoint, parameters: Parameters, body: Body) -> b
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).digest()
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, takes: Sequence[str]) -> bytes:
     """Bounded by itself: the process's bound is that of webhooks, sixty times as much."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
@@ -134,13 +254,10 @@ async def _body(request: web.Request) -> bytes:
             if len(body) > MAX_BODY_BYTES:
                 raise _too_large()
     except Unfinished as error:
-        if error.status == 400:
-            raise Problem("invalid_request", f"Of the body, {error.text}.") from None
-        if error.status == 408:
-            raise Problem("request_timeout", f"The body came {error.text}.") from None
-        raise unavailable(f"There is {error.text}.", 1) from None
-    if body and request.content_type != "application/json":
-        raise Problem("unsupported_media_type", "Send `Content-Type: application/json`.")
+        raise unfinished(error) from None
+    if body and request.content_type not in takes:
+        known = " or ".join(takes)
+        raise Problem("unsupported_media_type", f"Send `Content-Type: {known}`.")
     return bytes(body)
 
 
@@ -169,8 +286,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except (*UNAVAILABLE, *CONFLICT) as error:
         log.warning("api.unavailable", exc_info=error)
         problem = unavailable(
-            "Perhaps it was done, perhaps not. Repeat it in a moment: that is safe, for messages"
-            " with an Idempotency-Key."
+            "Perhaps it was done, perhaps not. Repeat it in a moment: that is safe; what makes"
+            " something needs an Idempotency-Key for it."
         )
     except Exception as error:  # the client gets an answer, the log where it happened
         log.error("api.failed", exc_info=error)
@@ -178,8 +295,10 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     if problem is not None:
         response = _told(request, problem)
     assert response is not None, "every way sets one"
-    # What it says is a tenant's, and true for a moment.
-    response.headers["Cache-Control"] = "no-store"
+    # What it says is a tenant's, and true for a moment; but the description is everybody's.
+    if not response.prepared:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.update(_pace(request))
     owner = request.get(OWNER)
     route = request.match_info.route.resource
     telemetry.API_CALLS.labels(str(response.status)).inc()
@@ -196,10 +315,17 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     return response
 
 
+def _pace(request: web.Request) -> dict[str, str]:
+    """Nobody's, where it is not known whose call it is."""
+    return request[PACE].told(request[OWNER]) if PACE in request else {}
+
+
 def refuse_packed(request: web.BaseRequest) -> web.Response:
     """Of a request that was not even read, so nobody knows whose it is."""
     telemetry.API_CALLS.labels("415").inc()
-    return _told(request, Problem("unsupported_media_type", NOT_UNPACKED))
+    response = _told(request, Problem("unsupported_media_type", NOT_UNPACKED))
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _told(request: web.BaseRequest, problem: Problem) -> web.Response:
@@ -210,22 +336,26 @@ def _told(request: web.BaseRequest, problem: Problem) -> web.Response:
     )
 
 
-def application(pool: Pool, keys: Keys, meter: Meter) -> web.Application:
+def application(
+    pool: Pool, keys: Keys, meter: Meter, here: Installation, store: Store | None = None
+) -> web.Application:
     """To be put under PREFIX."""
-    door = Door(pool, keys, meter)
+    door = Door(pool, keys, meter, here, store or NoStore())
 
     @functools.cache  # when first asked for: a process starts sooner
-    def described() -> bytes:
-        return to_json(openapi())
+    def described() -> Still:
+        return still(to_json(openapi()), JSON)
 
-    async def describe(_: web.Request) -> web.Response:
-        return web.Response(body=described(), content_type="application/json")
+    async def describe(request: web.Request) -> web.Response:
+        return described().answer(request, {"Cache-Control": "no-cache"})
 
     def route(endpoint: AnyEndpoint) -> web.RouteDef:
-        async def handle(request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.StreamResponse:
             return await door.call(request, endpoint)
 
-        return web.route(endpoint.method, endpoint.path, handle)
+        # Digits, or /contacts/export would be a contact too, which knows PATCH.
+        path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", endpoint.path)
+        return web.route(endpoint.method, path, handle)
 
     api = web.Application(middlewares=[answer_problems])
     api.add_routes([web.route("GET", "/openapi.json", describe), *map(route, ENDPOINTS)])

@@ -4,7 +4,8 @@ waits for a large one."""
 import asyncio
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import to_json
@@ -39,27 +40,63 @@ def pieces(one: Any) -> Iterator[bytes]:
         yield b"]"
     elif isinstance(one, dict):
         yield from _object(one)
-    elif dataclasses.is_dataclass(one) and not isinstance(one, type):
-        yield from _object({name: getattr(one, name) for name in _names(type(one))})
+    elif _is_row(one.__class__):
+        yield from _object(_members(one))
     else:
         yield to_json(one)
 
 
+SHOWN_ONCE: Mapping[str, bool] = MappingProxyType({"shown_once": True})  # metadata of a field
+
+
+def kept(row: Any) -> str:
+    """Of the first answer to an Idempotency-Key: without what is shown this one time."""
+    hidden = shown_once(type(row))
+    members = {name: value for name, value in _members(row).items() if name not in hidden}
+    return b"".join(_object(members)).decode()
+
+
+def shown_once(kind: Any) -> frozenset[str]:
+    """Names of fields that an answer may lack."""
+    return frozenset(
+        field.name for field in dataclasses.fields(kind) if field.metadata.get("shown_once")
+    )
+
+
 def _object(members: dict[str, Any]) -> Iterator[bytes]:
     """All that is small in one go."""
-    apart = {name: value for name, value in members.items() if _stands_apart(value)}
-    plain = to_json({name: value for name, value in members.items() if name not in apart})
+    apart = [name for name, value in members.items() if _stands_apart(value)]
+    if apart:
+        plain = to_json({name: members[name] for name in members if name not in apart})
+    else:
+        plain = to_json(members)
     yield plain[:-1]
     comma = b"," if len(plain) > len("{}") else b""
-    for name, value in apart.items():
+    for name in apart:
         yield comma + to_json(name) + b":"
-        yield from pieces(value)
+        yield from pieces(members[name])
         comma = b","
     yield b"}"
 
 
 def _stands_apart(value: Any) -> bool:
-    return isinstance(value, StoredJson | list | dict) or dataclasses.is_dataclass(value)
+    """A list of texts or numbers does not: to_json() writes it as well."""
+    kind = value.__class__
+    return _has_parts(kind) and (kind is not list or any(_has_parts(i.__class__) for i in value))
+
+
+@functools.cache
+def _has_parts(kind: Any) -> bool:
+    return issubclass(kind, StoredJson | list | dict) or _is_row(kind)
+
+
+@functools.cache
+def _is_row(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind)
+
+
+def _members(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _names(row.__class__)}
 
 
 @functools.cache

@@ -6,7 +6,7 @@ out. What pydantic finds wrong is told in the words of `mistakes`.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -24,6 +24,10 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from handlers.rules.reply import MAX_CHARS, fits
 
 PAGE, PAGE_MAX = 50, 200
+NO_NUL = (
+    r"^[^\x00]*$"  # as a pattern of JSON Schema, which has nothing for halves of surrogate pairs
+)
+NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 FURTHEST = timedelta(days=3_660)  # that a time in the future may be
 MAX_ID_DIGITS = 18  # a bigint has one more
 FLOAT_DIGITS = 15  # that a binary float keeps, whatever they are
@@ -33,12 +37,21 @@ Id = TypeVar("Id", bound=int)
 
 
 class Body(BaseModel):
-    """A JSON object. Of a PATCH, `model_fields_set` has what was given."""
+    """A JSON object."""
 
     # Built when first needed: a process starts sooner, and nobody calls all of the API.
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True
     )
+
+    def given(self) -> dict[str, Any]:
+        """Of a PATCH: what is to be changed. null is given too."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def unless_given() -> Any:
+    """Of a field of a PATCH that cannot be null: nobody reads what it is when it was left out."""
+    return Field(default_factory=lambda: None)
 
 
 class NoBody(Body):
@@ -113,11 +126,13 @@ def _sendable(given: str) -> str:
 MessageText = Annotated[
     str,
     AfterValidator(_sendable),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHARS}),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": MAX_CHARS, "pattern": NOT_BLANK}
+    ),
 ]
 
 
-def _exact(given: Any) -> Decimal:
+def exact(given: Any) -> Decimal:
     if isinstance(given, bool) or not isinstance(given, str | int | float | Decimal):
         raise PydanticKnownError("decimal_type")
     if isinstance(given, str) and not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", given):
@@ -132,7 +147,7 @@ def _exact(given: Any) -> Decimal:
 Money = Annotated[
     Decimal,
     Field(max_digits=18, decimal_places=2),
-    BeforeValidator(_exact),
+    BeforeValidator(exact),
     WithJsonSchema({"type": ["string", "number"], "pattern": r"^-?[0-9]{1,16}(\.[0-9]{1,2})?$"}),
 ]
 
@@ -159,5 +174,24 @@ def _ahead(moment: datetime, info: ValidationInfo) -> datetime:
     return moment
 
 
+def _day(given: Any) -> date:
+    if not isinstance(given, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given):
+        raise PydanticKnownError("date_type")
+    try:
+        day = date.fromisoformat(given)
+    except ValueError:
+        raise PydanticKnownError("date_type") from None
+    # The ends of the calendar are sent to PostgreSQL as infinity, and leave no room to reckon in.
+    if not 1900 <= day.year <= 8999:
+        raise wrong("not within 1900 to 8999")
+    return day
+
+
+YEARS = "^(19|[2-8][0-9])"
+Day = Annotated[
+    date,
+    BeforeValidator(_day),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": YEARS}),
+]  # and nothing else that pydantic takes for one
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 MomentAhead = Annotated[Moment, AfterValidator(_ahead)]

@@ -13,9 +13,10 @@ from datetime import timedelta
 
 import structlog
 
-from db.api_keys import KeyOwner, find_api_keys, recent_api_keys
+from db.api_keys import KeyOwner, find_usable_keys, recent_api_keys
 from db.pool import REFUSED, UNAVAILABLE, Pool
 from handlers.api_keys import hash_of
+from ingress.api.principal import ENDED
 from ingress.api.problems import not_authenticated, unavailable
 
 LOOKUPS_WAITING = 1_000  # keys, with a request in hand each: there are 4,096 connections
@@ -34,7 +35,8 @@ Found = KeyOwner | Exception | None
 
 class Keys:
     """Which key has this hash. That never changes, so it is remembered; whether the key may still
-    be used is asked in each request's transaction."""
+    be used is asked in each request's transaction. One that may not is forgotten: it is looked up
+    like a stranger's, and takes none of its tenant's pace and places any more."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool  # of one connection, and nobody else's
@@ -53,9 +55,13 @@ class Keys:
         if isinstance(found, Exception):
             raise unavailable("Keys cannot be looked up now: come again.") from found
         if found is None:
-            raise not_authenticated("There is no such API key.")
+            raise not_authenticated(ENDED)
         self._remember(found)
         return found
+
+    def forget(self, owner: KeyOwner) -> None:
+        """It may not be used."""
+        self._known.pop(owner.key_hash, None)
 
     def _remember(self, owner: KeyOwner) -> None:
         self._known[owner.key_hash] = owner
@@ -77,7 +83,7 @@ class Keys:
             answer: Callable[[str], Found]
             try:
                 async with self._pool.acquire() as conn:
-                    owners = await find_api_keys(conn, batch)
+                    owners = await find_usable_keys(conn, batch)
                 answer = {owner.key_hash: owner for owner in owners}.get
             except (*UNAVAILABLE, *REFUSED) as error:
                 log.warning("api_keys.unavailable", error=type(error).__name__)

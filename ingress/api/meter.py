@@ -1,4 +1,5 @@
-"""Calls of the API, counted in memory and written a moment later.
+"""Calls of the API, counted in memory and written a moment later; and with them charged to the
+pace that processes share.
 
 One update a call would make a tenant's counter row the thing that its calls wait for. Written once
 in FLUSH_S instead: what a killed process had not written is not counted, and nothing ever twice.
@@ -15,6 +16,7 @@ from db.api_keys import note_api_use
 from db.ids import ApiKeyId, UserId
 from db.pool import REFUSED, UNAVAILABLE, Pool, tenant
 from db.usage import count_api_calls
+from ingress.api.pace import CALLS_PER_MINUTE, Pace
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -22,8 +24,9 @@ FLUSH_S = 1.0
 
 
 class Meter:
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, calls_per_minute: int = CALLS_PER_MINUTE) -> None:
         self._pool = pool
+        self.pace = Pace(pool, calls_per_minute)
         self._calls: Counter[tuple[UserId, date]] = Counter()
         self._used: dict[UserId, dict[ApiKeyId, datetime]] = {}
 
@@ -40,11 +43,14 @@ class Meter:
     async def _flush(self) -> None:
         calls, self._calls = self._calls, Counter()
         used, self._used = self._used, {}
-        for user_id, keys in sorted(used.items()):
+        for user_id in sorted(used.keys() | self.pace.owing()):
+            keys = used.get(user_id, {})
             days = {day: n for (user, day), n in calls.items() if user == user_id}
             try:
                 async with tenant(self._pool, user_id) as conn:
-                    await note_api_use(conn, user_id, list(keys), list(keys.values()))
+                    if keys:
+                        await note_api_use(conn, user_id, list(keys), list(keys.values()))
+                    await self.pace.charge_with(conn, user_id)
                     for day, count in sorted(days.items()):
                         count_api_calls(conn, user_id, day, count)
             except (*UNAVAILABLE, *REFUSED) as error:

@@ -1,7 +1,8 @@
 """What is wrong with a request, in our words: where it is, and what to do. Pure."""
 
+import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from ingress.api.fields import MOMENT
 
 MISTAKES_MAX = 20  # told at once
 NAME_CHARS = 100  # of a name that is not ours
+NAMES_TOLD = 12  # of those that there are; of more, the nearest
 UNSTORABLE = "has a character that cannot be stored: NUL, or half of a surrogate pair"
 NOT_JSON = "not JSON in UTF-8"
 
@@ -106,9 +108,9 @@ class Mistake:
 
 
 def mistakes_in(
-    error: ValidationError, model: type[BaseModel], given: Any, *, no_such: str
+    error: ValidationError, model: type[BaseModel], given: Any, *, kind: str = "field"
 ) -> list[Mistake]:
-    """`given` is what the model was made of; `no_such` is said of names that it does not have."""
+    """`given` is what the model was made of; `kind` is what its names are names of."""
     found = [one for one in error.errors(include_url=False) if not _only_follows(one)]
     # Unknown names first: they tell that somebody meant another field.
     found.sort(key=lambda one: one["type"] != "extra_forbidden")
@@ -119,12 +121,37 @@ def mistakes_in(
                 what = _description(model, one["loc"])
                 detail = f"missing: {what}" if what else "missing"
             case "extra_forbidden":
-                detail = no_such
+                detail = no_such(kind, str(one["loc"][-1]), _names_at(model, one["loc"][:-1]))
             case _:
                 detail = in_words(one)
         place = _place(one["loc"], given, is_missing=one["type"] == "missing")
         told.append(Mistake(place, detail))
     return list(dict.fromkeys(told))  # the members of a union say the same
+
+
+def no_such(kind: str, name: str, names: Iterable[str]) -> str:
+    """With those that there are, or the nearest of many."""
+    there_are = list(names)
+    if len(there_are) > NAMES_TOLD:
+        there_are = difflib.get_close_matches(name[:NAME_CHARS], there_are)
+        told = f"; the nearest: {', '.join(there_are)}" if there_are else ""
+    else:
+        told = f"; there are: {', '.join(there_are)}" if there_are else "; it takes none"
+    return f"no such {kind}{told}"
+
+
+def names_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _names_at(model: type[BaseModel], steps: tuple[int | str, ...]) -> list[str]:
+    """Of the models that the steps lead to: of one, or of the members of a union."""
+    at = [model]
+    for step in steps:
+        found = [one.model_fields[str(step)] for one in at if step in one.model_fields]
+        # An index leads to no model, nor does what pydantic calls a member of a union.
+        at = [inner for field in found for inner in _within(field.annotation)] or at
+    return list(dict.fromkeys(name for one in at for name in names_of(one)))
 
 
 def _only_follows(one: ErrorDetails) -> bool:

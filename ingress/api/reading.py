@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from handlers.outbound.addresses import NOTHING, Allow
 from handlers.rules.texts import storable
 from ingress.api.fields import Body, Parameters
 from ingress.api.mistakes import (
@@ -24,6 +25,8 @@ from ingress.api.mistakes import (
     Mistake,
     mistakes_in,
     named,
+    names_of,
+    no_such,
 )
 from ingress.api.problems import not_found
 
@@ -43,9 +46,10 @@ def read_parameters(
     address."""
     mistakes: list[Mistake] = []
     given = dict(path)
+    names = [name for name in names_of(model) if name not in path]
     for name, (first, *more) in query.items():
-        if name in path or name not in model.model_fields:
-            mistakes.append(Mistake(named(name), "no such parameter"))
+        if name not in names:
+            mistakes.append(Mistake(named(name), no_such("parameter", name, names)))
             continue
         if more:
             mistakes.append(Mistake(name, "given more than once"))
@@ -57,13 +61,15 @@ def read_parameters(
     except ValidationError as error:
         if any(one["loc"][0] in path for one in error.errors(include_url=False)):
             raise not_found() from None
-        mistakes += mistakes_in(error, model, given, no_such="no such parameter")
+        mistakes += mistakes_in(error, model, given, kind="parameter")
         return mistakes[:MISTAKES_MAX]
     return mistakes[:MISTAKES_MAX] or parameters
 
 
-def read_json(model: type[B], raw: bytes, now: datetime) -> B | list[Mistake]:
-    """No body is an empty object."""
+def read_json(
+    model: type[B], raw: bytes, now: datetime, outbound: Allow = NOTHING
+) -> B | list[Mistake]:
+    """No body is an empty object. `outbound`: inner addresses that URLs may lead to."""
     try:
         text = raw.strip().decode("utf-8-sig") or "{}"
         given = json.loads(
@@ -79,11 +85,11 @@ def read_json(model: type[B], raw: bytes, now: datetime) -> B | list[Mistake]:
     if _UNSTORABLE_ESCAPE.search(text):
         mistakes = [Mistake(place, UNSTORABLE) for place in _unstorable(given)]
     try:
-        body = model.model_validate_json(text, context={"now": now})
+        body = model.model_validate_json(text, context={"now": now, "outbound": outbound})
     except ValidationError as error:
         # Half of a surrogate pair is no JSON to pydantic, which then says nothing else.
         if not mistakes or error.errors()[0]["type"] != "json_invalid":
-            mistakes += mistakes_in(error, model, given, no_such="no such field")
+            mistakes += mistakes_in(error, model, given)
         return mistakes[:MISTAKES_MAX]
     return mistakes[:MISTAKES_MAX] or body
 

@@ -42,7 +42,7 @@ class Record:
         """`told`: the messages as the API has them, newest first."""
         if conversation is None:
             return {"conversation": None, "answering": False, "turns": []}
-        used = {row for m in told for row in (m["metadata"] or {}).get("kb_ids", ())}
+        used = {row for m in told for row in (m["metadata"] or {}).get("kb_cited", ())}
         async with self._pool.acquire() as conn, conn.transaction(readonly=True):
             await conn.execute("SELECT set_config('app.user_id', $1, true)", str(user_id))
             answering = await conn.fetchval(ANSWERING, user_id, conversation)
@@ -120,7 +120,7 @@ def _turn(
         }
         if reply
         else None,
-        "knowledge": [knowledge[row] for row in metadata.get("kb_ids", ()) if row in knowledge],
+        "knowledge": [knowledge[row] for row in metadata.get("kb_cited", ()) if row in knowledge],
     }
 
 

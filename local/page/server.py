@@ -21,8 +21,9 @@ from aiohttp import web
 
 from local.page.chats import Chats
 from local.page.lies import LIES, Lies
+from local.page.program import MODES, Program
 from local.page.record import Record
-from local.page.tenant import Api, Bot
+from local.page.tenant import Api, Bot, Refused
 from simulator.client import ControlRefused, Simulator
 from simulator.customers import customer_key
 from simulator.kinds import Kind, content
@@ -54,7 +55,12 @@ SAMPLES: dict[str, tuple[Kind, str | None]] = {
     "voice": ("audio", None),
     "reaction": ("reaction", "\N{THUMBS UP SIGN}"),
 }
-FILES = {"": "text/html", "phone.css": "text/css", "phone.js": "text/javascript"}
+FILES = {
+    "": "text/html",
+    "phone.css": "text/css",
+    "phone.js": "text/javascript",
+    "program.js": "text/javascript",
+}
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Phone:
     record: Record
     lies: Lies
     chats: Chats
+    programs: dict[str, Program]
     pages: int = 0
     closing: bool = False
 
@@ -92,6 +99,7 @@ def create_phone(
                 record=Record(pool),
                 lies=Lies(),
                 chats=Chats(),
+                programs={bot.program: Program(bot.program) for bot in bots},
             )
             listening = asyncio.create_task(_listen(phone))
             yield
@@ -108,6 +116,7 @@ def create_phone(
             web.get("/events", _events),
             web.post("/messages", _write),
             web.post("/lies/{name}", _switch),
+            web.post(r"/bots/{bot:\d+}/program/{does:mode|replay|recover}", _program),
             web.get(r"/bots/{bot:\d+}/v1/{path:.+}", _forward),
             web.post(r"/bots/{bot:\d+}/v1/{path:.+}", _forward),
         ]
@@ -167,7 +176,14 @@ async def _name_problems(
         response = await handler(request)
     except ControlRefused as refused:
         return web.json_response({"problem": refused.answer}, status=400, headers=HEADERS)
-    except aiohttp.ClientError:
+    except Refused as refused:
+        return web.Response(
+            status=refused.status,
+            text=refused.answer,
+            content_type="application/problem+json",
+            headers=HEADERS,
+        )
+    except (aiohttp.ClientError, TimeoutError):
         problem = "The product or the simulator does not answer."
         return web.json_response({"problem": problem}, status=502, headers=HEADERS)
     if not response.prepared:
@@ -199,7 +215,8 @@ async def _show_bots(request: web.Request) -> web.Response:
         for bot in phone.bots
     ]
     lies = [{"name": lie.name, "title": lie.title, "about": lie.about} for lie in LIES]
-    return web.json_response({"bots": shown, "lies": lies})
+    modes = [{"name": name, "about": about} for name, (about, _) in MODES.items()]
+    return web.json_response({"bots": shown, "lies": lies, "modes": modes})
 
 
 def _bot(request: web.Request, index: object) -> Bot:
@@ -260,7 +277,9 @@ async def _states(phone: Phone, bot: Bot, customer: str) -> AsyncIterator[dict[s
         if (on_phone, product["record"]) != before:
             before = (on_phone, product["record"])
             busy_until = now + BUSY_S
-        state = {**on_phone, **product, "lies": phone.lies.on}
+        program = phone.programs[bot.program]
+        await program.look(phone.simulator)
+        state = {**on_phone, **product, "lies": phone.lies.on, "program": program.as_json()}
         if state != shown:
             shown = state
             yield state
@@ -321,6 +340,26 @@ async def _switch(request: web.Request) -> web.Response:
     if not await phone.lies.switch(phone.simulator, name, asked.get("on") is True):
         raise web.HTTPNotFound(text="no such switch")
     return web.json_response(phone.lies.on)
+
+
+async def _program(request: web.Request) -> web.Response:
+    """How the tenant's program answers; or an event, or all that it missed, sent again."""
+    phone = request.app[PHONE]
+    bot = _bot(request, request.match_info["bot"])
+    asked = await _object(request)
+    does = request.match_info["does"]
+    if does == "mode":
+        program = phone.programs[bot.program]
+        if not await program.switch(phone.simulator, str(asked.get("mode"))):
+            raise web.HTTPNotFound(text="no such mode")
+        return web.json_response(program.as_json()["mode"])
+    if bot.webhook_id is None:
+        raise web.HTTPConflict(text="there is no webhook")
+    if does == "recover":
+        return web.json_response(await phone.api.recover(bot))
+    if not await phone.api.replay(bot, str(asked.get("webhook_id"))):
+        raise web.HTTPNotFound(text="the product knows no such delivery any more")
+    return web.json_response({})
 
 
 async def _forward(request: web.Request) -> web.Response:

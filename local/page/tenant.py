@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -11,6 +12,8 @@ Row: TypeAlias = Mapping[str, Any]
 PAGE = 200
 MESSAGES_MAX = 120
 ACTIONS_MAX = 5
+DELIVERIES_MAX = 2_000  # the newest, among which one that is to be replayed is looked for
+RECOVER = timedelta(days=1)
 PATIENCE = aiohttp.ClientTimeout(total=3.0)  # what is on the phone waits for it too
 
 
@@ -27,6 +30,22 @@ class Bot:
     phone_number_id: str
     number: str
     api_key: str
+    webhook_id: int | None = None  # of the tenant's own program, which the simulator plays
+    webhook_secret: str = ""
+
+    @property
+    def program(self) -> str:
+        """The name of its endpoint at the simulator."""
+        return f"program-{self.user_id}"
+
+
+class Refused(Exception):
+    """What the product said to something that was to be done."""
+
+    def __init__(self, status: int, answer: str) -> None:
+        super().__init__(f"{status}: {answer}")
+        self.status = status
+        self.answer = answer
 
 
 class Api:
@@ -59,6 +78,26 @@ class Api:
                 by_number = by_number or conversation_id
         return by_number
 
+    async def replay(self, bot: Bot, webhook_id: str) -> bool:
+        """Sends an event again. False: it is not among the newest."""
+        after, seen = "", 0
+        while seen < DELIVERIES_MAX:
+            path = f"webhooks/{bot.webhook_id}/deliveries?limit={PAGE}{after}"
+            page = await self._get(bot, path)
+            for delivery in page["data"]:
+                if delivery["event_id"] == webhook_id:
+                    await self._post(bot, f"deliveries/{delivery['id']}/replay", None)
+                    return True
+            if page["next"] is None:
+                return False
+            after, seen = f"&after={page['next']}", seen + PAGE
+        return False
+
+    async def recover(self, bot: Bot) -> Any:
+        """Sends again what was not delivered of the last day."""
+        since = (datetime.now(UTC) - RECOVER).isoformat()
+        return await self._post(bot, f"webhooks/{bot.webhook_id}/recover", {"since": since})
+
     async def _conversations(self, bot: Bot) -> AsyncIterator[Row]:
         after = ""
         while True:
@@ -72,6 +111,14 @@ class Api:
     async def _page(self, bot: Bot, path: str) -> Sequence[Row]:
         rows: Sequence[Row] = (await self._get(bot, path))["data"]
         return rows
+
+    async def _post(self, bot: Bot, path: str, body: Row | None) -> Any:
+        headers = {"Authorization": f"Bearer {bot.api_key}"}
+        url = f"{self._url}/v1/{path}"
+        async with self._http.post(url, json=body, headers=headers, timeout=PATIENCE) as response:
+            if response.status >= 400:
+                raise Refused(response.status, await response.text())
+            return await response.json()
 
     async def _get(self, bot: Bot, path: str) -> Any:
         headers = {"Authorization": f"Bearer {bot.api_key}"}

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from handlers.agent.completions import answer
-from handlers.agent.graph import HISTORY_MESSAGES, NOT_KEPT, windowed
-from handlers.agent.knowledge import INLINE_ROWS, PROMPT_CHARS, Knowledge
+from handlers.agent.knowledge import INLINE_ROWS, ROW_TOKENS, Knowledge, fits_prompt
 from handlers.agent.model import as_message
 from handlers.agent.prompt import Row
+from handlers.agent.tokens import of_messages
 from handlers.agent.tools import AT_LIMIT, MAX_REQUESTS, PENDING, REQUEST, SEARCH, Toolbox, newest
+from handlers.agent.window import HISTORY_MESSAGES, NOT_KEPT, windowed
 from handlers.rules.cutting import units
 
 SMALL = Knowledge(1, (Row(1, None, "open?", "yes"),))
@@ -152,9 +153,22 @@ async def test_a_big_base_is_searched_and_a_small_one_not() -> None:
 
 
 def test_what_fits_the_prompt() -> None:
-    half = "x" * (PROMPT_CHARS // 2)
-    assert Knowledge(1, (Row(1, None, half, half),)).fits_prompt
-    assert not Knowledge(1, (Row(1, None, half, half + "x"),)).fits_prompt
+    latin, thai = "x" * 400, "\u0e01" * 100
+    known = Knowledge(1, (Row(1, None, latin, latin), Row(2, None, thai, thai)))
+    assert fits_prompt(known, 400 + 2 * ROW_TOKENS)
+    assert not fits_prompt(known, 399 + 2 * ROW_TOKENS)
+
+
+async def test_other_ways_to_ask_find_the_row_and_make_no_base_big() -> None:
+    rows = (
+        *(Row(n, None, f"What is item {n}?", "An item.") for n in range(20)),
+        Row(77, None, "Returns", "Within 30 days.", ("can I send it back", "bring it back")),
+    )
+    known = Knowledge(1, rows)
+    assert (await known.search("I want to send this back", 1))[0][0].id == 77
+    others = tuple("y" * 2_000 for _ in range(50))
+    assert fits_prompt(Knowledge(1, (Row(1, None, "q", "a", others),)), 4_000)
+    assert Knowledge(1, (Row(1, None, "q", "a", others),)).nbytes > 6 * 100_000
 
 
 async def test_public_questions_find_their_row() -> None:
@@ -225,9 +239,11 @@ def test_a_window_is_valid_and_holds_what_is_to_be_answered(
         messages += exchange(n, calls, name)[0 if of_a_customer else 1 :]
     fresh = [m for n in range(events) for m in event(1_000 + n)]
     fresh += [HumanMessage(f"new {n}") for n in range(inputs)]
-    kept = windowed([*messages, *fresh], len(fresh))
+    kept = windowed([*messages, *fresh], len(fresh), 100)
+    before = kept[: len(kept) - len(fresh)]
+    assert of_messages(before) <= 100
     assert kept[len(kept) - len(fresh) :] == fresh
-    assert len(kept) <= max(HISTORY_MESSAGES, len(fresh))
+    assert len(before) <= HISTORY_MESSAGES
     open_calls: set[str | None] = set()
     for message in kept:
         if isinstance(message, ToolMessage):

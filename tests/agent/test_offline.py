@@ -26,7 +26,7 @@ def bakery() -> tuple[Row, ...]:
 
 
 KNOWLEDGE = bakery()
-NO_ANSWER = fixed_text(Kind.NO_INFORMATION, "en")
+NO_ANSWER = fixed_text(Kind.NO_ANSWER, "en")  # nobody can be called
 
 
 async def found(*asked: str) -> list[str]:
@@ -114,7 +114,7 @@ async def test_the_stored_answer_is_copied_word_for_word() -> None:
     answer = await reply(HumanMessage("do you deliver?"))
     row = next(r for r in KNOWLEDGE if r.question == "Do you deliver?")
     assert answer.text == row.answer
-    assert answer.response_metadata == {"kb_ids": [row.id]}
+    assert answer.response_metadata == {"kb_cited": [row.id], "says_nothing": False}
 
 
 async def test_only_the_latest_burst_is_answered() -> None:
@@ -122,7 +122,7 @@ async def test_only_the_latest_burst_is_answered() -> None:
         HumanMessage("do you deliver?"), AIMessage("Yes."), HumanMessage("Who are you?")
     )
     assert answer.text == NO_ANSWER
-    assert answer.response_metadata == {"kb_ids": []}
+    assert answer.response_metadata == {"kb_cited": [], "says_nothing": True}
 
 
 async def test_without_knowledge_it_says_so() -> None:

@@ -1,19 +1,21 @@
 """The tenant API over HTTP, with a real database behind it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 
-from db.api_keys import create_api_key
+from db.api_keys import NewApiKey, create_api_key
 from db.ids import ApiKeyId, ConversationId, MessageId
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
-from ingress.api.description import problems_of
-from ingress.api.endpoints import ENDPOINTS
-from ingress.api.table import AnyEndpoint
+from ingress.api.table import JSON, AnyEndpoint
+from tests.api.described import endpoint_of, wrong_in_answer
 from tests.factories import Tenant, make_conversation, make_message
 
 
@@ -21,7 +23,7 @@ from tests.factories import Tenant, make_conversation, make_message
 class Answer:
     status: int
     json: Any
-    headers: dict[str, str]
+    headers: CIMultiDict[str]
 
     @property
     def problem(self) -> str:
@@ -48,6 +50,14 @@ class Client:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.send("POST", path, json={} if body is None else body, headers=sent)
 
+    async def patch(self, path: str, body: Any, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.send("PATCH", path, json=body, headers=sent)
+
+    async def delete(self, path: str, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.send("DELETE", path, headers=sent)
+
     async def send(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any
     ) -> Answer:
@@ -55,23 +65,228 @@ class Client:
         async with self.http.request(
             method, f"{self.url}/v1{path}", headers=given, **request
         ) as response:
-            body = await response.json(content_type=None)
-            answer = Answer(response.status, body, dict(response.headers))
-        if answer.headers["Content-Type"].startswith("application/problem+json"):
-            assert_listed(method, path, answer.problem)
+            kind = response.headers.get("Content-Type", "")
+            is_json = "json" in kind and "ndjson" not in kind
+            body = await (response.json(content_type=None) if is_json else response.read())
+            answer = Answer(
+                response.status,
+                None if response.status == 204 and not body else body,
+                CIMultiDict(response.headers),
+            )
+        endpoint = endpoint_of(method, path)
+        if endpoint is not None:  # whatever a test provokes
+            wrong = wrong_in_answer(endpoint, answer.status, answer.headers, answer.json)
+            assert not wrong, f"{endpoint.name} is not as described: {wrong}"
         return answer
-
-
-def assert_listed(method: str, path: str, problem: str) -> None:
-    """Whatever a test provokes: the description says that it may come there."""
-    for endpoint in ENDPOINTS:
-        pattern = re.sub(r"{\w+}", "[^/]+", endpoint.path)
-        if endpoint.method == method and re.fullmatch(pattern, path.partition("?")[0]):
-            assert problem in problems_of(endpoint), f"{endpoint.name} does not list {problem}"
 
 
 def spelt(endpoint: AnyEndpoint, row_id: int) -> str:
     return re.sub(r"{\w+}", str(row_id), endpoint.path)
+
+
+def addressed(endpoint: AnyEndpoint, rows: Mapping[str, int]) -> str:
+    """At the rows by the names in its path."""
+    for name in endpoint.path_names:
+        assert name in rows, f"make_rows() in tests/api makes no {name}: add one"
+    return endpoint.path.format_map(rows)
+
+
+_questions = count(1)
+# What an endpoint takes, where it takes no empty object.
+GOOD: dict[str, dict[str, Any]] = {
+    "send_message": {"content_text": "hi"},
+    "ask_chatbot": {"question": "When are you open?"},
+    "create_instruction": {"instruction_text": "Speak Basque."},
+    "create_contact": {"phone_number": "+1 202 555 0199"},
+    "create_api_key": {"key_name": "till", "permissions": ["chatbots:read"]},
+    "create_webhook": {"url": "https://shop.example/hook", "events": ["*"]},
+    "create_chatbot": {"name": "Bot"},
+    "create_knowledge": {"question": "Do you deliver?", "answer": "Yes."},
+    "answer_unanswered": {"question": "Do you gift-wrap?", "answer": "Yes."},
+    "create_export": {"what": "usage"},
+    "create_conversation": {"chatbot_id": 1, "contact_id": 1},
+    "create_product": {"name": "Cake"},
+    "create_order": {
+        "chatbot_id": 1,
+        "contact_id": 1,
+        "items": [{"product_sku": "CAKE", "quantity": 1}],
+    },
+    "recover_webhook": {"since": "2026-01-01T00:00:00Z"},
+}
+
+
+FILES = {  # of imports
+    "import_knowledge": "question,answer\nDo you deliver?,Yes.\n",
+    "import_contacts": "phone_number,name\n+12025550188,Ada\n",
+    "import_products": "sku,name\nCAKE-1,Cake\n",
+}
+
+
+def called(endpoint: AnyEndpoint) -> dict[str, Any]:
+    """With what it takes."""
+    if JSON in endpoint.takes:
+        return {"json": GOOD.get(endpoint.name, {})} if endpoint.has_body else {}
+    if not endpoint.has_body:
+        return {}
+    headers = {"Content-Type": endpoint.takes[0], "Prefer": "respond-async"}  # nobody does the job
+    return {"data": FILES[endpoint.name], "headers": headers}
+
+
+async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
+    """One of each noun, by the name that it has in paths."""
+    action_id, _ = await make_action(owner, of, user_response="yes")
+    conversation_id, message_id = await make_open_conversation(owner, of)
+    webhook_id, delivery_id = await make_delivery(owner, of)
+    job_id, export_id = await make_export(owner, of)
+    instruction_id = await make_instruction(owner, of, conversation_id)
+    api_key_id = await owner.fetchval(
+        "INSERT INTO api_keys (user_id, key_name, api_key_hash)"
+        " VALUES ($1, 'k', gen_random_uuid()) RETURNING id",
+        of.user_id,
+    )
+    product_id, order_id = await make_order(owner, of, conversation_id)
+    return {
+        "action_id": action_id,
+        "api_key_id": api_key_id,
+        "chatbot_id": of.chatbot_id,
+        "instruction_id": instruction_id,
+        "fact_id": await make_fact(owner, message_id),
+        "contact_id": await owner.fetchval("SELECT max(id) FROM contacts"),
+        "conversation_id": conversation_id,
+        "export_id": export_id,
+        "knowledge_id": await make_knowledge(owner, of),
+        "job_id": job_id,
+        "message_id": message_id,
+        "order_id": order_id,
+        "product_id": product_id,
+        "unanswered_id": await make_unanswered(owner, of, message_id),
+        "webhook_id": webhook_id,
+        "delivery_id": delivery_id,
+    }
+
+
+async def make_unanswered(owner: Conn, of: Tenant, message_id: int, key: int = 1) -> int:
+    """Once a message."""
+    unanswered_id: int = await owner.fetchval(
+        "INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, question,"
+        " key) SELECT user_id, chatbot_id, contact_id, id, coalesce(content_text, 'x'),"
+        " decode(md5($2::text), 'hex') FROM messages WHERE id = $1 RETURNING id",
+        *(message_id, str(key)),
+    )
+    return unanswered_id
+
+
+async def make_instruction(
+    owner: Conn, of: Tenant, conversation_id: ConversationId, **columns: Any
+) -> int:
+    instruction_id: int = await owner.fetchval(
+        "INSERT INTO conversation_instructions (user_id, chatbot_id, contact_id, instruction_text)"
+        " SELECT user_id, chatbot_id, contact_id, 'Speak Basque.' FROM conversations WHERE id = $1"
+        " RETURNING id",
+        conversation_id,
+    )
+    for column, value in columns.items():
+        await owner.execute(
+            f"UPDATE conversation_instructions SET {column} = $2 WHERE id = $1",
+            *(instruction_id, value),
+        )
+    return instruction_id
+
+
+async def make_fact(owner: Conn, message_id: int, about: str = "allergy") -> int:
+    made: int = await owner.fetchval(
+        "INSERT INTO facts (user_id, contact_id, message_id, about, text)"
+        " SELECT user_id, contact_id, id, $2, 'nuts' FROM messages WHERE id = $1 RETURNING id",
+        *(message_id, about),
+    )
+    return made
+
+
+async def make_export(owner: Conn, of: Tenant) -> tuple[int, int]:
+    """Its job, and itself: nobody has begun it."""
+    job_id: int = await owner.fetchval(
+        "INSERT INTO jobs (user_id, kind) VALUES ($1, 'export') RETURNING id", of.user_id
+    )
+    export_id: int = await owner.fetchval(
+        "INSERT INTO exports (user_id, job_id, what) VALUES ($1, $2, 'usage') RETURNING id",
+        *(of.user_id, job_id),
+    )
+    return job_id, export_id
+
+
+async def make_knowledge(owner: Conn, of: Tenant, **columns: Any) -> int:
+    question = f"When are you open? {next(_questions)}"
+    row = {"question": question, "answer": "At nine."} | columns
+    names, places = ", ".join(row), ", ".join(f"${n}" for n in range(3, 3 + len(row)))
+    made: int = await owner.fetchval(
+        f"INSERT INTO bot_knowledge_base (user_id, chatbot_id, {names})"
+        f" VALUES ($1, $2, {places}) RETURNING id",
+        *(of.user_id, of.chatbot_id, *row.values()),
+    )
+    return made
+
+
+async def make_order(owner: Conn, of: Tenant, conversation_id: int) -> tuple[int, int]:
+    """A product, and an order of two of it by the conversation's contact."""
+    product_id: int = await owner.fetchval(
+        "INSERT INTO products (user_id, name, sku, price) VALUES ($1, 'Cake', 'CAKE', 12.50)"
+        " ON CONFLICT (user_id, sku) DO UPDATE SET name = 'Cake' RETURNING id",
+        of.user_id,
+    )
+    order_id: int = await owner.fetchval(
+        "INSERT INTO orders (user_id, chatbot_id, contact_id, order_number, total_amount)"
+        " SELECT user_id, chatbot_id, contact_id, 'T-' || nextval('orders_id_seq'), 25"
+        " FROM conversations WHERE id = $1 RETURNING id",
+        conversation_id,
+    )
+    await owner.execute(
+        "INSERT INTO order_items (user_id, order_id, product_name, product_sku, quantity,"
+        " unit_price, total_price) VALUES ($1, $2, 'Cake', 'CAKE', 2, 12.50, 25)",
+        *(of.user_id, order_id),
+    )
+    return product_id, order_id
+
+
+async def make_webhook(owner: Conn, of: Tenant, **columns: Any) -> int:
+    webhook_id: int = await owner.fetchval(
+        "INSERT INTO webhooks (user_id, url, events) VALUES ($1, 'https://shop.example/', $2)"
+        " RETURNING id",
+        of.user_id,
+        '["*"]',
+    )
+    for column, value in columns.items():
+        await owner.execute(f"UPDATE webhooks SET {column} = $2 WHERE id = $1", webhook_id, value)
+    return webhook_id
+
+
+async def make_delivery(owner: Conn, of: Tenant) -> tuple[int, int]:
+    """Of a webhook of its own, and pending."""
+    webhook_id = await make_webhook(owner, of)
+    await tell(owner, of, "bot.recovered")
+    delivery_id: int = await owner.fetchval(
+        "SELECT id FROM webhook_deliveries WHERE webhook_id = $1", webhook_id
+    )
+    return webhook_id, delivery_id
+
+
+async def tell(
+    owner: Conn, of: Tenant, event: str, data: str = "{}", *, ago: timedelta = timedelta()
+) -> int:
+    """Its number. `ago`: how long it is since it happened."""
+    event_id: int = await owner.fetchval(
+        "INSERT INTO analytics_events (user_id, event_type, event_data, chatbot_id, created_at)"
+        " VALUES ($1, $2, $3, $4, now() - $5::interval) RETURNING id",
+        of.user_id,
+        event,
+        data,
+        of.chatbot_id,
+        ago,
+    )
+    for table, key in (("webhook_events", "id"), ("webhook_deliveries", "event_id")):
+        await owner.execute(
+            f"UPDATE {table} SET created_at = now() - $2::interval WHERE {key} = $1", event_id, ago
+        )
+    return event_id
 
 
 async def make_key(
@@ -82,7 +297,8 @@ async def make_key(
     assert hashed is not None
     async with tenant(pool, of.user_id) as conn:
         granted = dict.fromkeys(permissions, True)
-        key_id = await create_api_key(conn, of.user_id, "test", hashed, key[:10], granted)
+        new = NewApiKey("test", hashed, key[:10], granted)
+        key_id = await create_api_key(conn, of.user_id, new)
     return key, key_id
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from db.actions import list_actions
+from db.actions import WantedActions, list_actions
 from db.api_keys import recent_api_keys
 from db.pages import PAGE_BYTES
 from db.pool import Conn, Pool, tenant
@@ -62,11 +62,11 @@ async def test_keys_in_use_are_known_before_the_door_opens(
 ) -> None:
     key, _ = await make_key(pool, ours)
     async with door(DEAD_BROKER, database.runtime_url) as opened:
-        await owner.execute("ALTER FUNCTION find_api_keys(text[]) RENAME TO hidden")
+        await owner.execute("ALTER FUNCTION find_usable_keys(text[]) RENAME TO hidden")
         assert (await Client(opened.url, opened.http, key).get("/chatbots")).status == 200
         unknown = await Client(opened.url, opened.http, new_key()).get("/chatbots")
         assert (unknown.status, unknown.problem) == (503, "unavailable")
-        await owner.execute("ALTER FUNCTION hidden(text[]) RENAME TO find_api_keys")
+        await owner.execute("ALTER FUNCTION hidden(text[]) RENAME TO find_usable_keys")
         made_now, _ = await make_key(pool, ours)
         assert (await Client(opened.url, opened.http, made_now).get("/chatbots")).status == 200
 
@@ -202,9 +202,9 @@ async def test_what_is_not_on_a_page_is_not_read(owner: Conn, pool: Pool, ours: 
     await large_actions(owner, ours, 200, 1_000_000)
     loop = asyncio.get_running_loop()
     async with tenant(pool, ours.user_id) as conn:
-        await list_actions(conn, ours.user_id, None, None, 1)
+        await list_actions(conn, ours.user_id, WantedActions(), None, 1)
         started = loop.time()
-        page = await list_actions(conn, ours.user_id, None, None, 200)
+        page = await list_actions(conn, ours.user_id, WantedActions(), None, 200)
         assert (len(page.rows), page.more) == (1, True)
         assert loop.time() - started < 0.3
 
@@ -212,7 +212,7 @@ async def test_what_is_not_on_a_page_is_not_read(owner: Conn, pool: Pool, ours: 
 async def test_a_large_answer_is_written_in_turns(owner: Conn, pool: Pool, ours: Tenant) -> None:
     await large_actions(owner, ours, 20)
     async with tenant(pool, ours.user_id) as conn:
-        page = await list_actions(conn, ours.user_id, None, None, 20, 100 * PAGE_BYTES)
+        page = await list_actions(conn, ours.user_id, WantedActions(), None, 20, 100 * PAGE_BYTES)
     others = 0
     ended = False
 

@@ -106,7 +106,7 @@ class Evidence:
     inbound: Sequence[Inbound]
     outbound: Sequence[Outbound]
     phone_number_ids: Sequence[str]  # by tenant
-    counters: Mapping[str, tuple[int, int]]  # what a counter says, what the rows say
+    counters: Mapping[str, tuple[int | str, int | str]]  # what a counter says, what the rows say
     over_limit: tuple[str, ...]
     parked: Mapping[str, int]
     outages: Sequence[Outage]

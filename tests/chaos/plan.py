@@ -15,6 +15,7 @@ Blow = Literal[
 TENANTS = 5
 WORKERS = 3
 DUPLICATES = 0.05  # of the messages
+BURSTS = 8  # of a customer
 LIMITED_TENANT = TENANTS - 1  # its plan ends in the middle of the run
 LATENCIES_MS = (50, 400)  # of the model
 MODEL_ERRORS = 0.2  # of the conversations: one 500, which the model's client repeats
@@ -174,7 +175,9 @@ def _posts(
     bursts: list[tuple[float, int]] = []
     left = count
     while left:
-        burst = min(left, dice.choice((1, 1, 2, 3, 4, 6)))
+        # Nobody has more than BURSTS: who answers at once more often is taken for a bot.
+        least = -(-left // (BURSTS - len(bursts)))
+        burst = min(left, max(least, dice.choice((1, 1, 2, 3, 4, 6))))
         left -= burst
         at = dice.uniform(0, size.seconds)
         if dice.random() < 0.3:

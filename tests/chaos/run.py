@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 
+from db.reconcile import recount
 from local.processes import Process
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
@@ -90,6 +91,20 @@ class Records:
             except AWAY:
                 self._conn.terminate()
                 raise
+
+    async def recounted(self) -> dict[str, tuple[str, str]]:
+        """What `usage reconcile` finds: counters that are not what their rows say."""
+        users = await self.rows("SELECT id FROM users ORDER BY id")
+        assert self._conn is not None
+        found = [one for user in users for one in await recount(self._conn, user["id"])]
+        return {
+            f"{one.table}.{one.what.counter} of {one.user_id} in {one.what.period}": (
+                one.what.counted,
+                one.what.recounted,
+            )
+            for one in found
+            if one.what.why is None
+        }
 
     def close(self) -> None:
         if self._conn is not None:
@@ -560,7 +575,9 @@ async def _collect(world: World, unsettled: tuple[str, ...], began: float) -> Ev
         for p in world.stack.processes
         if p.returncode is not None and p.pid not in world.ended
     ]
-    counters = {row["name"]: (row["says"], row["rows"]) for row in await rows(COUNTERS)}
+    counters: dict[str, tuple[int | str, int | str]] = {
+        row["name"]: (row["says"], row["rows"]) for row in await rows(COUNTERS)
+    }
     parked = await rows("SELECT reason, count(*)::int AS n FROM parked_items GROUP BY reason")
     return Evidence(
         plan=world.plan,
@@ -598,7 +615,7 @@ async def _collect(world: World, unsettled: tuple[str, ...], began: float) -> Ev
             for r in await rows(OUTBOUND)
         ],
         phone_number_ids=[bot.phone_number_id for bot in world.bots],
-        counters=counters,
+        counters=counters | await world.records.recounted(),
         over_limit=tuple(row["what"] for row in await rows(LIMITS)),
         parked={row["reason"]: row["n"] for row in parked},
         outages=world.outages,

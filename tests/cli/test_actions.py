@@ -87,3 +87,38 @@ async def test_list_and_decide(place: tuple[Command, Conn]) -> None:
     long = await command.refused("action", "deny", str(first), "--response", "x" * 2_001)
     assert "2001 characters, 2000 at most" in long
     await command.misused("action", "approve", "first")
+
+
+async def test_a_bound_by_command(place: tuple[Command, Conn]) -> None:
+    command, conn = place
+    ada = await make_tenant(conn)
+    action, plain = str(await asked(conn, ada, "order 1")), str(await asked(conn, ada, "order 2"))
+    await conn.execute(
+        "UPDATE actions SET amount = 12, currency = 'EUR' WHERE id = $1", int(action)
+    )
+    approve = ("action", "approve", action)
+    assert await command.refused(*approve, "--max-amount", "5") == "a bound is one of --similar"
+    small = await command.refused(*approve, "--similar", "--max-per-day", "5")
+    assert small == "--max-per-day: below max_amount, which is 12.00"
+    past = ("--similar", "--expires", "2020-01-01T00:00:00Z")
+    assert await command.refused(*approve, *past) == "--expires is in the past"
+    await command.misused(*approve, "--similar", "--max-amount", "0")
+    none = await command.refused("action", "approve", plain, "--similar", "--max-amount", "5")
+    assert none.startswith("--max-amount: the action has no amount")
+    bound = ("--similar", "--max-amount", "20", "--max-per-day", "50.50", "--any-contact")
+    done = (await command(*approve, *bound, "--json")).json
+    assert (done["max_amount"], done["max_per_day"], done["any_contact"]) == (
+        "20.00",
+        "50.50",
+        True,
+    )
+    listed = (await command("action", "list", "--similar", "--json")).json["actions"]
+    assert [one["id"] for one in listed] == [int(action)]
+    assert (
+        await command("action", "withdraw", action)
+    ).out == f"action {action} approves no others\n"
+    assert (
+        await command.refused("action", "withdraw", action) == f"action {action} approves no others"
+    )
+    assert (await command("action", "list", "--similar")).out == "there are none\n"
+    assert (await command.refused("action", "withdraw", "404")).startswith("there is no action 404")

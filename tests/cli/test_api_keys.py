@@ -3,11 +3,16 @@
 import asyncio
 import hashlib
 import json
+import random
+import re
+import secrets
+import string
+import zlib
 
 import pytest
 
 from db.pool import Conn
-from handlers.api_keys import PERMISSIONS, hash_of, may, new_key
+from handlers.api_keys import PERMISSIONS, Form, form_of, hash_of, may, new_key
 from tests.cli import Command
 from tests.conftest import Database
 from tests.e2e.conftest import until
@@ -42,6 +47,67 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(command: Command, owner:
     keys = (await command("apikey", "list", "--user", user, "--json")).json["api_keys"]
     assert [key["usable"] for key in keys] == [False]
     assert "no API key 7" in await command.refused("apikey", "revoke", "7")
+
+
+async def test_who_is_told_everything_may_read_everything(command: Command, owner: Conn) -> None:
+    user = str((await make_tenant(owner)).user_id)
+    create = ("apikey", "create", "--user", user, "--name", "n", "--permissions")
+    reads = [one for one in PERMISSIONS if one.endswith(":read")]
+    for left_out in reads:
+        granted = ",".join(["webhooks:write", *(one for one in reads if one != left_out)])
+        assert f"to have {left_out} as well" in await command.refused(*create, granted)
+    assert (await command(*create, ",".join(["webhooks:write", *reads]))).code == 0
+    assert (await command(*create, "webhooks:read")).code == 0
+
+
+async def test_a_key_is_given_other_permissions_and_stays_the_key(
+    command: Command, owner: Conn
+) -> None:
+    user = str((await make_tenant(owner)).user_id)
+    create = ("apikey", "create", "--user", user, "--name", "n", "--json", "--permissions")
+    await command(*create, "usage:read")
+    before = await owner.fetchrow("SELECT api_key_hash, version FROM api_keys")
+    for _ in range(2):
+        wider = await command("apikey", "update", "1", "--permissions", "all", "--json")
+        assert wider.json == {"api_key_id": 1, "permissions": list(PERMISSIONS)}
+    row = await owner.fetchrow("SELECT api_key_hash, version, permissions FROM api_keys")
+    assert before is not None
+    assert row is not None
+    assert row["api_key_hash"] == before["api_key_hash"]
+    assert row["version"] == before["version"] + 1, "the repeat changed nothing"
+    assert json.loads(row["permissions"]) == dict.fromkeys(PERMISSIONS, True)
+    update = ("apikey", "update", "1", "--permissions")
+    assert "no such permission: cats:read" in await command.refused(*update, "cats:read")
+    assert "to have actions:read" in await command.refused(*update, "webhooks:write")
+    assert "no API key 7" in await command.refused("apikey", "update", "7", *update[3:], "all")
+    await command("apikey", "revoke", "1")
+    assert "is revoked" in await command.refused(*update, "all")
+
+
+async def test_what_a_key_made_keeps_no_more_than_it_has(command: Command, owner: Conn) -> None:
+    of = await make_tenant(owner)
+    for n, (maker, granted) in enumerate(
+        [
+            (None, ["usage:read", "contacts:read", "orders:read"]),
+            (1, ["usage:read"]),
+            (2, ["usage:read"]),
+        ]
+    ):
+        await owner.execute(
+            "INSERT INTO api_keys (user_id, key_name, api_key_hash, permissions, created_by)"
+            " VALUES ($1, 'k', $2, $3::text::jsonb, $4)",
+            *(of.user_id, str(n), json.dumps(dict.fromkeys(granted, True)), maker),
+        )
+    said = await command.refused("apikey", "update", "2", "--permissions", "contacts:write")
+    assert "API key 1, which made it, may not do contacts:write" in said
+    await command("apikey", "update", "2", "--permissions", "usage:read,contacts:read")
+    await command("apikey", "update", "1", "--permissions", "contacts:read,orders:read")
+    rows = await owner.fetch("SELECT permissions FROM api_keys ORDER BY id")
+    assert [sorted(json.loads(row["permissions"])) for row in rows] == [
+        ["contacts:read", "orders:read"],
+        ["contacts:read"],
+        [],
+    ]
 
 
 async def test_creators_at_once_make_as_many_as_the_plan_has(command: Command, owner: Conn) -> None:
@@ -94,6 +160,64 @@ async def test_what_is_wrong_is_said(command: Command, owner: Conn) -> None:
     assert json.loads(await owner.fetchval("SELECT permissions FROM api_keys")) == {
         "usage:read": True
     }
+
+
+async def test_a_key_ends_when_the_operator_said(command: Command, owner: Conn) -> None:
+    user = str((await make_tenant(owner)).user_id)
+    create = ("apikey", "create", "--user", user, "--name", "n", "--expires")
+    assert (await command(*create, "2096-01-31T17:00:00+02:00")).code == 0
+    (key,) = (await command("apikey", "list", "--user", user, "--json")).json["api_keys"]
+    assert key["expires_at"] == "2096-01-31T15:00:00+00:00"
+    assert "ends 2096-01-31T15:00:00" in (await command("apikey", "list", "--user", user)).out
+    assert "in the past" in await command.refused(*create, "2020-01-31T17:00:00Z")
+    for nonsense in ("tomorrow", "2096-01-31", "2096-01-31T17:00:00", "0001-01-01T00:00:00+23:00"):
+        assert (await command.process(*create, nonsense)).code == 2
+    await owner.execute("UPDATE api_keys SET expires_at = now()")
+    assert "expired" in (await command("apikey", "list", "--user", user)).out
+
+
+async def test_all_mistakes_are_told_at_once(command: Command, owner: Conn) -> None:
+    said = await command.refused(
+        *("apikey", "create", "--user", "1", "--name", "n" * 101),
+        *("--permissions", "all", "--expires", "2020-01-31T17:00:00Z"),
+    )
+    assert all(words in said for words in ("--name", "no such permission: all", "--expires"))
+
+
+async def test_a_key_that_was_found_is_recognised(command: Command, owner: Conn) -> None:
+    user = str((await make_tenant(owner)).user_id)
+    made = (await command("apikey", "create", "--user", user, "--name", "till", "--json")).json
+    key = made["api_key"]
+    found = (await command("apikey", "check", key, "--json")).json
+    assert (found["form"], found["user_id"]) == ("valid", int(user))
+    assert found["key"]["api_key_id"] == made["api_key_id"]
+    told = await command("apikey", "check", key)
+    assert f"apikey revoke {made['api_key_id']}" in told.out
+    assert key not in told.out
+    stranger = (await command("apikey", "check", new_key(), "--json")).json
+    assert (stranger["form"], stranger["asked"], stranger["key"]) == ("valid", True, None)
+    old = (await command("apikey", "check", f"sr_{'A-_' * 14}A", "--json")).json
+    assert (old["form"], old["key"]) == ("old", None)
+    mistyped = key[:-1] + ("a" if key[-1] != "a" else "b")
+    assert "checksum" in await command.refused("apikey", "check", mistyped)
+    assert "no key of ours" in await command.refused("apikey", "check", "ghp_x")
+    alone = Command({"PATH": "/usr/bin:/bin"})
+    assert (await alone("apikey", "check", key, "--json")).json["asked"] is False
+
+
+def test_a_key_has_the_form_that_is_documented() -> None:
+    for _ in range(200):
+        key = new_key()
+        assert re.fullmatch(r"sr_[0-9A-Za-z]{49}", key)
+        number = 0
+        for digit in key[-6:]:
+            number = number * 62 + (string.digits + string.ascii_letters.swapcase()).index(digit)
+        assert number == zlib.crc32(key[3:-6].encode())
+        place = random.randrange(3, len(key))
+        other = random.choice([c for c in string.ascii_letters if c != key[place]])
+        assert form_of(key[:place] + other + key[place + 1 :]) is Form.MISTYPED
+        assert form_of(key[:-1]) is Form.NONE
+    assert form_of(f"sr_{secrets.token_urlsafe(32)}") is Form.OLD
 
 
 def test_keys() -> None:

@@ -330,3 +330,21 @@ async def test_a_model_that_does_not_answer(
     ((state, said),) = await model_checks(command, simulator)
     assert (state, detail in said) == ("failed" if detail else "ok", True)
     assert "sk-1" not in said
+
+
+async def test_a_store_that_is_not_one_is_told(command: Command, owner: Conn) -> None:
+    _, found = await looked(command)
+    assert found["media store"][0] == "warning"
+    await owner.execute(
+        "INSERT INTO media_stores (process, store) VALUES ('ingress@a:1', 'x'), ('worker@b:2', 'x')"
+    )
+    _, found = await looked(command)
+    assert found["media store"] == ("ok", "one, reached by 2 processes")
+    await owner.execute("UPDATE media_stores SET store = 'y' WHERE process = 'worker@b:2'")
+    code, found = await looked(command)
+    state, detail = found["media store"]
+    assert (code, state) == (1, "failed")
+    assert "ingress@a:1; worker@b:2" in detail
+    await owner.execute("UPDATE media_stores SET seen_at = now() - interval '1 hour'")
+    _, found = await looked(command)
+    assert found["media store"][0] == "warning"

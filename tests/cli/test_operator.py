@@ -200,7 +200,7 @@ async def test_an_address_is_taken_once(command: Command, owner: Conn) -> None:
         ("\x80", "{file} is not JSON: "),
         (
             '{"custom_settings": {"custom_fields": {"name": "\\u0000"}}}',
-            "the database does not take this value: ",
+            "{file}: custom_settings.custom_fields.name has a character that cannot be stored",
         ),
     ],
 )
@@ -221,7 +221,7 @@ async def test_a_name_that_is_too_long_is_refused(command: Command, owner: Conn)
     said = await command.refused(
         "tenant", "create", "--email", "t@example.com", "--name", "n" * 256
     )
-    assert said.startswith("the database does not take this value: ")
+    assert said.startswith("--name is longer than 255 characters")
     assert await owner.fetchval("SELECT count(*) FROM users") == 0
 
 
@@ -285,12 +285,12 @@ async def test_a_number_is_checked(command: Command, options: str, why: str) -> 
     assert said.startswith(why)
 
 
-@pytest.mark.parametrize("user", ["404", "0", "-1", "9223372036854775807", "9" * 30])
+@pytest.mark.parametrize("user", ["404", "0", "9223372036854775807"])
 async def test_there_is_such_a_tenant(command: Command, user: str) -> None:
     said = await command.refused(
         "chatbot", "create", f"--user={user}", "--name", "n", "--number", NUMBER
     )
-    assert said.startswith(("there is no tenant ", "the database does not take this value"))
+    assert said.startswith("there is no tenant ")
 
 
 async def test_a_number_and_an_id_are_taken_once(command: Command) -> None:
@@ -408,6 +408,46 @@ async def test_rows_are_inserted_and_updated(
         ("where?", "here", None),
         ("why?", "because", None),
     ]
+
+
+async def test_a_language_is_that_of_rows_which_name_none(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "faq.csv"
+    file.write_text("question,answer,language,alternatives\na?,b,,c?;d?\ne?,f,pt-BR,\n")
+    named = ("kb", "import", "--chatbot", str(chatbot), str(file), "--language")
+    assert (await command(*named, "es", "--json")).json == {
+        "inserted": 2,
+        "updated": 0,
+        "rejected": [],
+    }
+    rows = "SELECT array_agg(concat_ws(' ', language, alternatives) ORDER BY id)"
+    rows = f"{rows} FROM bot_knowledge_base"
+    assert await owner.fetchval(rows) == ['es ["c?", "d?"]', "pt-BR []"]
+    file.write_text("question,answer\na?,b\n")
+    await command("kb", "import", "--chatbot", str(chatbot), str(file))
+    assert await owner.fetchval(rows) == ['es ["c?", "d?"]', "pt-BR []"], "without it, it stays"
+    assert "'Spanish!' is not a language tag" in await command.misused(*named, "Spanish!")
+
+
+async def test_a_file_of_json_lines_has_what_the_api_takes(
+    command: Command, owner: Conn, chatbot: int, tmp_path: Path
+) -> None:
+    rows = [
+        {"question": "a?", "answer": "b", "alternatives": ["c;d?"], "language": "de"},
+        {"question": "e?", "answer": "f", "is_active": False},
+        {"question": "g?", "answer": "h", "alternatives": "no list", "language": "?"},
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    report = await imported(command, chatbot, tmp_path / "a.jsonl", text)
+    assert (report["inserted"], report["updated"]) == (2, 0)
+    (bad,) = report["rejected"]
+    assert bad["line"] == 3
+    assert bad["why"] == "language is not a language tag, like es or pt-BR"
+    assert await owner.fetchval(
+        "SELECT array_agg(concat_ws(' ', alternatives, language, is_active) ORDER BY id)"
+        " FROM bot_knowledge_base"
+    ) == ['["c;d?"] de t', "[] f"]
 
 
 async def test_more_than_a_batch_is_imported(
@@ -564,12 +604,12 @@ async def test_when_nothing_is_good_it_fails_and_says_why(
     assert result.err == "swiftreplies: nothing was imported\n"
 
 
-@pytest.mark.parametrize("chatbot_id", ["404", "-1", "9" * 30])
+@pytest.mark.parametrize("chatbot_id", ["404", "9223372036854775807"])
 async def test_there_is_such_a_chatbot(command: Command, tmp_path: Path, chatbot_id: str) -> None:
     file = tmp_path / "faq.csv"
     file.write_text("question,answer\na,b\n")
     said = await command.refused("kb", "import", f"--chatbot={chatbot_id}", str(file))
-    assert said.startswith(("there is no chatbot ", "the database does not take this value"))
+    assert said.startswith("there is no chatbot ")
 
 
 # ---- what waited for its number ------------------------------------------------------------------

@@ -24,7 +24,7 @@ def read(
     file = tmp_path / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     rows, rejected = read_knowledge(file)
-    found = [(row.question, row.answer, row.category) for row in rows]
+    found = [(row["question"], row["answer"], row["category"]) for row in rows]
     return found, {one["line"]: one["why"] for one in rejected}
 
 

@@ -65,7 +65,7 @@ def test_help_loads_no_noun() -> None:
         ("tenant create --email a@b --daily-messages -1", "not a whole number"),
         ("tenant create --email a@b --daily-messages many", "not a whole number"),
         ("tenant create --email a@b --monthly-messages 2147483648", "not a whole number"),
-        ("chatbot create --user x --name n --number +12025550143", "invalid int value"),
+        ("chatbot create --user x --name n --number +12025550143", "whole number"),
         ("chatbot create --user 1 --name n", "--number"),
         ("kb import faq.csv", "--chatbot"),
         ("kb import --chatbot 1", "FILE"),
@@ -83,7 +83,8 @@ async def test_the_ingress_lists_everything_it_lacks() -> None:
     assert said.splitlines()[0] == "ingress cannot start:"
     names = [line.split()[1] for line in said.splitlines()[1:]]
     assert sorted(names) == [
-        *("AMQP_URL", "DATABASE_URL", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"),
+        *("AMQP_URL", "DATABASE_URL", "SECRETS_KEY"),
+        *("WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"),
     ]
 
 

@@ -109,6 +109,7 @@ async def reply(pool: Pool, user: Tenant, conversation_id: ConversationId) -> Me
         assert held is not None
         text = NewText(content_text="hi", metadata={}, **held)
         message = await queue_text(conn, user.user_id, conversation_id, text)
+        assert message is not None
         assert await settle_messages(conn, user.user_id, conversation_id, 1)
     return message
 
@@ -588,17 +589,18 @@ async def test_more_than_was_held_is_not_settled(pool: Pool, owner: Owner) -> No
 
 async def test_received_messages_are_counted_and_not_limited(pool: Pool, owner: Owner) -> None:
     user = await make_tenant(owner, daily=0, monthly=0)
+    today = await today_of(owner, user)
 
     async def receive(n: int) -> None:
         async with tenant(pool, user.user_id) as conn:
-            count_received(conn, user.user_id, n)
+            count_received(conn, user.user_id, today, n)
 
     await asyncio.gather(*(receive(n) for n in range(1, 21)))
     rows = await owner.fetch(
         "SELECT tracking_date, daily_messages_received FROM usage_tracking WHERE user_id = $1",
         user.user_id,
     )
-    assert [tuple(r) for r in rows] == [(await today_of(owner, user), 210)]
+    assert [tuple(r) for r in rows] == [(today, 210)]
 
 
 # ---- days and months ----------------------------------------------------------------------------

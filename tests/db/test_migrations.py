@@ -11,10 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from db.backfills import BATCH
 from db.checkpoints import load_checkpoint
 from db.ids import UserId
 from db.migrate import MIGRATIONS, MigrationError, migrate, migrations, pending
 from db.pool import connect_owner, create_pool, tenant, tenant_transaction
+from db.reconcile import recount
 from local.servers.postgres import Postgres, postgres
 from tests.conftest import (
     RUNTIME_LOGIN,
@@ -24,7 +26,7 @@ from tests.conftest import (
     runtime_url,
     with_database,
 )
-from tests.factories import Owner, make_tenant
+from tests.factories import Owner, make_conversations, make_tenant
 
 ALL = [m.version for m in migrations()]
 
@@ -240,7 +242,7 @@ DROP FUNCTION claim_knowledge, note_knowledge, tell_kb_version, judge_knowledge;
 DROP INDEX chatbots_phone_number_id;
 ALTER TABLE chatbots ADD CONSTRAINT chatbots_phone_number_id_key UNIQUE (phone_number_id);
 ALTER TABLE bot_knowledge_base DISABLE TRIGGER USER;
-DELETE FROM schema_migrations WHERE version LIKE '%_knowledge'
+DELETE FROM schema_migrations WHERE version = '0025_knowledge'
 """
 
 
@@ -269,6 +271,74 @@ async def test_what_a_release_before_knew_is_counted(bare_server: Postgres) -> N
         assert await admin.fetchval(forced, tables)
         await admin.execute("UPDATE bot_knowledge_base SET is_active = true")
         assert await admin.fetchval("SELECT kb_version FROM chatbots") == 1
+
+
+async def test_contacts_of_before_are_found_and_it_goes_on_where_it_was_stopped(
+    bare_server: Postgres,
+) -> None:
+    """By an owner whom row-level security binds."""
+    terms = "SELECT user_id, term, of_contact FROM contact_terms ORDER BY 1, 2, 3"
+    async with (
+        new_database(bare_server, "maker:x") as database,
+        connected(with_database(bare_server.url, database.name)) as admin,
+    ):
+        await run(database)
+        for user in [await make_tenant(admin) for _ in range(2)]:
+            await make_conversations(admin, user, BATCH + 3)
+        await admin.execute("UPDATE contacts SET name = 'Ada ' || id, tags = '[\"vip\"]'")
+        whole = await admin.fetch(terms)
+        assert len(whole) > 20 * BATCH
+        await admin.execute(
+            "INSERT INTO contact_terms_due SELECT user_id, 0, max(id) FROM contacts GROUP BY 1"
+        )
+        # As whoever was killed in the middle left it: some are there already.
+        await admin.execute("DELETE FROM contact_terms WHERE of_contact % 5 > 0")
+        assert await run(database) == [f"{2 * (BATCH + 3)} contacts of before can be searched for"]
+        assert await admin.fetch(terms) == whole
+        assert await run(database) == []
+
+
+UNDATED = """
+DROP TABLE usage_gaps, takeovers, model_prices, model_calls, model_usage CASCADE;
+DROP TRIGGER note_gone ON messages; DROP TRIGGER note_gone ON actions;
+DROP TRIGGER keep_usage_day ON users; DROP TRIGGER figures_in_zone ON users;
+DROP TRIGGER call_for_figures ON monthly_usage_summary;
+DROP TRIGGER figures_by_plan ON user_subscriptions; DROP TRIGGER figures_by_order ON orders;
+DROP FUNCTION usage_day, keep_usage_day, note_messages_gone, note_actions_gone,
+    note_model_calls_gone, forget_model_calls, figures_soon, call_for_figures, figures_in_zone,
+    figures_by_plan, figures_by_order,
+    plan_price, month_figures, claim_figures, make_figures, every_tenant, count_model_calls,
+    count_takeover(bigint, bigint), count_received(bigint, date, integer);
+DROP POLICY system ON users; DROP POLICY system ON monthly_usage_summary;
+ALTER TABLE users DROP COLUMN usage_day_floor;
+ALTER TABLE messages DROP COLUMN received_day;
+ALTER TABLE monthly_usage_summary DROP COLUMN figures_due;
+DELETE FROM schema_migrations WHERE version IN ('0038_usage_days', '0039_model_calls')
+"""
+
+
+async def test_what_was_counted_without_rows_is_known_to_be_so(bare_server: Postgres) -> None:
+    """By an owner whom row-level security binds."""
+    async with (
+        new_database(bare_server, "maker:x") as database,
+        connected(with_database(bare_server.url, database.name)) as admin,
+    ):
+        await run(database)
+        await admin.execute(UNDATED)
+        user = await make_tenant(admin)
+        await admin.execute(
+            "INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_received,"
+            " live_takeovers_used) VALUES ($1, '2026-02-01', 5, 0), ($1, '2026-02-02', 0, 2)",
+            user.user_id,
+        )
+        assert len(await run(database)) == 2
+        found = await recount(admin, user.user_id)
+        assert [(f.what.period, f.what.counter, f.what.why) for f in found] == [
+            ("2026-02-01", "daily_messages_received", "older than its rows"),
+            ("2026-02-02", "live_takeovers_used", "older than its rows"),
+        ]
+        forced = "SELECT bool_and(relforcerowsecurity) FROM pg_class WHERE relname = ANY ($1)"
+        assert await admin.fetchval(forced, ["usage_tracking", "usage_gaps"])
 
 
 # ---- from the product before tenants ------------------------------------------------------------
@@ -435,6 +505,10 @@ async def upgraded(
 
 
 async def test_an_old_database_is_handed_to_an_admin(upgraded: Database) -> None:
+    await assert_handed_over(upgraded)
+
+
+async def assert_handed_over(upgraded: Database) -> None:
     async with connected(upgraded.owner_url) as conn:
         admin = await conn.fetchval("SELECT id FROM users WHERE email = 'admin@localhost'")
         bot = await conn.fetchval("SELECT id FROM chatbots WHERE user_id = $1", admin)

@@ -1,116 +1,63 @@
-"""Through a real PgBouncer, where this machine has one: `apt-get install pgbouncer`. What it does
-to a connection's start is played in test_connections.py, everywhere."""
+"""Through a real PgBouncer, a new one and an old one. What it does to a connection's start is
+played in test_connections.py, without one."""
 
 import asyncio
 import contextlib
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import asyncpg
 import pytest
 
 from db.connecting import CannotConnect, Unfit
-from db.pool import create_pool
-from local.servers.daemon import account_for, free_ports
+from db.ids import UserId
+from db.pool import Pool, create_pool, tenant
+from local.servers.pgbouncer import CARRIES, IGNORED, Pooler, pgbouncer
 from local.servers.postgres import Postgres
-from tests.conftest import Database
-from tests.factories import Owner
+from tests.conftest import RUNTIME_LOGIN, RUNTIME_PASSWORD, Database
+from tests.factories import Owner, make_tenant
+from tests.poolers import NEW, OLD, give_settings
 
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer on this machine")
-
-IGNORED = "role,search_path,plan_cache_mode,statement_timeout,idle_in_transaction_session_timeout"
-CONFIGURATION = """[databases]
-* = host={host} port={port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {own_port}
-auth_type = plain
-auth_file = {directory}/users
-pool_mode = {mode}
-ignore_startup_parameters = extra_float_digits,{ignored}
-unix_socket_dir =
-"""
+USERS = {RUNTIME_LOGIN: RUNTIME_PASSWORD}
+IGNORES = f"ignore_startup_parameters = {IGNORED}"
 
 
 @asynccontextmanager
-async def pgbouncer(
-    server: Postgres, database: Database, mode: str, ignored: str
+async def through(
+    pooler: Pooler,
+    server: Postgres,
+    database: Database,
+    mode: str = "transaction",
+    more: str = CARRIES,
 ) -> AsyncIterator[str]:
     """The runtime's URL through it."""
-    assert PGBOUNCER is not None, "else skipped"
-    (own_port,) = free_ports(1)
-    host, port = server.url.rpartition("@")[2].partition("/")[0].split(":")
-    account = account_for("postgres")
-    with tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        (place / "users").write_text('"runtime" "runtime"\n')
-        (place / "ini").write_text(
-            CONFIGURATION.format(
-                host=host,
-                port=port,
-                own_port=own_port,
-                directory=directory,
-                mode=mode,
-                ignored=ignored,
-            )
-        )
-        if account is not None:
-            for one in (place, *place.iterdir()):
-                os.chown(one, account.pw_uid, account.pw_gid)
-        running = subprocess.Popen(
-            [PGBOUNCER, "-q", str(place / "ini")],
-            user=account.pw_name if account else None,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            await listening(own_port)
-            yield f"postgresql://runtime:runtime@127.0.0.1:{own_port}/{database.name}"
-        finally:
-            running.kill()
-            running.wait()
+    async with pgbouncer(pooler, server.url, USERS, mode=mode, more=more) as port:
+        login = f"{RUNTIME_LOGIN}:{RUNTIME_PASSWORD}"
+        yield f"postgresql://{login}@127.0.0.1:{port}/{database.name}"
 
 
-async def listening(port: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
-
-
-async def carries_statements(url: str) -> bool:
-    """From 1.21 on."""
-    conn = await asyncpg.connect(url)
+@asynccontextmanager
+async def pooled(url: str, size: int) -> AsyncIterator[Pool]:
+    pool = await create_pool(url, size=size, name="tests")
     try:
-        sent = "SELECT EXISTS (SELECT FROM pg_prepared_statements WHERE name LIKE '\\_\\_asyncpg%')"
-        return not await conn.fetchval(sent)
+        yield pool
     finally:
-        await conn.close()
+        pool.terminate()
 
 
-async def settled(owner: Owner, database: Database) -> None:
-    for setting in (
-        *("role = 'swiftreplies_app'", "search_path = public", "statement_timeout = '15s'"),
-        "idle_in_transaction_session_timeout = '30s'",
-    ):
-        await owner.execute(f"ALTER ROLE runtime IN DATABASE {database.name} SET {setting}")
+async def who(pool: Pool) -> str:
+    found: str = await pool.fetchval("SELECT current_user FROM pg_sleep(0.02)")
+    return found
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 async def test_as_it_comes_it_is_named(
     postgres_server: Postgres, database: Database, mode: str
 ) -> None:
-    async with pgbouncer(postgres_server, database, mode, "") as url:
-        pool = await create_pool(url, size=1, name="tests")
+    ignores = "ignore_startup_parameters = extra_float_digits"
+    async with (
+        through(NEW.get(), postgres_server, database, mode=mode, more=ignores) as url,
+        pooled(url, 1) as pool,
+    ):
         with pytest.raises(CannotConnect, match="unsupported startup parameter"):
             await pool.fetchval("SELECT 1")
 
@@ -119,29 +66,98 @@ async def test_as_it_comes_it_is_named(
 async def test_told_to_ignore_it_is_not_worked_through(
     postgres_server: Postgres, database: Database, mode: str
 ) -> None:
-    async with pgbouncer(postgres_server, database, mode, IGNORED) as url:
-        pool = await create_pool(url, size=1, name="tests")
+    async with (
+        through(NEW.get(), postgres_server, database, mode=mode) as url,
+        pooled(url, 1) as pool,
+    ):
         with pytest.raises(Unfit, match="ALTER ROLE"):
             await pool.fetchval("SELECT 1")
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
-async def test_with_the_login_s_settings_it_works_or_says_why_not(
+async def test_with_the_login_s_settings_it_works(
     postgres_server: Postgres, database: Database, owner: Owner, mode: str
 ) -> None:
-    await settled(owner, database)
-    async with pgbouncer(postgres_server, database, mode, IGNORED) as url:
-        pool = await create_pool(url, size=15, name="tests")
-
-        async def who() -> str:
-            found: str = await pool.fetchval("SELECT current_user FROM pg_sleep(0.02)")
-            return found
-
-        if mode == "transaction" and not await carries_statements(url):
-            with pytest.raises(Unfit, match="takes no prepared statements along"):
-                await who()
-            return
+    await give_settings(owner, database.name)
+    async with (
+        through(NEW.get(), postgres_server, database, mode=mode) as url,
+        pooled(url, 15) as pool,
+    ):
         for _ in range(4):
-            found = await asyncio.gather(*(who() for _ in range(15)))
+            found = await asyncio.gather(*(who(pool) for _ in range(15)))
             assert set(found) == {"swiftreplies_app"}
-        pool.terminate()
+
+
+async def test_tenants_are_kept_apart_on_the_connections_that_they_share(
+    postgres_server: Postgres, database: Database, owner: Owner
+) -> None:
+    """Two connections of the server for ten of ours, so that each is lent to everybody in turn."""
+    await give_settings(owner, database.name)
+    tenants = [await make_tenant(owner) for _ in range(10)]
+    async with (
+        pgbouncer(NEW.get(), postgres_server.url, USERS, pool_size=2) as port,
+        pooled(
+            f"postgresql://{RUNTIME_LOGIN}:{RUNTIME_PASSWORD}@127.0.0.1:{port}/{database.name}", 10
+        ) as pool,
+    ):
+
+        async def sees(user_id: UserId) -> set[int]:
+            async with tenant(pool, user_id) as conn:
+                await conn.execute("SELECT pg_sleep(0.005)")
+                return {row["user_id"] for row in await conn.fetch("SELECT user_id FROM chatbots")}
+
+        for _ in range(5):
+            found = await asyncio.gather(*(sees(one.user_id) for one in tenants))
+            assert found == [{one.user_id} for one in tenants]
+            assert await pool.fetchval("SELECT count(*) FROM chatbots") == 0
+
+
+# ---- one that carries no prepared statements along ----------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["too old", "told not to"])
+async def test_it_is_known_by_what_it_does_and_refused_in_words(
+    postgres_server: Postgres, database: Database, owner: Owner, which: str
+) -> None:
+    await give_settings(owner, database.name)
+    if which == "too old":
+        pooler, more = OLD.get(), IGNORES
+    else:
+        pooler, more = NEW.get(), f"max_prepared_statements = 0\n{IGNORES}"
+    async with (
+        through(pooler, postgres_server, database, more=more) as url,
+        pooled(url, 15) as pool,
+    ):
+        told = "takes no prepared statements along.* PgBouncer 1.21 or newer"
+        for _ in range(3):
+            with pytest.raises(Unfit, match=told):
+                await who(pool)
+
+
+async def test_an_old_one_that_pools_sessions_will_do(
+    postgres_server: Postgres, database: Database, owner: Owner
+) -> None:
+    await give_settings(owner, database.name)
+    async with (
+        through(OLD.get(), postgres_server, database, mode="session", more=IGNORES) as url,
+        pooled(url, 5) as pool,
+    ):
+        found = await asyncio.gather(*(who(pool) for _ in range(5)))
+        assert set(found) == {"swiftreplies_app"}
+
+
+async def test_it_is_found_out_beside_others_that_are_lent_the_same_connections(
+    postgres_server: Postgres, database: Database, owner: Owner
+) -> None:
+    """Whatever others of ours left there: what comes is a refusal in words, and no statement is
+    run for another."""
+    await give_settings(owner, database.name)
+    async with through(OLD.get(), postgres_server, database, more=IGNORES) as url:
+
+        async def tries() -> str:
+            async with pooled(url, 3) as pool:
+                with contextlib.suppress(Unfit):
+                    return await who(pool)
+                return "refused"
+
+        assert set(await asyncio.gather(*(tries() for _ in range(12)))) == {"refused"}

@@ -11,6 +11,7 @@ from handlers.plans import (
     MESSAGE_LIMIT_NOTICE,
     ON_MESSAGE_LIMIT,
     AtLimit,
+    Feature,
     Limit,
     Plan,
 )
@@ -48,6 +49,25 @@ async def test_a_limit(pool: Pool, key: Limit) -> None:
     by_sql = {row["text"]: row["plan_limit"] for row in rows}
     assert by_sql == {row["text"]: Plan(row["config"]).limit(key) for row in rows}
     assert set(by_sql.values()) >= {None, 0, 1, 7, 100, 2**31 - 1}
+
+
+@pytest.mark.parametrize("key", Feature)
+async def test_a_feature(pool: Pool, key: Feature) -> None:
+    _, group, name = key.split(".")
+    texts = [
+        *(f'{{"features": {{"{group}": {{"{name}": {value}}}}}}}' for value in VALUES),
+        *(f'{{"features": {{"{group}": {value}}}}}' for value in ODD),
+        *(f'{{"features": {value}}}' for value in ODD),
+        *ODD,
+    ]
+    rows = await pool.fetch(
+        "SELECT text, text::jsonb AS config, plan_allows(text::jsonb, $2, $3)"
+        " FROM unnest($1::text[]) text",
+        *(texts, group, name),
+    )
+    by_sql = {row["text"]: row["plan_allows"] for row in rows}
+    assert by_sql == {row["text"]: Plan(row["config"]).allows(key) for row in rows}
+    assert set(by_sql.values()) == {True, False}
 
 
 async def test_without_a_plan_there_is_no_limit(pool: Pool) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import types
 import typing
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 import db
 from db.ids import UserId
-from db.pages import Listed, StoredJson
+from db.pages import Listed, StoredJson, StoredValue
 from db.parked import ParkedItem, park_items
 from db.pool import Conn, Pool
 from db.sql import load
@@ -28,11 +29,13 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
     "int2": (int,),
     "int4": (int,),
     "int8": (int,),
-    "text": (str, StoredJson),
+    "text": (str, StoredJson, StoredValue),
     "varchar": (str,),
     "bool": (bool,),
     "bytea": (bytes,),
+    "uuid": (uuid.UUID,),
     "numeric": (decimal.Decimal,),
+    "float8": (float,),
     "date": (dt.date,),
     "timestamptz": (dt.datetime,),
     "interval": (dt.timedelta,),
@@ -42,10 +45,76 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
 # What is not handed on as it comes; each of them is run by a test of its own.
 BY_HAND = {
     *("parked.park_items", "conversations.mark_ready", "sends.claim_sends"),
+    "conversations.claim_conversations",
     *("ingest_log.lock_lanes", "ingest_log.count_deliveries", "ingest_log.remove_entries"),
     *("ingest_log.move_entry", "ingest_log.lane_sizes", "session.set_session"),
+    *("embeddings.vectors_since", "embeddings.store_vectors"),
     *("knowledge.index_parts", "knowledge.rows_to_build", "knowledge.lock_base"),
-    "plans.fit_plans",
+    *("plans.fit_plans", "deliveries.next_deliveries", "idempotency.find_answer"),
+    *("delivery_reports.list_deliveries", "delivery_reports.read_delivery"),
+    *("events.newest_events", "events.events_since", "webhooks.webhook_fields"),
+    *("webhooks.webhook_ids", "webhooks.lock_webhooks", "webhooks.count_webhooks"),
+    *("webhooks.change_webhook", "webhooks.change_events", "webhooks.recover_deliveries"),
+    "webhooks.recovery_goes_on",
+    *("messages.list_messages", "messages.read_message"),
+    *("contacts.find_people", "exports.find_export", "exports.list_exports"),
+    "exports.made_now",
+    "asks.read_ask",
+    *("facts.keep_facts", "messages.settle_inputs", "prices.rates"),
+    *("instructions.read_instruction", "instructions.change_instruction"),
+    *("products.create_product", "products.change_product", "products.list_products"),
+    *("products.read_product", "orders.read_order"),
+    *("api_pace.charge_calls",),
+    "bulk.insert_contacts",
+    *("bulk.update_contacts", "bulk.upsert_knowledge", "bulk.upsert_products"),
+    *("chatbots.chatbot_fields", "chatbots.lock_settings"),
+    *("claims.numbers_taken", "claims.prove_number", "claims.seek_proof"),
+    *(
+        "imports.lines_of",
+        "imports.new_keys",
+    ),
+    *("imports.read_import", "imports.received", "known_rows.list_knowledge"),
+    "known_rows.lock_knowledge_row",
+    *("known_rows.read_knowledge_row", "people.list_people", "people.read_person"),
+    *(
+        "people.search_people",
+        "people.words_of",
+    ),
+    "exports.columns_of",  # one value, which is a list
+    "imports.became_rows",
+    "tenants.update_user",  # without the email, which another query writes
+}
+
+# What functions of other names run, put together or chosen by a name; likewise.
+PARTS = {
+    "actions.list_actions",
+    "api_keys.api_key_fields",
+    "api_keys.api_key_ids",
+    "api_keys.every_api_key_id",
+    "backfills.add_terms",
+    "backfills.terms_added",
+    "backfills.terms_complete",
+    "backfills.terms_due",
+    "bulk.last_of_contacts",
+    "bulk.last_of_knowledge",
+    "bulk.last_of_products",
+    "bulk.page_of_contacts",
+    "bulk.page_of_knowledge",
+    "bulk.page_of_products",
+    "chatbots.chatbot_page",
+    "conversations.is_blocked",
+    "facts.contact_is_there",
+    "facts.drop_oldest_facts",
+    "imports.drop_old",
+    "imports.drop_unborn",
+    "embeddings.hold_embedding",
+    "imports.expect_lines",
+    "imports.expect_rows",
+    "imports.progress",
+    "known_rows.list_knowledge_by_category",
+    "talks.all_of",
+    "talks.list_conversations",
+    "talks.step",
 }
 
 
@@ -153,12 +222,22 @@ def disagreements(described: Described, function: Callable[..., Any]) -> list[st
 
 @pytest.mark.parametrize("query", queries(), ids=str)
 async def test_query_and_function_agree(pool: Pool, query: Query) -> None:
+    if str(query) in PARTS:
+        return
     async with pool.acquire() as conn:
         described = await describe(conn, query.sql)
     function = getattr(query.module, query.name)
     assert callable(function)
     if str(query) not in BY_HAND:
         assert disagreements(described, function) == []
+
+
+def test_parts_are_there_and_no_whole_queries() -> None:
+    there = {str(query): query for query in queries()}
+    assert there.keys() >= PARTS
+    for name in PARTS:
+        function = getattr(there[name].module, there[name].name, None)
+        assert function is None or "<" in there[name].sql or "/* key" in there[name].sql, name
 
 
 def test_every_module_with_sql_has_queries() -> None:

@@ -327,7 +327,8 @@ async def state(owner: Owner, message_id: MessageId) -> tuple[Any, ...]:
 
 async def accept(pool: Pool, user: Tenant, message: MessageId) -> str | None:
     async with tenant(pool, user.user_id) as conn:
-        return await mark_accepted(conn, user.user_id, message, Wamid("w.answer"))
+        took = await mark_accepted(conn, user.user_id, message, Wamid("w.answer"))
+        return None if took is None else took.status
 
 
 async def settle_unknown(conn: Conn, user: Tenant, message: MessageId) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -124,7 +124,7 @@ orders
     user_id bigint!
     chatbot_id bigint!
     order_number varchar(100)
-    total_amount numeric(10,2)
+    total_amount numeric(18,2)
     currency varchar(3) = USD
     payment_status varchar(50) = pending
 campaigns
@@ -158,15 +158,15 @@ order_items
     product_name varchar(255)!
     product_sku varchar(100)
     quantity integer! = 1
-    unit_price numeric(10,2)
-    total_price numeric(10,2)
+    unit_price numeric(18,2)
+    total_price numeric(18,2)
     metadata jsonb = {}
 products
     id bigint!
     user_id bigint!
     name varchar(255)!
     sku varchar(100)
-    price numeric(10,2)
+    price numeric(18,2)
     description text
     image_url varchar(500)
     is_active boolean = true
@@ -193,7 +193,7 @@ monthly_usage_summary
     total_messages_sent integer = 0
     total_campaigns_sent integer = 0
     total_orders_created integer = 0
-    total_revenue numeric(10,2) = 0
+    total_revenue numeric(30,2) = 0
     overage_messages integer = 0
     overage_campaigns integer = 0
     overage_cost numeric(10,2) = 0
@@ -326,6 +326,8 @@ TEXT_IDS = {
     ("stuck_items", "trace_id"),
     ("stuck_items", "phone_number_id"),
     ("chatbots", "waba_id"),
+    ("chatbots", "claimed_phone_number_id"),
+    ("chatbots", "claimed_waba_id"),
 }
 
 
@@ -369,6 +371,11 @@ async def columns_there(owner: Owner) -> dict[tuple[str, str], Column]:
 async def test_every_documented_column_is_there_with_its_type_and_default(owner: Owner) -> None:
     there = await columns_there(owner)
     wanted = {(c.table, c.name): c for c in wanted_columns()}
+    # Of the tables that were there before tenants: for statements that know of none.
+    of_session = {(table, "user_id") for table in ("contacts", "messages", "orders", "campaigns")}
+    for key in of_session:
+        assert "app.user_id" in (there[key].default or "")
+        there[key] = replace(there[key], default=None)
     assert {key: there.get(key) for key in wanted} == wanted
 
 
@@ -455,6 +462,7 @@ async def test_every_id_is_an_identity(owner: Owner) -> None:
             ON s.seqrelid = CASE WHEN a.attname = 'id' THEN
                    pg_get_serial_sequence(c.oid::regclass::text, 'id')::regclass END
          WHERE c.relnamespace = 'public'::regnamespace AND a.attname = 'id'
+           AND c.relname <> 'webhook_events'  -- drawn from analytics_events
            AND (a.attidentity <> 'd' OR s.seqtypid <> 'bigint'::regtype OR s.seqtypid IS NULL)
         """
     )

@@ -20,14 +20,22 @@ PARTS = re.compile(r"(?:WITH|,|RECURSIVE)\s+([a-z_]+)\s+AS\s+(?:MATERIALIZED\s+)
 LOOKS_BESIDE = {
     "conversations.read_turn": "what it reads of contact, chatbot and plan is looked at again by"
     " fence_turn(), or before the reply is sent",
-    "takeovers.lock_conversation": "an inactive chatbot's message is cancelled before it is sent",
+    "takeovers.lock_conversation": "an inactive chatbot's message is cancelled before it is sent,"
+    " and so is an erased contact's",
     "sends.lock_send": "only locks; read_send reads when they are there",
     "sends.lock_unknown": "a fence that moved on meanwhile only makes it less due",
     "takeovers.answered_by_person": "inputs that come meanwhile wait for the conversation's lock",
+    "actions.lock_approving": "the conversation's contact never changes; read_approving() reads"
+    " when the decisions are locked",
     "actions.lock_action_conversation": "the conversation of an action never changes",
     "dead.lock_dead_conversation": "the conversation of a message never changes",
     "changes.edit_message": "the conversation of a message never changes; the rest is its own",
     "changes.revoke_message": "as edit_message",
+    "sends.mark_accepted": "what webhooks want, as it was a moment ago",
+    "statuses.merge_statuses": "as mark_accepted",
+    "contacts.touch_contacts": "as mark_accepted",
+    "imports.hold_chatbot": "the chatbot of an import never changes",
+    "imports.end_jobs": "locks the import too, and so reads it as it is then",
 }
 
 

@@ -503,12 +503,13 @@ BY_PRODUCT = """
 """
 SILENCES = [
     "UPDATE contacts SET conversation_paused = true",
+    "UPDATE contacts SET contact_status = 'blocked'",
     BY_PRODUCT,
     "UPDATE conversations SET answered_seq = input_seq, ready_at = NULL",
 ]
 
 
-@pytest.mark.parametrize("change", SILENCES, ids=["paused", "taken over", "answered by a person"])
+@pytest.mark.parametrize("change", SILENCES, ids=["paused", "blocked", "taken over", "answered"])
 async def test_nobody_is_told_that_it_takes_longer_who_is_not_to_be_told(
     pool: Pool, owner: Owner, change: str
 ) -> None:
@@ -610,7 +611,9 @@ async def test_who_has_a_conversation_keeps_it_when_the_bot_gives_up(
     before = dict(await row(owner, conversation))
     async with tenant(pool, user.user_id) as conn:
         half_an_hour = timedelta(minutes=30)
-        assert await hand_over(conn, user.user_id, conversation, half_an_hour, "x") is None
+        assert (
+            await hand_over(conn, user.user_id, conversation, half_an_hour, "product", "x") is None
+        )
     assert dict(await row(owner, conversation)) == before
 
 
@@ -622,30 +625,32 @@ async def test_a_turn_can_be_settled_once(pool: Pool, owner: Owner) -> None:
     assert await settle(pool, held, 1) is None
 
 
-SILENCED: list[tuple[str, bool]] = [
-    ("UPDATE contacts SET conversation_paused = true", True),
+FENCED = [
+    ("UPDATE contacts SET conversation_paused = true", "silenced"),
+    ("UPDATE contacts SET contact_status = 'blocked'", "blocked"),
+    ("UPDATE contacts SET contact_status = 'vip'", "free"),
     (
         """UPDATE conversations SET taken_over_at = now(), taken_over_until = 'infinity',
                   taken_over_by = 'human'""",
-        True,
+        "silenced",
     ),
     (
         """UPDATE conversations SET taken_over_at = now() - interval '1 h', taken_over_by = 'human',
                   taken_over_until = now() - interval '1 s'""",
-        False,
+        "free",
     ),
 ]
 
 
-@pytest.mark.parametrize(("change", "silenced"), SILENCED)
+@pytest.mark.parametrize(("change", "fenced"), FENCED)
 async def test_the_fence_tells_that_a_human_came_in(
-    pool: Pool, owner: Owner, change: str, silenced: bool
+    pool: Pool, owner: Owner, change: str, fenced: str
 ) -> None:
     user = await make_tenant(owner)
     contact, _ = await make_conversation(owner, user)
     held = await claimed(pool, owner, user, contact)
     await owner.execute(change)
-    assert await settle(pool, held, 1) == ("silenced" if silenced else "free")
+    assert await settle(pool, held, 1) == fenced
 
 
 # ---- recording ----------------------------------------------------------------------------------
@@ -1061,7 +1066,9 @@ async def test_meta_s_late_answer(pool: Pool, owner: Owner, was: str, becomes: s
     user = await make_tenant(owner)
     message = await make_message(owner, user, *await make_conversation(owner, user), status=was)
     async with tenant(pool, user.user_id) as conn:
-        assert await mark_accepted(conn, user.user_id, message, Wamid("w.answer")) == becomes
+        took = await mark_accepted(conn, user.user_id, message, Wamid("w.answer"))
+        assert took is not None
+        assert took.status == becomes
     assert await sendable(pool, ME, 1) == []
     assert await owner.fetchval("SELECT message_id FROM messages") == "w.answer"
 
@@ -1251,7 +1258,9 @@ async def test_the_failure_of_an_earlier_attempt_does_not_hide_that_of_the_last(
     async with tenant(pool, user.user_id) as conn:
         await merge(conn, user, "w.first", "failed", message, 1)
         await mark_sending(conn, user.user_id, message, PAIR.every)
-        assert await mark_accepted(conn, user.user_id, message, Wamid("w.second")) == "accepted"
+        took = await mark_accepted(conn, user.user_id, message, Wamid("w.second"))
+        assert took is not None
+        assert took.status == "accepted"
         (merged,) = await merge(conn, user, "w.second", "failed", message, 2)
     assert (merged.status, merged.failed_now) == ("failed", True)
     assert merged.give_back_day == date(2026, 11, 22)

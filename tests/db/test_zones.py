@@ -76,8 +76,9 @@ async def test_what_comes_in_counts_on_the_tenant_s_own_day(pool: Pool, owner: O
     before = await days()
     await record_batch(pool, [to(user, wrote(f"w{user.user_id}")) for user in users], DEBOUNCE)
     for user in users:
+        _, conversation_id = await make_conversation(owner, user)
         async with tenant(pool, user.user_id) as conn:
-            count_takeover(conn, user.user_id)
+            count_takeover(conn, user.user_id, conversation_id)
     counted = [
         await owner.fetch(
             "SELECT tracking_date, daily_messages_received, live_takeovers_used"

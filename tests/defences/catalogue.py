@@ -1,15 +1,31 @@
 """The defences: what is taken out, and which tests have to notice."""
 
-from tests.defences import intake, knowledge, people, sends, turns
+from tests.defences import (
+    api,
+    apps,
+    claims,
+    deliveries,
+    intake,
+    knowledge,
+    lives,
+    outbound,
+    people,
+    plans,
+    sends,
+    turns,
+    usage,
+)
 from tests.defences.defence import Change, Defence
 
 __all__ = ["DEFENCES", "Change", "Defence"]
 
 ISOLATION = "db/migrations/0003_isolation.sql"
-CLAIMS = "db/migrations/0015_plans_kept.sql"
+CLAIMS = "db/migrations/0037_weights.sql"
+RESERVES = "db/migrations/0035_contract.sql"
+COUNTS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
-LOOKED_AT_AGAIN = "db/migrations/0017_looked_at_again.sql"
 PEOPLE = "db/migrations/0022_people_and_turns.sql"
+FENCE = "db/migrations/0054_contacts.sql"
 ON_ITS_LEASE = (
     " AS taken_over\n      INTO v FROM conversations c\n"
     "     WHERE c.user_id = p_user AND c.id = p_conversation\n"
@@ -59,7 +75,7 @@ DEFENCES = (
         "lease_owner and epoch in the first statement of a turn's last transaction",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 ON_ITS_LEASE,
                 ON_ITS_LEASE.replace(" AND c.lease_owner = p_worker AND c.epoch = p_epoch", ""),
             ),
@@ -81,7 +97,7 @@ DEFENCES = (
         "input_seq > read_seq where a turn releases its conversation",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 "           ready_at = CASE WHEN c.input_seq > v.done"
                 " THEN coalesce(c.ready_at, now()) END,\n",
                 "           ready_at = NULL,\n",
@@ -321,14 +337,14 @@ DEFENCES = (
         "it is granted, and not counted against the limit",
         (
             Change(
-                CLAIMS,
+                COUNTS,
                 "           messages_reserved = messages_reserved + p_reserved,\n"
                 "           daily_overage",
                 "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
                 "           daily_overage",
             ),
             Change(
-                CLAIMS,
+                COUNTS,
                 "           messages_reserved = messages_reserved + p_reserved,\n"
                 "           overage",
                 "           messages_reserved = messages_reserved + 0 * p_reserved,\n"
@@ -345,7 +361,7 @@ DEFENCES = (
         "the second lock_usage() of reserve_messages()",
         (
             Change(
-                LOOKED_AT_AGAIN,
+                RESERVES,
                 "    PERFORM lock_usage(p_user, ARRAY[v_day]);\n    SELECT d.daily",
                 "    PERFORM lock_usage(p_user, ARRAY[v_day]) WHERE NOT EXISTS (SELECT FROM"
                 " usage_tracking t WHERE t.user_id = p_user AND t.tracking_date = v_day);\n"
@@ -419,7 +435,7 @@ DEFENCES = (
     Defence(
         "commits are durable",
         "the look at synchronous_commit",
-        (Change(SESSION, "] = DURABLE | {", "] = {"),),
+        (Change(SESSION, "    **DURABLE,\n    **NO_TENANT,\n", "    **NO_TENANT,\n"),),
         (
             f"{CONNECTIONS}::test_what_the_database_is_set_to_does_not_matter",
             f"{CONNECTIONS}::test_a_commit_is_on_the_disk_whatever_the_database_says",
@@ -452,8 +468,8 @@ DEFENCES = (
         (
             Change(
                 "ingress/webhook.py",
-                "        if not is_signed(\n",
-                "        if False and is_signed(\n",
+                "        if not is_signed(body,",
+                "        if False and is_signed(body,",
             ),
         ),
         (f"{WEBHOOK}::test_what_is_not_signed_is_refused_and_leaves_nothing",),
@@ -661,11 +677,12 @@ DEFENCES = (
         "the look at takeover and pause when the turn is put off",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 "    v_tells := p_tells AND v.waits AND NOT v.taken_over\n"
                 "           AND NOT EXISTS (SELECT FROM contacts c WHERE c.user_id = p_user"
                 " AND c.id = v.contact_id\n"
-                "                              AND c.conversation_paused);\n",
+                "                              AND (c.conversation_paused"
+                " OR c.contact_status = 'blocked'));\n",
                 "    v_tells := p_tells;\n",
             ),
         ),
@@ -679,8 +696,8 @@ DEFENCES = (
         (
             Change(
                 "handlers/turns/decide.py",
-                "    kept = voice.says(Kind.REQUEST_KEPT) if thought.requests else None\n",
-                "    kept = None\n",
+                "    told = [Kind.REQUEST_KEPT] if thought.requests else []\n",
+                "    told: list[Kind] = []\n",
             ),
         ),
         (
@@ -718,8 +735,16 @@ DEFENCES = (
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
     *turns.DEFENCES,
+    *api.DEFENCES,
+    *plans.DEFENCES,
+    *claims.DEFENCES,
     *people.DEFENCES,
+    *lives.DEFENCES,
     *sends.DEFENCES,
     *intake.DEFENCES,
     *knowledge.DEFENCES,
+    *outbound.DEFENCES,
+    *deliveries.DEFENCES,
+    *apps.DEFENCES,
+    *usage.DEFENCES,
 )

@@ -7,7 +7,7 @@ MOVES = (
     "        if merged_until is not None:\n            async with pool.acquire() as conn:\n"
     "                await move_fence(conn, merged_until, PATIENCE)\n"
 )
-MERGES = "        if envelopes:\n            await merge_batch(pool, envelopes)\n"
+MERGES = "        if envelopes:\n            await merge_batch(pool, envelopes, marker)\n"
 
 DEFENCES = (
     Defence(
@@ -24,14 +24,14 @@ DEFENCES = (
         (
             Change(
                 INGEST,
-                '        ("others", ("other",), partial(take_others, pool)),\n',
+                '        ("others", ("other",), partial(take_others, pool, marker=marker)),\n',
                 '        ("others", ("other",), at_once),\n',
             ),
             Change(
                 INGEST,
                 '    return (\n        ("messages"',
                 "    async def at_once(bodies: Sequence[bytes]) -> None:\n"
-                "        asyncio.ensure_future(take_others(pool, bodies))\n\n"
+                "        asyncio.ensure_future(take_others(pool, bodies, marker))\n\n"
                 '    return (\n        ("messages"',
             ),
         ),

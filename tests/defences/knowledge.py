@@ -51,7 +51,7 @@ DEFENCES = (
         "the look for the line in which a cell that was not closed well ends",
         (
             Change(
-                "cli/spreadsheet.py",
+                "handlers/bulk/spreadsheet.py",
                 "                rest = None if alone else self._rest(end)\n",
                 "                rest = None\n",
             ),

@@ -3,6 +3,7 @@
 from tests.defences.defence import Change, Defence
 
 PEOPLE = "db/migrations/0022_people_and_turns.sql"
+FENCE = "db/migrations/0054_contacts.sql"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 LOOKED = "tests/turn/test_looked_at_again.py"
 ANSWERED = f"{LOOKED}::test_what_a_person_answered_is_not_answered_by_a_turn_that_had_read_it"
@@ -50,7 +51,7 @@ DEFENCES = (
         "the look at answered_seq when a turn is to be written",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 "    RETURN v.taken_over OR v.answered_seq >= p_read_seq\n",
                 "    RETURN v.taken_over\n",
             ),
@@ -60,7 +61,7 @@ DEFENCES = (
     Defence(
         "what a person answered stays answered",
         "the greater of what a turn read and what a person answered",
-        (Change(PEOPLE, "greatest(c.answered_seq, p_read_seq) AS done", "p_read_seq AS done"),),
+        (Change(FENCE, "greatest(c.answered_seq, p_read_seq) AS done", "p_read_seq AS done"),),
         (ANSWERED,),
     ),
     Defence(
@@ -107,8 +108,8 @@ DEFENCES = (
             Change(
                 "db/changes.sql",
                 "\n   AND NOT coalesce(v.taken_over_by = 'human'"
-                " AND v.taken_over_until >= n.until, false);",
-                ";",
+                " AND v.taken_over_until >= n.until, false)\n",
+                "\n",
             ),
         ),
         (f"{LOOKED}::test_an_echo_shortens_no_takeover",),
@@ -119,8 +120,9 @@ DEFENCES = (
         (
             Change(
                 "db/conversations.sql",
-                " AND NOT coalesce(taken_over_until > now(), false)\nRETURNING chatbot_id",
-                "\nRETURNING chatbot_id",
+                "       taken_over_reason = $5\n WHERE user_id = $1 AND id = $2"
+                " AND NOT coalesce(taken_over_until > now(), false)\n",
+                "       taken_over_reason = $5\n WHERE user_id = $1 AND id = $2\n",
             ),
         ),
         (f"{TURN_QUERIES}::test_who_has_a_conversation_keeps_it_when_the_bot_gives_up",),

@@ -2,7 +2,7 @@
 
 from tests.defences.defence import Change, Defence
 
-CLAIMS = "db/migrations/0015_plans_kept.sql"
+CLAIMS = "db/migrations/0037_weights.sql"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 BEFORE = "tests/turn/test_before_it_leaves.py::test_what_stops_a_reply_and_what_does_not"
 OF_WHICH = "tests/recording/test_statuses.py::test_what_a_status_says_of_which_send"
@@ -28,8 +28,8 @@ DEFENCES = (
         (
             Change(
                 CLAIMS,
-                "ORDER BY d.bulk, coalesce(r.n, 0) + d.place, d.id\n",
-                "ORDER BY d.bulk, d.place, d.id\n",
+                "ORDER BY d.bulk, (coalesce(r.n, 0) + d.place - 1)",
+                "ORDER BY d.bulk, (d.place - 1)",
             ),
         ),
         (f"{TURN_QUERIES}::test_who_has_replies_under_way_waits_behind_who_has_none",),
@@ -54,8 +54,8 @@ DEFENCES = (
         (
             Change(
                 CLAIMS,
-                "ORDER BY d.bulk, coalesce(r.n, 0) + d.place, d.id\n",
-                "ORDER BY coalesce(r.n, 0) + d.place, d.id\n",
+                "ORDER BY d.bulk, (coalesce(r.n, 0) + d.place - 1)",
+                "ORDER BY (coalesce(r.n, 0) + d.place - 1)",
             ),
         ),
         (f"{SEND_LIMITS}::test_one_tenant_s_bulk_waits_for_another_s_live_replies",),

@@ -2,9 +2,9 @@
 
 from tests.defences.defence import Change, Defence
 
-PEOPLE = "db/migrations/0022_people_and_turns.sql"
+FENCE = "db/migrations/0054_contacts.sql"
 NO_CONVOY = "db/migrations/0021_no_convoy.sql"
-CLAIMS = "db/migrations/0015_plans_kept.sql"
+CLAIMS = "db/migrations/0037_weights.sql"
 CONVERSATIONS = "db/conversations.sql"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 LOOKED = "tests/turn/test_looked_at_again.py"
@@ -34,7 +34,7 @@ DEFENCES = (
         "lease_owner and epoch in put_off_turn()",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 f"{WAITS}       AND c.lease_owner = p_worker AND c.epoch = p_epoch\n",
                 WAITS,
             ),
@@ -46,7 +46,7 @@ DEFENCES = (
         "ingest's ready_at, where a turn is put off",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 "THEN least(c.ready_at, now() + p_wait * (0.75 + random() / 2)) END,",
                 "THEN now() + p_wait * (0.75 + random() / 2) END,",
             ),
@@ -58,7 +58,7 @@ DEFENCES = (
         "failing_since of before, where a turn is put off",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 "THEN coalesce(c.failing_since, now() - p_failing) END,",
                 "THEN now() - p_failing END,",
             ),
@@ -68,7 +68,7 @@ DEFENCES = (
     Defence(
         "nobody is told to wait for what a person answered",
         "the look whether anything is unanswered, where a turn is put off",
-        (Change(PEOPLE, "v_tells := p_tells AND v.waits AND NOT", "v_tells := p_tells AND NOT"),),
+        (Change(FENCE, "v_tells := p_tells AND v.waits AND NOT", "v_tells := p_tells AND NOT"),),
         (f"{TURN_QUERIES}::test_nobody_is_told_that_it_takes_longer_who_is_not_to_be_told",),
     ),
     Defence(
@@ -76,7 +76,7 @@ DEFENCES = (
         "attempts and the ladder go on counting after an answer",
         (
             Change(
-                PEOPLE,
+                FENCE,
                 "           attempts = 0, failing_since = NULL, model_tries = 0,"
                 " told_slow_at = NULL,\n           updated_at = now()\n",
                 "           updated_at = now()\n",
@@ -110,8 +110,8 @@ DEFENCES = (
                 CONVERSATIONS,
                 "       (coalesce(b.is_active, false)"
                 " AND coalesce(b.bot_status, 'active') = 'active')\n"
-                "           AS chatbot_active,\n       b.phone_number_id",
-                "       true AS chatbot_active,\n       b.phone_number_id",
+                "           AS chatbot_active,\n       b.business_hours",
+                "       true AS chatbot_active,\n       b.business_hours",
             ),
         ),
         (f"{TURN_QUERIES}::test_a_chatbot_that_is_switched_off_is_so_for_turns_sends_and_people",),
@@ -122,8 +122,8 @@ DEFENCES = (
         (
             Change(
                 CONVERSATIONS,
-                "                 AND i.is_active"
-                " AND (i.expires_at IS NULL OR i.expires_at > now())\n",
+                " AND o.is_active\n"
+                "                         AND (o.expires_at IS NULL OR o.expires_at > now())\n",
             ),
         ),
         (f"{TURN_QUERIES}::test_a_turn_gets_the_instructions_that_are_in_force",),
@@ -142,14 +142,12 @@ DEFENCES = (
     ),
     Defence(
         "what comes in counts on the tenant's own day",
-        "the tenant's zone in count_received()",
+        "the tenant's zone where a message is recorded",
         (
             Change(
-                NO_CONVOY,
-                "    INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_received)\n"
-                "    SELECT p_user, (now() AT TIME ZONE u.timezone)::date, p_messages\n",
-                "    INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_received)\n"
-                "    SELECT p_user, (now() AT TIME ZONE 'UTC')::date, p_messages\n",
+                "db/messages.sql",
+                "       usage_day(u.timezone, u.usage_day_floor)\n",
+                "       usage_day('UTC', u.usage_day_floor)\n",
             ),
         ),
         OWN_DAY,
@@ -159,9 +157,9 @@ DEFENCES = (
         "the tenant's zone in count_takeover()",
         (
             Change(
-                NO_CONVOY,
-                "    SELECT p_user, (now() AT TIME ZONE u.timezone)::date, 1 FROM users u",
-                "    SELECT p_user, (now() AT TIME ZONE 'UTC')::date, 1 FROM users u",
+                "db/migrations/0038_usage_days.sql",
+                "    SELECT p_user, p_conversation, usage_day(u.timezone, u.usage_day_floor)\n",
+                "    SELECT p_user, p_conversation, usage_day('UTC', u.usage_day_floor)\n",
             ),
         ),
         OWN_DAY,

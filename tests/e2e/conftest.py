@@ -1,7 +1,6 @@
 """The product as processes, driven through HTTP, broker and database only."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +13,7 @@ import pytest
 
 from cli.chatbots import NewChatbot, chatbot_create
 from cli.knowledge import kb_import
+from cli.tenant_plans import Terms
 from cli.tenants import NewTenant, tenant_create
 from db.pool import Conn
 from handlers.process.configuration import Environment
@@ -69,11 +69,8 @@ class Product:
         stamp = stamp or self.stamp()
         environment = Environment(self.stack.environment)
         token = f"token-{stamp}-of-this-bot"
-        plan = self.stack.log_directory / f"plan-{stamp}.json"
-        plan.write_text(json.dumps({"limits": limits or {}}))
-        tenant = NewTenant(
-            email=f"t{stamp}@example.com", plan=plan, daily_messages=daily, monthly_messages=3_000
-        )
+        terms = Terms({"limits": limits or {}}, {"daily_message_limit": daily})
+        tenant = NewTenant(email=f"t{stamp}@example.com", terms=terms)
         user = await tenant_create(environment, tenant)
         wanted = NewChatbot(
             user_id=user["user_id"],
@@ -180,9 +177,13 @@ async def until(
 
 @asynccontextmanager
 async def started(
-    server: Postgres, name: str, ingest_log: Mapping[str, str]
+    server: Postgres,
+    name: str,
+    ingest_log: Mapping[str, str],
+    before: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
 ) -> AsyncIterator[Product]:
-    """The whole product, with a database of its own and two workers."""
+    """The whole product, with a database of its own and two workers. `before` is told its name, and
+    may change what is in the environment."""
     name = f"{name}_{os.urandom(3).hex()}"  # the package may be begun again in the same session
     admin = await asyncpg.connect(server.url)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
@@ -200,6 +201,7 @@ async def started(
         "SEND_UNKNOWN_MS": str(SEND_UNKNOWN_MS),
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "json",
+        **(await before(name) if before is not None else {}),
     }
     async with (
         running(lambda line: None, overrides, workers=2, simulated_model=True) as stack,

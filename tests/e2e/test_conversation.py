@@ -1,6 +1,7 @@
 """What a customer and a tenant see, from outside."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -101,6 +102,14 @@ async def test_a_message_during_a_turn_is_answered_by_the_next(product: Product)
     assert await product.counters_equal_rows(bot) == (2, 2)
 
 
+NOTE = re.compile(r"\A\[[^\]]*[0-9]{4}-[0-9]{2}-[0-9]{2}[^\]]*\]\n?")
+
+
+def said_in(prompt: list[dict[str, Any]]) -> list[str]:
+    """Without our notes on times."""
+    return [said for m in prompt[1:] if (said := NOTE.sub("", m["content"]))]
+
+
 async def test_the_agent_remembers_and_knows_only_what_is_its_own(product: Product) -> None:
     ours = await product.bot(
         instructions="You are the LEMON bakery.", knowledge="Open?,LEMON opens at seven\n"
@@ -124,7 +133,7 @@ async def test_the_agent_remembers_and_knows_only_what_is_its_own(product: Produ
     await say(product, ours, "and on Sundays?")
     assert await product.replies(ours, 2) == ["Re: hello bakery", "Re: and on Sundays?"]
     last = (await product.prompts("LEMON"))[-1]["messages"]
-    assert [m["content"] for m in last[1:]] == [
+    assert said_in(last) == [
         "hello bakery",
         "Re: hello bakery",
         "and on Sundays?",

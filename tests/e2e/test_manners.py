@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Bot, Product, until
-from tests.e2e.test_conversation import NOOR, quiet, say
+from tests.e2e.test_conversation import NOOR, quiet, said_in, say
 from tests.e2e.test_dead import dead_of
 from tests.e2e.test_faults import worker_in_turn
 from tests.e2e.test_sends import outbound, refuse
@@ -122,7 +122,7 @@ async def test_old_messages_are_history_for_new_ones(product: Product) -> None:
     await product.replies(bot, 1)
     await product.settled(bot)
     (prompt,) = await product.prompts("MIXED")
-    assert [m["content"] for m in prompt["messages"][1:]] == [
+    assert said_in(prompt["messages"]) == [
         "(arrived too late to be answered) still open?",
         "any cake left?",
     ]
@@ -177,7 +177,7 @@ async def test_outside_the_window_the_chatbots_template_goes_instead(product: Pr
     await say(product, bot, "I am back")  # and gets what was not said
     await until(lambda: product.sends(bot), lambda s: len(s) == 2)
     prompt = (await product.prompts("TEMPLATE"))[-1]["messages"]
-    assert [m["content"] for m in prompt[1:]] == [
+    assert said_in(prompt) == [
         "hello?",
         "(not delivered to the customer) Re: hello?",
         "[template write_again]",

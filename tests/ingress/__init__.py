@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import aio_pika
@@ -14,6 +15,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from handlers.ingest.envelope import Envelope, decode
 from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES, OTHER_QUEUES
+from handlers.outbound.addresses import NOTHING, Allow
 from handlers.process.http.bounds import Bounds
 from handlers.whatsapp.cloud_api.signature import sign
 from ingress.app import create_runner
@@ -22,6 +24,7 @@ from tests.e2e.conftest import until
 
 SECRET = "secret-of-the-app"
 OLD_SECRET = "secret-before-the-rotation"
+SECRETS_KEY = "of what is encrypted at rest"
 VERIFY_TOKEN = "typed-into-the-dashboard"
 DEAD_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 DEAD_BROKER = "amqp://guest:guest@127.0.0.1:1/"
@@ -44,17 +47,21 @@ class Door:
     async def get(self, path: str, **query: str) -> Answer:
         return await self._answer("GET", path, params=query)
 
-    async def post(self, body: Any, *, signature: str | None = "", secret: str = SECRET) -> Answer:
+    async def post(
+        self, body: Any, *, signature: str | None = "", secret: str = SECRET, app: str = ""
+    ) -> Answer:
         """Bytes as they are, anything else as JSON; signed unless told otherwise."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         header = sign(data, secret) if signature == "" else signature
-        return await self.send(data, header)
+        return await self.send(data, header, f"/webhooks/whatsapp/{app}".rstrip("/"))
 
-    async def send(self, data: Any, signature: str | None) -> Answer:
+    async def send(
+        self, data: Any, signature: str | None, path: str = "/webhooks/whatsapp"
+    ) -> Answer:
         headers = {"X-Hub-Signature-256": signature} if signature is not None else {}
         if isinstance(data, bytes):  # aiohttp warns of large ones, which it writes in one go
             data = io.BytesIO(data)
-        return await self._answer("POST", "/webhooks/whatsapp", data=data, headers=headers)
+        return await self._answer("POST", path, data=data, headers=headers)
 
     async def ready(self, patience_s: float = 20.0) -> None:
         await until(lambda: self.get("/readyz"), lambda a: a.status == 200, patience_s)
@@ -69,7 +76,15 @@ class Door:
 
 @asynccontextmanager
 async def door(
-    log_url: str, database_url: str = DEAD_DATABASE, bounds: Bounds | None = None
+    log_url: str,
+    database_url: str = DEAD_DATABASE,
+    bounds: Bounds | None = None,
+    *,
+    secrets_key: str | tuple[str, ...] = SECRETS_KEY,
+    outbound_allow: Allow = NOTHING,
+    media_store: str = "",
+    ask_wait: timedelta = timedelta(seconds=60),
+    calls_per_minute: int = 100_000,
 ) -> AsyncIterator[Door]:
     settings = Settings(
         database_url=database_url,
@@ -80,6 +95,11 @@ async def door(
         port=0,
         log_level="info",
         log_format="json",
+        secrets_keys=(secrets_key,) if isinstance(secrets_key, str) else secrets_key,
+        outbound_allow=outbound_allow,
+        media_store=media_store,
+        ask_wait=ask_wait,
+        api_calls_per_minute=calls_per_minute,
     )
     runner = await create_runner(settings, bounds or Bounds(), 1.0)
     await runner.setup()

@@ -79,6 +79,9 @@ class Model:
         self.shelf = BareShelf()
         self._job = job
 
+    def answerer(self, user_id: Any, context: Any) -> None:
+        """Nobody else's."""
+
     async def run(self, task: Task) -> Reply:
         about = [str(row.wamid) for row in task.inputs]
         about += [event_name(event.id) for event in task.events]
@@ -90,7 +93,7 @@ class Model:
         if verdict == "breaks":
             raise ModelBroke
         # A reply says what it answers, so that the record can be judged by it.
-        return Reply("answers " + " ".join(about), "the model", (), 0, 0, task.slot)
+        return Reply("answers " + " ".join(about), "the model", (), (), 0, 0, task.slot)
 
 
 def event_name(event_id: int) -> str:
@@ -248,7 +251,7 @@ async def hand_back(job: Job, of: Tenant, talk: int) -> None:
 
 async def person_writes(job: Job, of: Tenant, talk: int) -> str | None:
     """Through the API. Why not."""
-    text = (ConversationId(talk), "said by a person", {"kind": "human"}, None)
+    text = (ConversationId(talk), "said by a person", {"kind": "human"})
     try:
         async with tenant(job.pool, of.user_id) as conn:
             await queue_message_of_person(conn, of.user_id, *text)

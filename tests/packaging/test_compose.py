@@ -56,7 +56,9 @@ def test_what_the_processes_get_is_what_they_need(services: dict[str, Any]) -> N
     assert ingress.read(door).port == 8080
     read = worker.read(work)
     assert (read.host, read.metrics_port) == ("0.0.0.0", 9090)
-    assert not {"SECRETS_KEY", "OPENAI_API_KEY", "WHATSAPP_ACCESS_TOKEN"} & set(door)
+    assert not {"OPENAI_API_KEY", "WHATSAPP_ACCESS_TOKEN"} & set(door)
+    assert door["SECRETS_KEY"] == work["SECRETS_KEY"]
+    assert ingress.read(door).secrets_keys  # of the apps in the database
     assert not {"WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"} & set(work)
     for environment in (door, work):
         assert "MIGRATION_DATABASE_URL" not in environment
@@ -72,7 +74,7 @@ def test_our_containers_may_do_little(services: dict[str, Any], name: str) -> No
     assert service["tmpfs"] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "volumes" not in service
+    assert service.get("volumes", ["media:/data"]) == ["media:/data"]
     if command := service.get("command"):
         command_line().parse_args(command)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-from cli.chatbots import _vault
 from handlers.process.configuration import BadConfiguration, Environment
 from ingress import settings as ingress
 from tests.packaging import ROOT
@@ -42,7 +41,7 @@ def read_by_the_product() -> set[str]:
     env = Environment(watched)  # as the operator's commands do
     env.owner_url(env.database_url())
     env.log_url()
-    _vault(env)
+    env.secrets_keys()
     env.check()
     in_database = Watched(completed() | SERVERS | {"INGEST_LOG": "postgres"})
     Environment(in_database).log_url()

@@ -85,7 +85,9 @@ def test_the_dashboard_has_every_metric_and_its_rows() -> None:
     }
     assert not missing
     rows = [panel["title"] for panel in panels() if panel["type"] == "row"]
-    assert rows == ["Door", "Ingest", "Turns", "Sends", "Dead and parked", "Health"]
+    assert rows == [
+        *("Door", "Ingest", "Turns", "Sends", "Webhooks of tenants", "Dead and parked", "Health")
+    ]
 
 
 def test_panels_do_not_overlap_and_ask_the_chosen_source() -> None:

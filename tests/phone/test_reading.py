@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from local.page.chats import TYPING_S, Chats
+from local.page.program import MAX_ARRIVALS, MAX_EVENTS, Program
 from local.page.record import turns
 
 NUMBER, CUSTOMER = "4098", "12025550178"
@@ -141,7 +142,7 @@ def test_a_burst_is_one_turn_and_the_newest_is_first() -> None:
             row(1, "inbound", duration=0.5),
             row(2, "inbound", duration=0.5),
             row(3, "inbound"),
-            row(4, "outbound", in_reply_to="w2", metadata={"kb_ids": [7, 8], "model": "m"}),
+            row(4, "outbound", in_reply_to="w2", metadata={"kb_cited": [7, 8], "model": "m"}),
         ],
         [],
         knowledge,
@@ -179,3 +180,29 @@ def test_a_decision_is_what_its_turn_answered() -> None:
 def test_silence_has_its_reason() -> None:
     (turn,) = turns([row(1, "inbound", duration=0.1, metadata={"reason": "taken_over"})], [], {})
     assert (turn["open"], turn["reason"]) == (False, "taken_over")
+
+
+def delivery(seq: int, webhook_id: str, arrival: int, **more: Any) -> dict[str, Any]:
+    body = json.dumps({"type": "ping", "data": {}})
+    base = {"seq": seq, "at": 1000.0 + seq, "webhook_id": webhook_id, "arrival": arrival}
+    return {**base, "body": body, "status": 200, "verified": True, "problem": None, **more}
+
+
+def test_an_event_has_its_attempts_and_what_was_answered_later() -> None:
+    program = Program("shop")
+    program.take([delivery(1, "a", 1, status=None), delivery(2, "b", 1), delivery(3, "a", 2)])
+    program.take([delivery(1, "a", 1, status=500), delivery(4, "a", 3, verified=False)])
+    b, a = program.as_json()["events"]
+    assert (b["id"], a["id"], a["type"], a["taken"]) == ("b", "a", "ping", True)
+    shown = [(each["n"], each["status"], each["verified"]) for each in a["arrivals"]]
+    assert shown == [(1, 500, True), (2, 200, True), (3, 200, False)]
+
+
+def test_what_the_page_keeps_of_a_program_is_bounded() -> None:
+    program = Program("shop")
+    program.take([delivery(n, f"event {n}", 1) for n in range(MAX_EVENTS + 5)])
+    program.take([delivery(100 + n, "event 44", n + 1, status=500) for n in range(100)])
+    events = program.as_json()["events"]
+    assert [events[0]["id"], len(events)] == ["event 44", MAX_EVENTS]
+    shown = [each["n"] for each in events[0]["arrivals"]]
+    assert shown == [1, *range(102 - MAX_ARRIVALS, 101)]

@@ -490,6 +490,6 @@ def test_the_message_has_nothing_of_the_servers_besides() -> None:
     message = as_message(read({"content": "Open.", "annotations": [1]}, finish="length"))
     assert message == AIMessage(
         "Open.",
-        response_metadata={"cut": True},
+        response_metadata={"finish_reason": "length", "cut": True},  # the run takes the first
         usage_metadata={"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
     )

@@ -44,6 +44,7 @@ RAISES = """
     CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON {table}
         FOR EACH ROW EXECUTE FUNCTION refuse();"""
 MENDED = "DROP FUNCTION refuse CASCADE"
+RESOLVE = "resolve_number(text, text, bigint, boolean)"
 
 # What is broken, and how it is mended: of the whole database, not of one item.
 BROKEN = {
@@ -56,8 +57,8 @@ BROKEN = {
         "GRANT INSERT, UPDATE ON usage_tracking TO swiftreplies_app",
     ),
     "a function may not be called": (
-        "REVOKE EXECUTE ON FUNCTION resolve_number(text, text, boolean) FROM swiftreplies_app",
-        "GRANT EXECUTE ON FUNCTION resolve_number(text, text, boolean) TO swiftreplies_app",
+        f"REVOKE EXECUTE ON FUNCTION {RESOLVE} FROM swiftreplies_app",
+        f"GRANT EXECUTE ON FUNCTION {RESOLVE} TO swiftreplies_app",
     ),
     "a column is gone": (
         "ALTER TABLE messages RENAME COLUMN content_text TO renamed",

@@ -17,14 +17,19 @@ from handlers.agent.answerer import NoAnswer
 from handlers.agent.breaker import Breaker
 from handlers.agent.graph import Agent
 from handlers.agent.model import Model
+from handlers.agent.own_models import Installed, OwnModels
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import Toolbox
+from handlers.outbound.addresses import read_allow
+from handlers.outbound.guard import Outbound
+from handlers.process.secrets import Vault
 from handlers.turns.run import run_turn
 from simulator.app import create_app
 from simulator.client import Simulator
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
 
 ME = WorkerId(1)
+VAULT = Vault(("a key of the tests",))
 HOURS = ("When are you open?", "From 7 to 18.")
 Who = tuple[ContactId, ConversationId]
 
@@ -135,7 +140,10 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(pool: Pool, owner: Conn, **tenant: Any) -> AsyncIterator[Shop]:
+async def open_shop(
+    pool: Pool, owner: Conn, allow: str = "127.0.0.1", **tenant: Any
+) -> AsyncIterator[Shop]:
+    """`allow`: OUTBOUND_ALLOW, for models of the chatbot's own."""
     runner = web.AppRunner(create_app())
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -143,10 +151,13 @@ async def open_shop(pool: Pool, owner: Conn, **tenant: Any) -> AsyncIterator[Sho
     async with (
         Simulator(url) as simulator,
         aiohttp.ClientSession(auto_decompress=False) as session,
+        Outbound(read_allow(allow)[0], connections=10, seconds=45) as outbound,
     ):
         model = Noted(Model.create("some-model", "sk-1", f"{url}/v1", session))
         made = await make_tenant(owner, daily=10_000, monthly=100_000, **tenant)
-        shop = Shop(owner, pool, simulator, made, model, Agent(model))
+        ours = Installed("some-model", "sk-1", f"{url}/v1", session)
+        own = OwnModels(ours, outbound.session, VAULT)
+        shop = Shop(owner, pool, simulator, made, model, Agent(model, None, own))
         await shop.knows(HOURS)
         yield shop
     await runner.cleanup()

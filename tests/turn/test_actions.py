@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage
 
-from db.actions import Action, list_actions
+from db.actions import Action, WantedActions, list_actions
 from db.conversation_events import HANDED_BACK, Passed, add_event, passed_events
 from db.conversations import Claim, claim_conversations
 from db.ids import ActionId, ContactId, ConversationId, WorkerId
@@ -18,6 +18,7 @@ from db.pool import Conn, Pool, create_pool, tenant
 from handlers.actions import (
     Outcome,
     Request,
+    Similar,
     Verdict,
     _raise,
     create,
@@ -321,8 +322,10 @@ async def test_the_same_request_of_the_same_contact_is_approved_by_the_earlier_d
     await write(owner, user, first, "money back?")
     await turns(pool, agent)
     async with tenant(pool, user.user_id) as conn:
-        (action,) = (await list_actions(conn, user.user_id, "pending", None, 10)).rows
-        await decide(conn, user.user_id, action.id, "approved", auto_approve_similar=True)
+        (action,) = (
+            await list_actions(conn, user.user_id, WantedActions(status="pending"), None, 10)
+        ).rows
+        await decide(conn, user.user_id, action.id, "approved", similar=Similar())
     await turns(pool, agent)
     await write(owner, user, first, "Money  back?")
     await turns(pool, agent)
@@ -374,7 +377,7 @@ async def test_what_an_earlier_decision_approves(
     first = await ask(who[1], APPROVED)
     assert first.status == "pending"
     async with tenant(pool, user.user_id) as conn:
-        await decide(conn, user.user_id, first.id, "approved", auto_approve_similar=True)
+        await decide(conn, user.user_id, first.id, "approved", similar=Similar())
     assert (await ask(other[1], request_)).status == "pending"
     again = await ask(who[1], request_)
     by = first.id if status == "approved" else None

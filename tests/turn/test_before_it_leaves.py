@@ -14,6 +14,7 @@ from tests.turn.test_looked_at_again import Meta, sender
 ME = WorkerId(1)
 TAKEN_OVER = "UPDATE conversations SET taken_over_at = now(), taken_over_by = "
 PAUSED = "UPDATE contacts SET conversation_paused = true"
+BLOCKED = "UPDATE contacts SET contact_status = 'blocked'"
 SENT, CANCELLED, FAILED = "accepted", "cancelled", "failed"
 
 
@@ -30,6 +31,9 @@ SENT, CANCELLED, FAILED = "accepted", "cancelled", "failed"
         ),
         (False, PAUSED, CANCELLED, "taken_over"),
         (True, PAUSED, SENT, None),
+        (False, BLOCKED, CANCELLED, "blocked"),
+        (True, BLOCKED, SENT, None),
+        (False, "UPDATE contacts SET contact_status = NULL", SENT, None),
         (False, "UPDATE users SET is_active = false", CANCELLED, "tenant_inactive"),
         (True, "UPDATE users SET is_active = false", CANCELLED, "tenant_inactive"),
         (False, "UPDATE chatbots SET is_active = false", CANCELLED, "chatbot_inactive"),

@@ -20,6 +20,7 @@ from handlers.agent.knowledge import Known, NotReady
 from handlers.agent.offline import Offline
 from handlers.agent.retrieval import Hit, Index
 from handlers.agent.shelf import Shelf
+from handlers.agent.vectors import Closeness
 from tests.factories import Tenant, make_tenant
 from tests.recording import plainly_logged
 from tests.turn.shop import Shop, open_shop
@@ -85,7 +86,7 @@ async def user(owner: Conn) -> Tenant:
 async def test_it_is_found_once_it_is_indexed(pool: Pool, owner: Conn, user: Tenant) -> None:
     shelf = Shelf()
     known = await seen(shelf, pool, user)
-    assert (known.count, known.fits_prompt, known.complete) == (ROWS, False, False)
+    assert (known.count, known.tokens, known.complete) == (ROWS, None, False)
     assert [row.question for row in known.rows] == [
         f"How much is article {await article(owner, n)}?" for n in range(5)
     ]
@@ -166,9 +167,9 @@ class Slow(Index):
 
     let = threading.Event()
 
-    def search(self, question: str, limit: int) -> list[Hit]:
+    def search(self, question: str, limit: int, closeness: Closeness | None = None) -> list[Hit]:
         assert self.let.wait(10)
-        return super().search(question, limit)
+        return super().search(question, limit, closeness)
 
 
 async def test_a_search_in_the_old_index_is_not_complete_because_a_new_one_came_meanwhile(

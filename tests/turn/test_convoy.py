@@ -102,7 +102,7 @@ async def test_no_counter_is_locked_over_a_round_trip(
         await run_turn(line, Agent(Offline()), ME, claim)
     await owner.execute("UPDATE conversations SET last_inbound_at = now()")
     async with tenant(line, user.user_id) as conn:
-        message_id, _ = await queue_message_of_person(conn, user.user_id, who[1], "I", {}, None)
+        message_id = await queue_message_of_person(conn, user.user_id, who[1], "I", {})
     async with tenant(line, user.user_id) as conn:
         await take_over_conversation(conn, user.user_id, other[1], None, "by_hand")
     assert await counted(owner) == {
@@ -137,7 +137,7 @@ async def test_who_comes_for_a_unit_too_late_finds_the_limit(pool: Pool, owner: 
 
     async def writes(conversation_id: Any) -> None:
         async with tenant(pool, user.user_id) as conn:
-            await queue_message_of_person(conn, user.user_id, conversation_id, "I", {}, None)
+            await queue_message_of_person(conn, user.user_id, conversation_id, "I", {})
             await both.wait()
 
     ended = await asyncio.gather(*(writes(c) for c in conversations), return_exceptions=True)
@@ -180,6 +180,7 @@ async def test_what_the_commit_refuses_leaves_nothing_and_no_open_transaction(
         async with tenant(pool, user.user_id) as conn:
             text = NewText(content_text="Never.", metadata={})
             message_id = await queue_text(conn, user.user_id, conversation_id, text)
+            assert message_id is not None
             spend_on_message(conn, user.user_id, conversation_id, message_id)
     except asyncpg.SerializationError:
         pass

@@ -57,22 +57,28 @@ def context(**changed: Any) -> TurnContext:
         "taken_over": False,
         "by_human": False,
         "paused": False,
+        "blocked": False,
+        "over_limit": False,
         "contact_name": None,
         "contact_language": None,
         "chatbot_name": "Luma",
         "chatbot_language": None,
         "texts": {},
         "chatbot_active": True,
+        "business_hours": None,
+        "answer_checks": "block",
         "phone_number_id": None,
         "access_token": None,
         "general_instructions": None,
         "timezone": "UTC",
         "tenant_language": None,
+        "currency": "USD",
         "instructions": [],
         "kb_version": 1,
         "plan": {},
         "open_actions": [],
     }
+    values |= {"facts": [], "budgets": {}}
     return TurnContext(**values | changed)
 
 
@@ -105,7 +111,7 @@ def read(
 
 
 def thought(text: str, model: str = "m", **changed: Any) -> Reply:
-    return Reply(text, model, (7, 9), 10, 5, Slot(None), **changed)
+    return Reply(text, model, (7, 9), (9,), 10, 5, Slot(None), **changed)
 
 
 def no_thought(word: str, kind: Why, took_s: float = 0) -> NoThought:
@@ -120,7 +126,13 @@ def test_an_answer_is_said_as_whatsapp_shows_it_and_costs_its_unit() -> None:
     said = decide(this, reply)
     assert said == Say(
         text="*Yes*, until six.",
-        metadata={"kind": "reply", "model": "m", "kb_ids": [7, 9], "trace_id": "t1"},
+        metadata={
+            "kind": "reply",
+            "model": "m",
+            "kb_shown": [7, 9],
+            "kb_cited": [9],
+            "trace_id": "t1",
+        },
         unit=GRANTED,
         requests=(refund,),
         slot=reply.slot,
@@ -135,9 +147,19 @@ def test_a_stored_answer_is_said_word_for_word() -> None:
 
 def test_who_asked_and_gets_no_answer_gets_an_apology() -> None:
     this = read(written(1), events=(event(2, status="approved"),), reserved=GRANTED)
-    assert decide(this, no_thought("refused", Why.NEVER)) == Apologise(
-        fixed_text(Kind.APOLOGY, "en"), "model:refused"
+    assert decide(this, no_thought("http_400", Why.NEVER)) == Apologise(
+        fixed_text(Kind.APOLOGY, "en"), "model:http_400"
     )
+
+
+@pytest.mark.parametrize("word", ["refused", "content_filter"])
+def test_what_is_declined_is_declined_politely_and_a_decision_is_told_with_it(word: str) -> None:
+    this = read(written(1), events=(event(2, status="approved"),), reserved=GRANTED)
+    said = decide(this, no_thought(word, Why.NEVER))
+    assert isinstance(said, Say)
+    assert said.text.startswith(fixed_text(Kind.APPROVED, "en", details=""))
+    assert said.text.endswith("\n\n" + fixed_text(Kind.REFUSED, "en"))
+    assert said.reason == f"model:{word}"
 
 
 def test_what_may_pass_is_waited_for_and_told_once() -> None:
@@ -176,7 +198,7 @@ def test_a_decision_is_told_without_a_model() -> None:
     said = decide(this, no_thought("timeout", Why.LATER))
     assert said == Say(
         text='Your request "the cake" has been approved.',
-        metadata={"kind": "reply", "model": FIXED, "kb_ids": []},
+        metadata={"kind": "reply", "model": FIXED, "kb_shown": [], "kb_cited": []},
         unit=GRANTED,
         reason="model:timeout",
     )
@@ -189,6 +211,8 @@ def test_a_decision_is_told_without_a_model() -> None:
     [
         ({"chatbot_active": False, "paused": True, "taken_over": True}, "chatbot_inactive"),
         ({"paused": True, "taken_over": True}, "conversation_paused"),
+        ({"blocked": True, "chatbot_active": False}, "blocked"),
+        ({"over_limit": True}, "contact_limit"),
         ({"taken_over": True, "by_human": True}, "taken_over"),
     ],
 )
@@ -254,3 +278,8 @@ def test_failures_have_an_end() -> None:
 )
 def test_what_a_person_was_faster_than_stays_unsaid(decision: Decision, left: Silent) -> None:
     assert unsaid(decision, read(written(1))) == left
+
+
+def test_what_would_be_said_to_who_is_blocked_meanwhile_has_the_reason() -> None:
+    decision = Apologise("sorry", "model:timeout")
+    assert unsaid(decision, read(written(1)), "blocked") == Silent("blocked", by_human=True)

@@ -237,7 +237,7 @@ async def test_a_person_takes_over_only_then_and_the_tenant_hears_of_it(shop: Sh
         await shop.turn(first, "And today?")
     assert [name for name, _ in await told(shop)].count("bot.recovered") == 1
     await shop.simulator.reset()
-    await shop.simulator.rules({"status": 400, "raw": {"json": {"error": "content policy"}}})
+    await shop.simulator.rules({"status": 400, "raw": {"json": {"error": "no"}}})
     await shop.turn(await shop.customer(), "Hello")
     assert [name for name, _ in await told(shop)].count("bot.failing") == 2
 

@@ -35,7 +35,7 @@ class Says:
         self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
     ) -> AIMessage:
         if self.text is None:
-            raise NoAnswer("refused", Why.NEVER)
+            raise NoAnswer("http_400", Why.NEVER)
         return AIMessage(self.text)
 
 

@@ -83,7 +83,7 @@ async def test_a_bot_says_nothing_after_a_person_took_over(
             case "by the API":
                 await take_over_conversation(conn, user.user_id, who[1], None, "test")
             case "by writing":
-                await queue_message_of_person(conn, user.user_id, who[1], "I am here", {}, None)
+                await queue_message_of_person(conn, user.user_id, who[1], "I am here", {})
             case _:
                 await conn.execute(
                     "UPDATE conversations SET taken_over_at = now(), taken_over_by = 'human',"
@@ -110,8 +110,11 @@ async def test_a_bot_says_nothing_after_its_contact_was_paused(pool: Pool, owner
     assert meta.sent == []
 
 
-async def test_a_turn_says_nothing_after_its_contact_was_paused(pool: Pool, owner: Owner) -> None:
-    """Paused while the turn's last transaction waits for the conversation."""
+@pytest.mark.parametrize("change", ["conversation_paused = true", "contact_status = 'blocked'"])
+async def test_a_turn_says_nothing_after_its_contact_was_paused_or_blocked(
+    pool: Pool, owner: Owner, change: str
+) -> None:
+    """While the turn's last transaction waits for the conversation."""
     user, who = await asked(owner)
     turn = await claimed_turn(pool)
     read = await _read(turn)
@@ -119,7 +122,7 @@ async def test_a_turn_says_nothing_after_its_contact_was_paused(pool: Pool, owne
     async with tenant(pool, user.user_id) as conn:
         await conn.execute("UPDATE conversations SET updated_at = now()")
         late = await waiting(owner, _write(turn, read, decide(read, None)))
-        await conn.execute("UPDATE contacts SET conversation_paused = true")
+        await conn.execute(f"UPDATE contacts SET {change}")
     written = await late
     assert isinstance(written, Silent)
     assert await outbound(owner) == []
@@ -173,7 +176,7 @@ async def test_what_a_person_answered_and_handed_back_is_not_answered_again(
     async with tenant(pool, user.user_id) as conn:
         await take_over_conversation(conn, user.user_id, conversation, None, "test")
     async with tenant(pool, user.user_id) as conn:
-        await queue_message_of_person(conn, user.user_id, conversation, "Until six.", {}, None)
+        await queue_message_of_person(conn, user.user_id, conversation, "Until six.", {})
     async with tenant(pool, user.user_id) as conn:
         await hand_back_conversation(conn, user.user_id, conversation)
     reply = await turn.agent.run(task_of(turn, read))
@@ -199,7 +202,7 @@ async def test_what_a_person_answered_and_handed_back_is_not_answered_again(
 def task_of(turn: Turn, read: Any) -> Any:
     from handlers.agent.graph import Task
     from handlers.agent.knowledge import Knowledge
-    from handlers.turns.think import _briefing, _toolbox
+    from handlers.turns.think import _toolbox, briefing_of
 
     knowledge = Knowledge(1, ())
     return Task(
@@ -208,7 +211,7 @@ def task_of(turn: Turn, read: Any) -> Any:
         history=read.found.history,
         inputs=read.found.inputs,
         events=read.found.events,
-        briefing=_briefing(read.found, knowledge),
+        briefing=briefing_of(read.found, knowledge),
         tools=_toolbox(turn, read.found, knowledge),
     )
 
@@ -218,7 +221,7 @@ async def test_what_comes_after_a_person_s_message_is_the_bot_s_again(
 ) -> None:
     user, (_, conversation) = await asked(owner)
     async with tenant(pool, user.user_id) as conn:
-        await queue_message_of_person(conn, user.user_id, conversation, "Until six.", {}, None)
+        await queue_message_of_person(conn, user.user_id, conversation, "Until six.", {})
         await hand_back(conn, user.user_id, conversation)
     phone = await owner.fetchval("SELECT wa_id FROM contacts")
     await record_batch(pool, [to(user, wrote("w.2", phone))], DEBOUNCE)
@@ -282,7 +285,7 @@ async def answered_meanwhile(pool: Pool, owner: Owner, upto: int, *, by_echo: bo
         await record_batch(pool, [echo_of(user, now + 2 * upto - 1)], DEBOUNCE)
     async with tenant(pool, user.user_id) as conn:
         if not by_echo:
-            said = (claim.conversation_id, "At seven.", {"kind": "human"}, None)
+            said = (claim.conversation_id, "At seven.", {"kind": "human"})
             await queue_message_of_person(conn, user.user_id, *said)
         await hand_back(conn, user.user_id, claim.conversation_id)
     await _write(turn, read, decision)

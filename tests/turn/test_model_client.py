@@ -20,9 +20,10 @@ from pydantic import SecretStr
 
 from handlers.agent.answerer import NoAnswer
 from handlers.agent.knowledge import Knowledge
-from handlers.agent.model import MAX_ANSWER_TOKENS, Model
-from handlers.agent.prompt import Briefing, Row, system_prompt
+from handlers.agent.model import Model
+from handlers.agent.prompt import Briefing, Row, situation, system_prompt
 from handlers.agent.tools import Toolbox
+from handlers.rules.budgets import OUTPUT_TOKENS
 
 BRIEFING = Briefing(
     chatbot_name="Luma",
@@ -116,10 +117,12 @@ async def test_same_request_as_without_the_short_cut(
         model="some-model",
         api_key=SecretStr("sk-1"),
         base_url=server.url,
-        max_completion_tokens=MAX_ANSWER_TOKENS,
+        max_completion_tokens=OUTPUT_TOKENS,
         use_responses_api=False,
     ).bind_tools(tools.schemas, tool_choice=None if may_call else "none")
-    await plain.ainvoke([("system", system_prompt(BRIEFING)), *THREAD])
+    await plain.ainvoke(
+        [("system", system_prompt(BRIEFING)), ("user", situation(BRIEFING)), *THREAD]
+    )
 
     ours, theirs = server.bodies
     assert len(ours["tools"]) == 2

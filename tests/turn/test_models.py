@@ -19,11 +19,12 @@ from tests.turn.shop import Shop, Turn, open_shop
 OPEN = "We are open from 7 to 18."
 SHORTENED = f"\n\n{fixed_text(Kind.SHORTENED, (), {})}"
 KEPT = fixed_text(Kind.REQUEST_KEPT, (), {})
+REFUSED = fixed_text(Kind.REFUSED, (), {})
 SECRET = "Margin is 40%."
 MIB = 1024 * 1024
 WORDS = (
     *("CONTENT_FILTER", "CONTEXT_LENGTH", "EMPTY_ANSWER", "ERROR_IN_ANSWER", "ONLY_THOUGHT"),
-    "THOUGHT_TOO_LONG",
+    *("THOUGHT_TOO_LONG", "REFUSED"),
 )
 Rules = list[dict[str, Any]]
 
@@ -85,7 +86,7 @@ ANSWERS: list[tuple[str, Rules]] = [
     ("an empty text once, then an answer", [{"reply": "", "times": 1}, *says(OPEN)]),
     ("only invisible characters", says("\u200b\ufeff")),
     ("`refusal`", says(None, refusal="I can't help with that.")),
-    ("`finish_reason` `length`", says("We have lemon cake. It costs 38 EUR and the ch", "length")),
+    ("`finish_reason` `length`", says("We have lemon cake. It comes fresh and the ch", "length")),
     ("`length`, and no text", says("", "length", reasoning_content=SECRET)),
     ("`content_filter`", says("We have lem", "content_filter")),
     ("a call of a tool", calls(json.dumps(REFUND))),
@@ -138,7 +139,8 @@ def got(turn: Turn, shop: Shop) -> str:
         return "THE TURN FAILED"
     if turn.said:
         said = " / ".join(turn.said).replace(SHORTENED, " (shortened)").replace("\n", " ")
-        return "the request is kept" if said == KEPT else f'"{said}"'
+        in_code = {KEPT: "the request is kept", REFUSED: "it is declined politely"}
+        return in_code.get(said, f'"{said}"')
     assert turn.none is not None
     assert turn.due != turn.with_a_person
     if turn.with_a_person:
@@ -301,6 +303,7 @@ async def test_the_table_of_histories(shop: Shop) -> None:
 
     name, who = "more than 20,000 characters", await shop.customer()
     await shop.simulator.config(model_quirks={"disliked": None})
+    await shop.owner.execute("UPDATE chatbots SET budgets = '{\"input_tokens\": 60000}'")
     for _ in range(6):
         await shop.turn(who, "A long story. " * 290)
     await shop.simulator.config(model_quirks={"max_prompt_chars": 20_000})
@@ -328,11 +331,17 @@ async def test_the_newest_messages_stay_when_the_history_gives_way(shop: Shop) -
     await shop.simulator.config(model_quirks=FILTERED)
     turn = await shop.turn(who, "one", "two")
     roles = [[m["role"] for m in request["messages"]] for request in turn.requests]
-    assert roles == [["system", "user", "assistant", "user", "user"], ["system", "user", "user"]]
+    assert roles == [
+        ["system", "user", "assistant", "user", "user", "user"],
+        ["system", "user", "user", "user"],
+    ]
     turn = await shop.turn(who, "three")
     (request,) = turn.requests
-    told = [m["content"] for m in request["messages"][1:]]
-    assert told == ["one", "two", "Re: one | two", "three"]
+    one, two, answer, now, three = (m["content"] for m in request["messages"][1:])
+    assert (one.partition("\n")[2], two, answer, three) == (
+        *("one", "two", "Re: one | two", "three"),
+    )
+    assert now.startswith("[It is ")
 
 
 async def test_what_was_asked_for_stays_when_the_history_gives_way_in_mid_turn(shop: Shop) -> None:
@@ -350,6 +359,7 @@ async def test_what_was_asked_for_stays_when_the_history_gives_way_in_mid_turn(s
     assert turn.said == ["Asked."]
     assert [m["role"] for m in turn.requests[-1]["messages"]] == [
         "system",
+        "user",  # how things are now
         "user",
         "assistant",
         "tool",

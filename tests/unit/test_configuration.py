@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from handlers.outbound.addresses import Allow
 from handlers.process.configuration import BadConfiguration
 from handlers.process.http.bounds import Bounds
 from ingress import settings as ingress
@@ -16,6 +17,7 @@ INGRESS = {
     "AMQP_URL": "amqp://swift:pw-of-broker@mq.example/",
     "WHATSAPP_APP_SECRET": "secret-of-app",
     "WHATSAPP_VERIFY_TOKEN": "token-to-verify",
+    "SECRETS_KEY": "key-of-all-secrets-at-rest",
 }
 WORKER = {
     "DATABASE_URL": INGRESS["DATABASE_URL"],
@@ -57,7 +59,9 @@ def test_missing_and_malformed_are_told_together() -> None:
         "INGEST_LOG": "kafka",
     }
     found = problems(ingress.read, bad)
-    assert sorted(p.split()[0] for p in found) == sorted([*bad, "WHATSAPP_VERIFY_TOKEN"])
+    assert sorted(p.split()[0] for p in found) == sorted(
+        [*bad, "SECRETS_KEY", "WHATSAPP_VERIFY_TOKEN"]
+    )
     assert "pw-of" not in "\n".join(found)
 
 
@@ -179,12 +183,29 @@ def test_a_port_is_a_number(port: str) -> None:
     assert names(ingress.read, INGRESS | {"PORT": port}) == ["PORT"]
 
 
+@pytest.mark.parametrize(("read", "values"), [(ingress.read, INGRESS), (worker.read, WORKER)])
+def test_what_urls_of_tenants_may_lead_to(read: Read, values: dict[str, str]) -> None:
+    assert read(values).outbound_allow == Allow()
+    found = read(values | {"OUTBOUND_ALLOW": " 10.0.0.0/8, [::1]:9000,"}).outbound_allow
+    assert [(str(one.network), one.port) for one in found.entries] == [
+        ("10.0.0.0/8", None),
+        ("::1/128", 9000),
+    ]
+    bad = problems(read, values | {"OUTBOUND_ALLOW": "10.0.0.1/8,10.0.0.0/8,n8n", "LOG_LEVEL": "x"})
+    assert [problem.split()[0] for problem in bad] == ["LOG_LEVEL", *["OUTBOUND_ALLOW"] * 2]
+    assert "'n8n', which is no address or network like 10.0.0.0/8" in bad[2]
+
+
 def test_no_model_key_is_fine_only_when_that_is_said() -> None:
     keyless = {k: v for k, v in WORKER.items() if k != "OPENAI_API_KEY"}
     (problem,) = problems(worker.read, keyless)
     assert "OPENAI_MODEL=offline" in problem
     assert names(worker.read, keyless | {"OPENAI_MODEL": "gpt-x"}) == ["OPENAI_API_KEY"]
-    assert worker.read(keyless | {"OPENAI_MODEL": "offline"}).openai_key is None
+    offline = keyless | {"OPENAI_MODEL": "offline"}
+    assert worker.read(offline).openai_key is None
+    assert worker.read(offline | {"EMBEDDING_MODEL": " "}).embedding_model is None
+    assert names(worker.read, offline | {"EMBEDDING_MODEL": "e"}) == ["OPENAI_API_KEY"]
+    assert worker.read(WORKER | {"EMBEDDING_MODEL": "e"}).embedding_model == "e"
 
 
 def test_a_debounce_of_nothing_is_possible() -> None:

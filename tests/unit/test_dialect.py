@@ -28,6 +28,8 @@ QUIRKS = {
     Concession.REASONING: Quirks(reasoning_back=True),
     Concession.SIGNATURES: Quirks(signed_calls=True),
     Concession.STREAM: Quirks(streams_only=True),
+    Concession.NO_TEMPERATURE: Quirks(no_temperature=True),
+    Concession.NO_EFFORT: Quirks(no_reasoning_effort=True),
 }
 
 
@@ -53,6 +55,8 @@ def user(text: str) -> dict[str, Any]:
 ALL: dict[str, Any] = {
     "model": "m",
     "max_completion_tokens": 800,
+    "temperature": 0.2,
+    "reasoning_effort": "low",
     "tools": [{"type": "function", "function": {"name": "search", "parameters": {}}}],
     "tool_choice": "none",
     "messages": [
@@ -106,6 +110,8 @@ def said(status: int, *words: Any) -> Refused:
         (400, "Missing `reasoning_content` field in the assistant message", "REASONING"),
         (400, "reasoning_content is missing in assistant tool call message", "REASONING"),
         (400, "Function call is missing a thought_signature in functionCall parts.", "SIGNATURES"),
+        (400, "Unsupported value: 'temperature' does not support 0.2.", "NO_TEMPERATURE"),
+        (400, "Unknown name \"reasoning_effort\": Cannot find field.", "NO_EFFORT"),
         (400, "no", ""),
         (401, "tools are not supported for your key", ""),
         (429, "max_completion_tokens", ""),

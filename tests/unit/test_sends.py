@@ -133,6 +133,7 @@ FINE = Send(
     chatbot_active=True,
     tenant_active=True,
     silenced=False,
+    blocked=False,
 )
 LATE = {"since_inbound": timedelta(hours=25)}
 
@@ -142,6 +143,7 @@ LATE = {"since_inbound": timedelta(hours=25)}
     [
         ({}, True, None),
         ({"silenced": True}, True, ("cancelled", "taken_over")),
+        ({"blocked": True}, True, ("cancelled", "blocked")),
         ({"tenant_active": False}, True, ("cancelled", "tenant_inactive")),
         ({"chatbot_active": False}, True, ("cancelled", "chatbot_inactive")),
         ({"too_old": True}, True, ("failed", "too_old")),

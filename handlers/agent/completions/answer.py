@@ -13,6 +13,7 @@ from handlers.agent.answerer import (
     CONTENT_FILTER,
     EMPTY_ANSWER,
     ONLY_THOUGHT,
+    REFUSED,
     THOUGHT_TOO_LONG,
     Kind,
     NoAnswer,
@@ -21,6 +22,7 @@ from handlers.agent.completions import markup
 from handlers.agent.completions.calls import Call, call_of, loads
 from handlers.agent.completions.refusals import error_of, refused_with_200
 from handlers.agent.completions.stream import assembled, text_of
+from handlers.agent.spending import Usage as Usage
 from handlers.rules.texts import mended
 
 MOST_CALLS = 16  # of one answer; the tools refuse in words what is above their own limit
@@ -28,14 +30,9 @@ MOST_TOKENS = 100_000_000  # that a server says it counted; beyond, it did not
 _CUT = {"length", "max_tokens"}
 _FILTERED = {"content_filter", "safety", "prohibited_content", "blocklist", "sensitive"}
 _REFUSED = {"refusal"}
+_WORD = re.compile(r"[a-z_]{1,40}")
 # Neither spaces nor marks of direction, joiners and what stands for nothing.
 _VISIBLE = re.compile(r"[^\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufffd]")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    input_tokens: int
-    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,24 @@ class Answer:
     calls: tuple[Call, ...]
     cut: bool  # it was going on
     usage: Usage | None
+    finish: str  # the server's word for why it ended
 
 
 def read(body: bytes, tools: Collection[str], *, may_call: bool) -> Answer:
-    """`tools`: names of those that were offered. Raises NoAnswer."""
+    """`tools`: names of those that were offered. Raises NoAnswer, with the usage where there is
+    one."""
     document = _document(body)
+    usage = _usage(document.get("usage"))
+    try:
+        return _read(document, tools, usage, may_call=may_call)
+    except NoAnswer as none:
+        none.usage = usage
+        raise
+
+
+def _read(
+    document: Mapping[str, Any], tools: Collection[str], usage: Usage | None, *, may_call: bool
+) -> Answer:
     if (error := error_of(document)) is not None:
         raise refused_with_200(error)
     choice = _choice(document)
@@ -66,7 +76,7 @@ def read(body: bytes, tools: Collection[str], *, may_call: bool) -> Answer:
     if not text and (not calls or not may_call):
         raise NoAnswer("only_calls", Kind.NEVER) if calls else _nothing(message, finish, spoken)
     calls = calls if may_call else ()
-    return Answer(text, calls, finish in _CUT and not calls, _usage(document.get("usage")))
+    return Answer(text, calls, finish in _CUT and not calls, usage, _word(finish))
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -104,6 +114,10 @@ def _message(choice: Mapping[str, Any]) -> dict[str, Any]:
     raise NoAnswer("no_choices")
 
 
+def _word(finish: str) -> str:
+    return finish if _WORD.fullmatch(finish) else "other" if finish else "unknown"
+
+
 def _calls(message: Mapping[str, Any], tools: Collection[str]) -> list[Call]:
     given = message.get("tool_calls") or message.get("function_call") or ()
     calls = []
@@ -121,7 +135,7 @@ def _calls(message: Mapping[str, Any], tools: Collection[str]) -> list[Call]:
 def _nothing(message: Mapping[str, Any], finish: str, spoken: markup.Spoken) -> NoAnswer:
     """Why there is neither text nor call."""
     if finish in _REFUSED or text_of(message.get("refusal")).strip() or _declines(message):
-        return NoAnswer("refused", Kind.NEVER)
+        return NoAnswer(REFUSED, Kind.NEVER)
     if finish in _CUT:
         return NoAnswer(THOUGHT_TOO_LONG, Kind.NEVER)
     hidden = ("reasoning_content", "reasoning", "thinking")
@@ -140,10 +154,20 @@ def _declines(message: Mapping[str, Any]) -> bool:
 def _usage(given: object) -> Usage | None:
     if not isinstance(given, dict):
         return None
+    told = _tokens(given.get("prompt_tokens", given.get("input_tokens")))
     return Usage(
-        _tokens(given.get("prompt_tokens", given.get("input_tokens"))),
+        told,
         _tokens(given.get("completion_tokens", given.get("output_tokens"))),
+        min(told, _cached(given)),
     )
+
+
+def _cached(given: Mapping[str, Any]) -> int:
+    """As OpenAI has it, in either of its forms, and as DeepSeek."""
+    for name in ("prompt_tokens_details", "input_tokens_details"):
+        if isinstance(details := given.get(name), dict):
+            return _tokens(details.get("cached_tokens"))
+    return _tokens(given.get("prompt_cache_hit_tokens"))
 
 
 def _tokens(given: object) -> int:

@@ -19,6 +19,7 @@ Message: TypeAlias = dict[str, Any]
 
 BEGUN = "[the conversation begins]"  # said by nobody; customers' square brackets are round
 NOTED = "[noted]"
+THINKING_ROOM = 4_000  # tokens beside the answer's
 UNSIGNED = "skip_thought_signature_validator"
 _SHORT = re.compile("[a-zA-Z0-9]{9}")
 # Statuses that say something else than what is wrong with a request.
@@ -39,6 +40,8 @@ class Concession(StrEnum):
     REASONING = "wants its reasoning back"
     SIGNATURES = "wants calls signed"
     STREAM = "only streams"
+    NO_TEMPERATURE = "takes no temperature"
+    NO_EFFORT = "takes no reasoning_effort"
 
 
 def adapted(body: Body, concessions: Collection[Concession]) -> Body:
@@ -90,6 +93,8 @@ _SAY = {
     Concession.SIGNATURES: r"thought_?signature",
     Concession.STREAM: r"(only|must|please|need|require|enable).{0,60}\bstream"
     r"|\bstream\b.{0,40}(must|should|required|true)|non.?stream",
+    Concession.NO_TEMPERATURE: r"\btemperature\b",
+    Concession.NO_EFFORT: r"reasoning.?effort",
 }
 _WORDS = {concession: re.compile(words) for concession, words in _SAY.items()}
 
@@ -124,6 +129,8 @@ _IS_NEEDED: Mapping[Concession, Callable[[Body], bool]] = {
     ),
     Concession.SIGNATURES: lambda body: any("extra_content" not in c for c in _calls(body)),
     Concession.STREAM: lambda body: not body.get("stream"),
+    Concession.NO_TEMPERATURE: lambda body: "temperature" in body,
+    Concession.NO_EFFORT: lambda body: "reasoning_effort" in body,
 }
 
 
@@ -256,6 +263,19 @@ def _stream(body: Body) -> None:
     body["stream"] = True
 
 
+def _no_temperature(body: Body) -> None:
+    body.pop("temperature", None)
+
+
+def _no_effort(body: Body) -> None:
+    body.pop("reasoning_effort", None)
+
+
+def with_room(body: Body) -> Body:
+    """For a model that thinks before it answers."""
+    return {**body, "max_completion_tokens": body["max_completion_tokens"] + THINKING_ROOM}
+
+
 _CHANGES: Sequence[tuple[Concession, Callable[[Body], None]]] = (
     (Concession.MAX_TOKENS, _max_tokens),
     (Concession.NO_TOOL_CHOICE, _no_tool_choice),
@@ -268,4 +288,6 @@ _CHANGES: Sequence[tuple[Concession, Callable[[Body], None]]] = (
     (Concession.REASONING, _reasoning),
     (Concession.SIGNATURES, _signatures),
     (Concession.STREAM, _stream),
+    (Concession.NO_TEMPERATURE, _no_temperature),
+    (Concession.NO_EFFORT, _no_effort),
 )

@@ -21,6 +21,7 @@ HEAD_S = 10.0  # for them to be whole
 BODY_GRACE_S = 5.0  # before a body has to have a pace
 BODY_BYTES_PER_S = 1_024
 BODY_S = 60.0  # for a body to be whole, whatever its pace
+STREAM_IDLE_S = 20.0  # in which nothing comes of a body that is read as it comes
 UNREAD_S = 10.0  # in which nothing of an answer is taken
 IDLE_S = 650.0  # longer than proxies keep theirs (nginx 60 s, Caddy 120, Google's 600)
 # Of a body in chunks, what is no body, besides a quarter of it. The parser takes 1 s of CPU for

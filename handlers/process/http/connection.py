@@ -15,6 +15,7 @@ from handlers.process.http.bounds import (
     IDLE_S,
     REST_BYTES,
     REST_S,
+    STREAM_IDLE_S,
     WASTE_BYTES,
 )
 from handlers.process.http.gate import Gate, Reason, State, closed
@@ -51,6 +52,7 @@ class Connection(RequestHandler):
         "_gate",
         "_line",
         "_rest",
+        "_streams",
         "_timer",
         "arrived",
         "peer",
@@ -75,6 +77,7 @@ class Connection(RequestHandler):
         self._chunks = 0  # bytes of the body as they came; of its first piece what is body
         self._answered = 0
         self._ahead = 0  # of `arrived`, what came after the request in hand was whole
+        self._streams = False  # the body in hand is read as it comes, and by nobody kept
         self._rest = 0  # of a body that was answered before its end
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -121,7 +124,8 @@ class Connection(RequestHandler):
         elif data:
             if in_hand and not in_body:
                 self._ahead += len(data)
-            self._gate.takes(self, len(data))
+            if not (in_body and self._streams):
+                self._gate.takes(self, len(data))
         self._chunks += len(data) if in_body else 0
         super().data_received(data)
         if self._messages and self._request_in_progress and not self._buffer_paused:
@@ -149,6 +153,13 @@ class Connection(RequestHandler):
         if not isinstance(details.get("exc_info"), ConnectionError | HttpProcessingError):
             super().log_exception(*args, **details)
 
+    def streams(self) -> None:
+        """The body in hand is of any length and read as it comes: it is not charged, and may take
+        its time as long as it does not stand still."""
+        self._streams = True
+        if self._in_body:
+            self._until(self._loop.time() + STREAM_IDLE_S)
+
     # ---- what it is waited for ---------------------------------------------------------------
 
     @property
@@ -164,6 +175,7 @@ class Connection(RequestHandler):
         if self._messages and self._messages[-1][1] is not self._body:
             self._body = self._messages[-1][1]
             self._chunks = self._body.total_bytes
+            self._streams = False
         if self.writing_paused or self._force_close:
             return
         if self._in_body:
@@ -196,6 +208,8 @@ class Connection(RequestHandler):
             self._until(self._gate.bounds.body_due(self.since, 0))
         elif self._is_wasteful:
             self.give_way(Reason.WASTEFUL)
+        elif count and self._streams:
+            self._due = self._loop.time() + STREAM_IDLE_S
         elif count and self._due is not None:
             self._due = self._gate.bounds.body_due(self.since, max(self.arrived, self._rest))
 

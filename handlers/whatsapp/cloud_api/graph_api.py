@@ -6,6 +6,7 @@ been accepted: Refused says no, Unknown says maybe, and only the first may simpl
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from tenacity import (
@@ -17,6 +18,7 @@ from tenacity import (
 )
 
 from db.ids import Wamid
+from handlers.rules.claims import Away, Denied, Look, Told
 from handlers.whatsapp.cloud_api.errors import class_of
 from handlers.whatsapp.cloud_api.wire import error_report
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
@@ -98,6 +100,21 @@ class GraphApi:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
+    async def look(self, object_id: str, token: str, fields: str, called: str) -> Look:
+        """Whether the token reads an object, and what Graph says of it. `called` is what its id is
+        called by whoever named it."""
+        try:
+            async with self._session.get(
+                f"{self._base}/{quote(object_id, safe='')}",
+                params={"fields": fields},
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=aiohttp.ClientTimeout(total=READ_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                return _look(response.status, await _body(response), called)
+        except (aiohttp.ClientError, TimeoutError):
+            return Away()
+
     async def _post(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
         try:
             async with self._session.post(
@@ -141,6 +158,32 @@ def _outcome(status: int, raw: bytes) -> Outcome:
     if 300 <= status < 500:
         return Refused("refused", _local_error(f"http_{status}"))
     return Unknown(f"http_{status}")
+
+
+PASSING = ("transient", "app", "number", "pair")  # refusals that say nothing of the object
+LOOK_HINTS = {
+    190: "Graph does not take the access_token: it is invalid or has expired",
+    100: "Graph does not know {called}, or the access_token may not see it",
+    33: "Graph does not know {called}, or the access_token may not see it",
+}
+
+
+def _look(status: int, raw: bytes, called: str) -> Look:
+    try:
+        answer: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        return Denied(f"Graph answers {status} to {called}") if 400 <= status < 429 else Away()
+    if isinstance(answer.get("error"), dict):
+        code = error_report(answer["error"])["code"]
+        kind = class_of(code, status)
+        if kind is None or kind in PASSING or status == 429:
+            return Away()
+        hint = LOOK_HINTS.get(code, "Graph does not let the access_token read {called}")
+        said = "" if code is None else f" (error {code})"
+        return Denied(hint.format(called=called) + said)
+    return Told(answer) if status == 200 else Away()
 
 
 def _local_error(title: str) -> dict[str, Any]:

@@ -1,20 +1,31 @@
 """/v1/conversations, and the people in them"""
 
+import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from db.conversations import Conversation, list_conversations, read_conversation
-from db.ids import ConversationId
+from db.ids import ChatbotId, ContactId, ConversationId
 from db.messages import Message, list_messages
 from db.pool import Conn
-from handlers import takeover
+from db.takeovers import lock_conversation
+from db.talks import Conversation, Wanted, list_conversations, read_conversation
+from handlers import opening, takeover
 from handlers.plans import Feature
-from ingress.api.fields import Body, MomentAhead, NoBody, Paged, Parameters, RowId
-from ingress.api.principal import Principal
-from ingress.api.problems import Problem, not_authenticated, not_in_plan
-from ingress.api.table import Answer, Call, Endpoint, Page, page_of, there
+from ingress.api.fields import (
+    Body,
+    MomentAhead,
+    NoBody,
+    NoParameters,
+    Paged,
+    Parameters,
+    RowId,
+)
+from ingress.api.mistakes import Mistake
+from ingress.api.principal import Principal, needs
+from ingress.api.problems import Problem, invalid, not_authenticated
+from ingress.api.table import MADE, Answer, Call, Endpoint, Page, page_of, there, versioned
 
 LAST_MESSAGES = 20
 REASON_CHARS = 200
@@ -24,6 +35,21 @@ class ConversationsAsked(Paged):
     status: Annotated[
         Literal["bot", "taken_over", "paused"] | None, Field(description="only these")
     ] = None
+    contact_id: Annotated[
+        RowId[ContactId] | None, Field(description="only those with this contact")
+    ] = None
+    chatbot_id: Annotated[
+        RowId[ChatbotId] | None, Field(description="only those of this chatbot")
+    ] = None
+    unanswered: Annotated[
+        Literal["true", "false"] | None,
+        Field(description="true: only those in which a customer waits; false: only the others"),
+    ] = None
+
+
+class ConversationMade(Body):
+    chatbot_id: Annotated[RowId[ChatbotId], Field(description="that talks in it")]
+    contact_id: Annotated[RowId[ContactId], Field(description="with whom")]
 
 
 class OfConversation(Parameters):
@@ -43,24 +69,74 @@ class Takeover(Body):
 @dataclass(frozen=True, slots=True)
 class ConversationWithMessages:
     conversation: Conversation
-    messages: list[Message]  # the last ones, oldest first
+    # The last ones, oldest first; null: the plan leaves message_history out.
+    messages: list[Message] | None
 
 
 async def _list(conn: Conn, call: Call[ConversationsAsked, NoBody]) -> Answer[Page[Conversation]]:
     asked = call.parameters
-    rows = await list_conversations(conn, call.user_id, asked.after, asked.status, asked.limit)
-    return page_of(rows)
+    wanted = Wanted(
+        contact_id=asked.contact_id,
+        chatbot_id=asked.chatbot_id,
+        unanswered=None if asked.unanswered is None else asked.unanswered == "true",
+        status=asked.status,
+    )
+    return page_of(await list_conversations(conn, call.user_id, wanted, asked.after, asked.limit))
+
+
+async def _create(conn: Conn, call: Call[NoParameters, ConversationMade]) -> Answer[Conversation]:
+    body = call.body
+    try:
+        opened = await opening.open_conversation(
+            conn, call.user_id, body.chatbot_id, body.contact_id
+        )
+    except opening.NotThere as missing:
+        raise invalid(
+            [Mistake(f"{one}_id", f"you have no {one} with this id") for one in missing.nouns]
+        ) from None
+    found = there(await read_conversation(conn, call.user_id, opened.id))
+    status = 201 if opened.is_new else 200
+    return versioned(found, _version(found), status, contact_id=body.contact_id)
+
+
+def _version(found: Conversation) -> int:
+    """Of who has it, which is what a person decides by. With each message another, nobody could
+    ever change a busy one."""
+    who = (
+        found.taken_over_at,
+        found.taken_over_until,
+        found.taken_over_by,
+        found.taken_over_reason,
+    )
+    return int.from_bytes(hashlib.sha256(repr(who).encode()).digest()[:6])
 
 
 async def _read(conn: Conn, call: Call[OfConversation, NoBody]) -> Answer[ConversationWithMessages]:
     conversation_id = call.parameters.conversation_id
     found = there(await read_conversation(conn, call.user_id, conversation_id))
+    if not call.principal.plan.allows(Feature.MESSAGE_HISTORY):
+        return versioned(ConversationWithMessages(found, None), _version(found))
     last = await list_messages(conn, call.user_id, None, conversation_id, LAST_MESSAGES)
-    return Answer(ConversationWithMessages(found, last.rows[::-1]))
+    return versioned(ConversationWithMessages(found, last.rows[::-1]), _version(found))
+
+
+async def _expected(conn: Conn, call: Call[OfConversation, Any]) -> None:
+    """It is as the client thinks it is, and stays so until the transaction ends."""
+    if call.if_match is not None:
+        conversation_id = call.parameters.conversation_id
+        there(await lock_conversation(conn, call.user_id, conversation_id))
+        found = there(await read_conversation(conn, call.user_id, conversation_id))
+        call.expect(_version(found))
+
+
+async def _changed(conn: Conn, call: Call[OfConversation, Any]) -> Answer[Conversation]:
+    found = there(await read_conversation(conn, call.user_id, call.parameters.conversation_id))
+    return versioned(found, _version(found))
 
 
 async def _take_over(conn: Conn, call: Call[OfConversation, Takeover]) -> Answer[Conversation]:
     needs_takeover(call.principal)
+    await _expected(conn, call)
     conversation_id = call.parameters.conversation_id
     try:
         await takeover.take_over_conversation(
@@ -68,21 +144,21 @@ async def _take_over(conn: Conn, call: Call[OfConversation, Takeover]) -> Answer
         )
     except takeover.NotDone as why:
         raise not_done(why.reason) from why
-    return Answer(there(await read_conversation(conn, call.user_id, conversation_id)))
+    return await _changed(conn, call)
 
 
 async def _hand_back(conn: Conn, call: Call[OfConversation, NoBody]) -> Answer[Conversation]:
+    await _expected(conn, call)
     conversation_id = call.parameters.conversation_id
     try:
         await takeover.hand_back_conversation(conn, call.user_id, conversation_id)
     except takeover.NotDone as why:
         raise not_done(why.reason) from why
-    return Answer(there(await read_conversation(conn, call.user_id, conversation_id)))
+    return await _changed(conn, call)
 
 
 def needs_takeover(principal: Principal) -> None:
-    if not principal.plan.allows(Feature.LIVE_CHAT_TAKEOVER):
-        raise not_in_plan(Feature.LIVE_CHAT_TAKEOVER)
+    needs(principal, Feature.LIVE_CHAT_TAKEOVER)
 
 
 def not_done(reason: str) -> Problem:
@@ -98,11 +174,6 @@ def not_done(reason: str) -> Problem:
                 "window_closed",
                 "The customer's last message is more than 24 hours old, and WhatsApp takes free"
                 " text only until then. Wait until they write.",
-            )
-        case "another_request":
-            return Problem(
-                "idempotency_key_reused",
-                "This Idempotency-Key came with another request before. Take a new one.",
             )
         case "no_active_subscription":
             return Problem("not_in_plan", "There is no plan in force, so nothing can be sent.")
@@ -123,6 +194,21 @@ ENDPOINTS = (
         work=_list,
     ),
     Endpoint(
+        name="create_conversation",
+        method="POST",
+        path="/conversations",
+        permission="conversations:write",
+        summary="Opens a conversation before the customer writes; one that there is, is answered"
+        " with 200",
+        parameters=NoParameters,
+        body=ConversationMade,
+        answers=Conversation,
+        work=_create,
+        statuses={**MADE, 200: "there is one already: this"},
+        once=True,
+        versioned=True,
+    ),
+    Endpoint(
         name="read_conversation",
         method="GET",
         path="/conversations/{conversation_id}",
@@ -132,6 +218,7 @@ ENDPOINTS = (
         body=NoBody,
         answers=ConversationWithMessages,
         work=_read,
+        versioned=True,
     ),
     Endpoint(
         name="take_over_conversation",
@@ -143,6 +230,7 @@ ENDPOINTS = (
         body=Takeover,
         answers=Conversation,
         work=_take_over,
+        versioned=True,
         problems=("not_in_plan",),
     ),
     Endpoint(
@@ -155,5 +243,6 @@ ENDPOINTS = (
         body=NoBody,
         answers=Conversation,
         work=_hand_back,
+        versioned=True,
     ),
 )

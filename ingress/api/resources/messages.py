@@ -1,23 +1,38 @@
-"""/v1/conversations/{conversation_id}/messages"""
+"""/v1/conversations/{conversation_id}/messages, /v1/messages"""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from db.conversations import read_conversation
+from db.ids import MessageId
 from db.messages import Message, list_messages, read_message
 from db.pool import Conn
+from db.talks import read_conversation
 from db.usage import read_usage
 from handlers import takeover
-from ingress.api.fields import Body, MessageText, NoBody, Paged
+from handlers.plans import Feature, Permission
+from ingress.api.fields import Body, MessageText, NoBody, Paged, Parameters, RowId
+from ingress.api.principal import needs
 from ingress.api.problems import Problem
 from ingress.api.resources.conversations import OfConversation, needs_takeover, not_done
 from ingress.api.table import MADE, Answer, Call, Endpoint, Page, page_of, there
 
+Raw = Annotated[
+    Literal["true", "false"],
+    Field(description="true: with the metadata whole, where the plan allows access_raw_logs"),
+]
+
 
 class MessagesAsked(OfConversation, Paged):
     """Of one conversation."""
+
+    raw: Raw = "false"
+
+
+class MessageAsked(Parameters):
+    message_id: RowId[MessageId]
+    raw: Raw = "false"
 
 
 class NewMessage(Body):
@@ -26,27 +41,43 @@ class NewMessage(Body):
 
 async def _list(conn: Conn, call: Call[MessagesAsked, NoBody]) -> Answer[Page[Message]]:
     asked = call.parameters
+    raw = _raw(call)
     there(await read_conversation(conn, call.user_id, asked.conversation_id))
-    rows = await list_messages(conn, call.user_id, asked.after, asked.conversation_id, asked.limit)
+    rows = await list_messages(
+        conn, call.user_id, asked.after, asked.conversation_id, asked.limit, raw=raw
+    )
     return page_of(rows)
+
+
+async def _read(conn: Conn, call: Call[MessageAsked, NoBody]) -> Answer[Message]:
+    raw = _raw(call)
+    message_id = call.parameters.message_id
+    return Answer(there(await read_message(conn, call.user_id, message_id, raw=raw)))
+
+
+def _raw(call: Call[MessagesAsked, NoBody] | Call[MessageAsked, NoBody]) -> bool:
+    raw = call.parameters.raw == "true"
+    if raw:
+        needs(call.principal, Permission.ACCESS_RAW_LOGS)
+    return raw
 
 
 async def _send(conn: Conn, call: Call[OfConversation, NewMessage]) -> Answer[Message]:
     needs_takeover(call.principal)
     try:
-        message_id, new = await takeover.queue_message_of_person(
+        message_id = await takeover.queue_message_of_person(
             conn,
             call.user_id,
             call.parameters.conversation_id,
             call.body.content_text,
             {"kind": "human", **asdict(call.principal.who)},
-            call.once,
         )
     except takeover.NotDone as why:
         if why.reason in ("daily_message_limit", "monthly_message_limit"):
             raise await _at_limit(conn, call, why.reason) from why
         raise not_done(why.reason) from why
-    return Answer(there(await read_message(conn, call.user_id, message_id)), 201 if new else 200)
+    message = there(await read_message(conn, call.user_id, message_id))
+    return Answer(message, 201, message_id=message_id)
 
 
 async def _at_limit(conn: Conn, call: Call[OfConversation, NewMessage], reason: str) -> Problem:
@@ -69,11 +100,24 @@ ENDPOINTS = (
         method="GET",
         path="/conversations/{conversation_id}/messages",
         permission="conversations:read",
+        features=(Feature.MESSAGE_HISTORY,),
         summary="Messages of a conversation, newest first",
         parameters=MessagesAsked,
         body=NoBody,
         answers=Page[Message],
         work=_list,
+    ),
+    Endpoint(
+        name="read_message",
+        method="GET",
+        path="/messages/{message_id}",
+        permission="conversations:read",
+        features=(Feature.MESSAGE_HISTORY,),
+        summary="One message",
+        parameters=MessageAsked,
+        body=NoBody,
+        answers=Message,
+        work=_read,
     ),
     Endpoint(
         name="send_message",
@@ -91,7 +135,6 @@ ENDPOINTS = (
             "not_in_plan",
             "window_closed",
             "chatbot_inactive",
-            "idempotency_key_reused",
             "message_limit",
         ),
     ),

@@ -208,16 +208,16 @@ function showProduct() {
 
 // ---- talking to the server -----------------------------------------------------------------------
 
-async function call(path, body) {
+async function call(path, body, say = notice) {
   try {
     const response = await fetch(path, body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
     if (response.ok) return await response.json();
     const answer = await response.text();
     let problem = answer;
     try { problem = JSON.parse(answer).detail || JSON.parse(answer).problem || answer; } catch { /* it was plain text */ }
-    notice(problem);
+    say(problem);
   } catch {
-    notice("The page's server does not answer.");
+    say("The page's server does not answer.");
   }
   return null;
 }
@@ -240,11 +240,12 @@ function open() {
   const chosen = bot();
   $("face").textContent = chosen.name[0];
   $("about").textContent = chosen.about;
+  $("owner").textContent = chosen.business;
   $("me").textContent = `+${customer()}`;
   $("ideas").replaceChildren(...chosen.tryThis.map((idea) => make("button", { type: "button", onclick: () => send("text", idea) }, idea)));
   quote(null);
   stream = new EventSource(`/events?${new URLSearchParams({ bot: $("bot").value, customer: customer() })}`);
-  stream.onmessage = (event) => { state = JSON.parse(event.data); notice(""); showPhone(); showProduct(); };
+  stream.onmessage = (event) => { state = JSON.parse(event.data); notice(""); showPhone(); showProduct(); showProgram(); };
   stream.onerror = () => notice("The connection is gone. Trying again.");
 }
 
@@ -269,6 +270,7 @@ async function start() {
     input.addEventListener("change", () => call(`/lies/${lie.name}`, { on: input.checked }));
     return make("label", { class: "switch" }, input, make("span", {}, lie.title, make("small", {}, lie.about)));
   }));
+  makeModes(page.modes);
   open();
 }
 

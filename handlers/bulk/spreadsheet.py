@@ -1,4 +1,4 @@
-"""Questions and answers out of what spreadsheets save as CSV. Pure.
+"""Rows out of what spreadsheets save as CSV. Pure.
 
 Every program and country writes another CSV, and people edit it by hand. What can only be meant in
 one way is read; what could be meant in two is refused with its line, and never becomes a row: a
@@ -14,11 +14,10 @@ from itertools import islice
 
 from handlers.rules.texts import searched
 
-NAMES = ("question", "answer", "category")
-NEEDED = ("question", "answer")
 DELIMITERS = (",", ";", "\t", "|")
 HEADER_RECORDS = 20  # the columns' names stand in one of the first
 CELL_MAX = 10_000  # characters; a cell that would be longer has ended before
+ABOVE = "stands above the names of the columns"
 DOUBLE_IT = "a quote inside a quoted value: write it twice"
 _BOMS = (  # the longer ones first: UTF-32's begins as UTF-16's does
     *((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
@@ -34,6 +33,14 @@ _SEP = re.compile(r'\A"?sep=(.)"?[ ,;|\t]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
 
 class Unclear(Exception):
     """The whole file, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """That a file may have, and must."""
+
+    names: Sequence[str]
+    needed: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class Shape:
     """What a row has to look like, as far as the names of the columns say."""
 
     columns: list[str]
+    wanted: Columns
 
     @property
     def named(self) -> int:
@@ -61,7 +69,7 @@ class Shape:
 
     @property
     def needed(self) -> int:
-        return 1 + max(self.columns.index(name) for name in NEEDED)
+        return 1 + max(self.columns.index(name) for name in self.wanted.needed)
 
     def too_many(self, values: Sequence[str]) -> str | None:
         filled = max((n for n, value in enumerate(values, start=1) if value.strip()), default=0)
@@ -80,14 +88,22 @@ class _Cells:
 
 def decoded(data: bytes) -> str:
     """Raises Unclear."""
-    if data.startswith(_WORKBOOKS):
-        raise Unclear("is a workbook: save it as CSV (UTF-8)")
-    encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None) or _guessed(data)
+    encoding = encoding_of(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        name = encoding.removesuffix("-sig").upper()
-        raise Unclear(f"is not {name} (byte {error.start}): save it as UTF-8") from error
+        raise Unclear(misspelt(encoding, error.start)) from error
+
+
+def misspelt(encoding: str, byte: int) -> str:
+    return f"is not {encoding.removesuffix('-sig').upper()} (byte {byte}): save it as UTF-8"
+
+
+def encoding_of(data: bytes) -> str:
+    """Of a file that begins so. Raises Unclear."""
+    if data.startswith(_WORKBOOKS):
+        raise Unclear("is a workbook: save it as CSV (UTF-8)")
+    return next((name for bom, name in _BOMS if data.startswith(bom)), None) or _guessed(data)
 
 
 def _guessed(data: bytes) -> str:
@@ -99,24 +115,46 @@ def _guessed(data: bytes) -> str:
     return "utf-8"
 
 
-def records(text: str) -> Iterator[tuple[int, dict[str, str] | Unreadable]]:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands above the rows."""
+
+    delimiter: str
+    columns: list[str]  # as the file names them, in our spelling
+    end: int  # where the rows begin
+    above: list[int]  # lines before the columns' names that are none
+
+
+Row = dict[str, str] | Unreadable
+
+
+def records(text: str, wanted: Columns) -> Iterator[tuple[int, Row]]:
     """Where each begins, and its values by column; or what is wrong with it. Raises Unclear."""
-    start, delimiters = 0, list(DELIMITERS)
-    if (sep := _SEP.match(text)) is not None:
-        start, delimiters = sep.end(), [sep[1], *DELIMITERS]
-    reader, above, header = _header(text, start, delimiters)
-    for record in above:
-        filled = [value for value in record.values if value.strip()]
-        if len(filled) > 1 or record.broken:
-            yield record.line, Unreadable("stands above the names of the columns")
-    shape = Shape([_name(value) for value in header.values])
-    for record in reader.read(header.end, shape):
-        found = _row(record, shape)
+    head = head_of(text, wanted)
+    for line in head.above:
+        yield line, Unreadable(ABOVE)
+    shape = Shape(head.columns, wanted)
+    for record in Reader(text, head.delimiter).read(head.end, shape):
+        found = row_of(record, shape)
         if found is not None:
             yield record.line, found
 
 
-def _row(record: Record, shape: Shape) -> dict[str, str] | Unreadable | None:
+def head_of(text: str, wanted: Columns) -> Head:
+    """Of a text that begins so. Raises Unclear."""
+    start, delimiters = 0, list(DELIMITERS)
+    if (sep := _SEP.match(text)) is not None:
+        start, delimiters = sep.end(), [sep[1], *DELIMITERS]
+    delimiter, before, header = _header(text, start, delimiters, wanted)
+    above = [
+        record.line
+        for record in before
+        if record.broken or sum(1 for value in record.values if value.strip()) > 1
+    ]
+    return Head(delimiter, [_name(value) for value in header.values], header.end, above)
+
+
+def row_of(record: Record, shape: Shape) -> Row | None:
     if record.broken is not None:
         return Unreadable(record.broken)
     values, columns = record.values, shape.columns
@@ -126,7 +164,11 @@ def _row(record: Record, shape: Shape) -> dict[str, str] | Unreadable | None:
         return Unreadable(why)
     if [_name(value) for value in values[: shape.named]] == columns[: shape.named]:
         return Unreadable("the names of the columns once more")
-    return {name: value for name, value in zip(columns, values, strict=False) if name in NAMES}
+    return {
+        name: value
+        for name, value in zip(columns, values, strict=False)
+        if name in shape.wanted.names
+    }
 
 
 def _name(value: str) -> str:
@@ -135,8 +177,8 @@ def _name(value: str) -> str:
 
 
 def _header(
-    text: str, start: int, delimiters: Sequence[str]
-) -> tuple["Reader", list[Record], Record]:
+    text: str, start: int, delimiters: Sequence[str], wanted: Columns
+) -> tuple[str, list[Record], Record]:
     """How to read it, what stands above the names of the columns, and the names."""
     missing: list[list[str]] = []
     first: Record | None = None
@@ -146,18 +188,18 @@ def _header(
         for record in islice(reader.read(start), HEADER_RECORDS):
             first = first or record
             names = [_name(value) for value in record.values]
-            lacks = sorted(set(NEEDED) - set(names))
+            lacks = sorted(set(wanted.needed) - set(names))
             if not lacks and not record.broken:
-                twice = [name for name in NAMES if names.count(name) > 1]
+                twice = [name for name in wanted.names if names.count(name) > 1]
                 if twice:
                     why = f"has two columns {twice[0]} (line {record.line}): rename one"
                     raise Unclear(why)
-                return reader, above, record
+                return delimiter, above, record
             above.append(record)
             missing.append(lacks)
     if first is not None and first.broken:
         raise Unclear(f"is not CSV in line {first.line}: {first.broken}")
-    lacks = min(missing, key=len, default=sorted(NEEDED))
+    lacks = min(missing, key=len, default=sorted(wanted.needed))
     raise Unclear(f"has no column {' and no column '.join(lacks)}")
 
 
@@ -179,7 +221,7 @@ class Reader:
         self._opened = re.compile(r' *+"')
         self._plain = re.compile(rf"[^{d}\r\n]*+")
         self._closer = re.compile(rf'(?<!")" *+(?={d}|\r|\n|\Z)')
-        self._line_of = _Lines(text)
+        self._line_of = self.line_of = _Lines(text)
         self._last = (-1, _Cells([], 0))
         self._looked = (0, 0)  # between these, no cell of the lines before ends
 

@@ -1,0 +1,137 @@
+"""A business with much or little to list and look for: what customers bring is as many times more
+as there are customers, half of it one tenant's; what a business sets up (knowledge, products, keys,
+webhooks), and what waits for a person of it, is the same everywhere."""
+
+from bench.world import Size, build
+from db.pool import Conn
+
+TENANT = 1  # who has half of the customers
+SMALL = Size(tenants=20, customers=2_000, messages=20_000, big=5)
+FULL = Size(tenants=1_000, customers=1_000_000, messages=10_000_000, big=5)
+QUICK = Size(tenants=100, customers=20_000, messages=200_000, big=5)
+PICKED = 100  # customers of the tenant's, far apart: the rare name and tag, and who is looked at
+RARE_NAME, RARE_TAG = "Zelda Quint", "wholesale"
+WEBHOOK = 1
+
+
+async def fill(owner: Conn, size: Size) -> None:
+    """`owner` is a superuser of a migrated, empty database."""
+    apart = size.customers // PICKED
+    await build(owner, size, name=NAME.format(apart=apart), tags=TAGS.format(apart=apart))
+    for part in (_MORE, _TERMS):
+        await owner.execute(part.format(apart=apart), timeout=3_600)
+    # Only what has rows: see build().
+    await owner.execute(f"VACUUM (FREEZE, ANALYZE) {FILLED}", timeout=3_600)
+
+
+def picked(size: Size) -> list[int]:
+    """Ids of contacts, which are those of their conversations."""
+    apart = size.customers // PICKED
+    return [apart * n for n in range(1, PICKED + 1)]
+
+
+# Of customer c, as build() takes them.
+NAME = """
+CASE WHEN c % {apart} = 0 THEN 'Zelda Quint'
+     ELSE (ARRAY['Ana', 'Bruno', 'Carla', 'Diego', 'Elena', 'Farid', 'Grace', 'Hugo', 'Inés',
+                 'Jonas', 'Katya', 'Luis', 'María', 'Nadia', 'Omar', 'Paula', 'Quim', 'Rosa',
+                 'Samir'])[1 + c * 7919::bigint % 19] || ' ' ||
+          (ARRAY['Abel', 'Bauer', 'Costa', 'Duarte', 'Eriksen', 'Farah', 'García', 'Haddad',
+                 'Ivanova', 'Jansen', 'Khan', 'López', 'Moreau', 'Novak', 'Okafor', 'Pereira',
+                 'Rossi'])[1 + c * 104729::bigint % 17] END
+"""
+TAGS = """
+CASE WHEN c % {apart} = 0 THEN '["vip", "wholesale"]' WHEN c % 20 = 0 THEN '["vip"]'
+     ELSE '[]' END::jsonb
+"""
+
+FILLED = (
+    "contacts, conversations, contact_terms, actions, orders, order_items, products,"
+    " bot_knowledge_base, conversation_instructions, analytics_events, webhooks, webhook_states,"
+    " webhook_events, webhook_deliveries, jobs, exports, usage_tracking, monthly_usage_summary"
+)
+
+_MORE = """
+SET session_replication_role = replica;
+UPDATE contacts SET conversation_paused = true WHERE id % {apart} = 11;
+UPDATE conversations SET taken_over_at = now() - interval '1 h', taken_over_by = 'human',
+                         taken_over_until = CASE WHEN id % 20 = 13 THEN now() - interval '1 min'
+                                                 WHEN id % ({apart} * 2) = 12 THEN 'infinity'
+                                                 ELSE now() + interval '1 day' END
+ WHERE id % {apart} = 12 OR id % 20 = 13;
+UPDATE conversations SET answered_seq = input_seq - 1 WHERE id % 20 = 4;
+INSERT INTO actions (user_id, chatbot_id, contact_id, request_type, request_details, context_data,
+                     status, expires_at)
+SELECT user_id, chatbot_id, id, 'refund', 'of 12 EUR, for a cake that came too late',
+       '{{"order": "T-1"}}',
+       (ARRAY['pending', 'approved', 'denied', 'expired'])[1 + id / 10 % 4], now() + interval '1 d'
+  FROM contacts WHERE id % 10 = 0;
+INSERT INTO orders (user_id, chatbot_id, contact_id, order_number, total_amount, status,
+                    payment_status)
+SELECT user_id, chatbot_id, id, 'T-' || id, 25,
+       (ARRAY['pending', 'confirmed', 'preparing', 'shipped', 'delivered',
+              'cancelled'])[1 + id / 10 % 6],
+       (ARRAY['pending', 'paid', 'refunded', 'failed'])[1 + id / 60 % 4]
+  FROM contacts WHERE id % 2 = 0;
+INSERT INTO order_items (user_id, order_id, product_name, product_sku, quantity, unit_price,
+                         total_price)
+SELECT user_id, id, 'Cake ' || n, 'SKU-' || n, 1, 12.50, 12.50
+  FROM orders, generate_series(1, 2) n;
+INSERT INTO products (user_id, name, sku, price, is_active)
+SELECT u.id, 'Cake ' || n, 'SKU-' || n, 12.50, n % 5 <> 0
+  FROM users u, generate_series(1, CASE WHEN u.id = 1 THEN 500 ELSE 20 END) n;
+INSERT INTO bot_knowledge_base (user_id, chatbot_id, category, question, answer)
+SELECT u.id, u.id, CASE WHEN n % 5 = 0 THEN 'delivery' ELSE 'shops' END,
+       'Is shop number ' || n || ' open on Saturday?', 'It is open from eight until two.'
+  FROM users u, generate_series(1, CASE WHEN u.id = 1 THEN 500 ELSE 20 END) n;
+INSERT INTO conversation_instructions (user_id, chatbot_id, contact_id, instruction_text)
+SELECT user_id, chatbot_id, id, 'Speak Basque, ' || n || ' times'
+  FROM contacts, generate_series(1, 3) n WHERE id % 20 = 0;
+INSERT INTO analytics_events (user_id, chatbot_id, contact_id, event_type, created_at)
+SELECT user_id, chatbot_id, CASE WHEN id % 20 <> 3 THEN id END,
+       CASE WHEN id % 20 = 3 THEN 'bot.recovered' WHEN id % 20 = 4 THEN 'contact.updated'
+            ELSE 'contact.created' END,
+       now() - interval '20 days' * (1 - id::float / max(id) OVER ())
+  FROM contacts;
+INSERT INTO webhooks (user_id, url, events)
+SELECT 1, 'https://shop.example/' || n, '["*"]' FROM generate_series(1, 3) n;
+INSERT INTO webhook_states (webhook_id, user_id) SELECT id, user_id FROM webhooks;
+INSERT INTO webhook_events (id, user_id, type, chatbot_id, contact_id, body, created_at)
+SELECT id, user_id, event_type, chatbot_id, contact_id,
+       '{{"type": "contact.created", "data": {{"contact_id": ' || id || '}}}}', created_at
+  FROM analytics_events WHERE user_id = 1;
+INSERT INTO webhook_deliveries (user_id, webhook_id, event_id, order_key, status, tries, due_at,
+                                created_at, ended_at)
+SELECT 1, 1, id, id, CASE WHEN id % 100 < 10 THEN 'failed' WHEN id % 100 < 12 THEN 'pending'
+                          ELSE 'delivered' END, 1,
+       CASE WHEN id % 100 = 11 THEN now() + interval '1 h' END, created_at, created_at
+  FROM webhook_events;
+INSERT INTO jobs (user_id, kind, status, settled_at)
+SELECT u.id, 'export', 'done', now()
+  FROM users u, generate_series(1, CASE WHEN u.id = 1 THEN 100 ELSE 5 END) n;
+INSERT INTO exports (user_id, job_id, what, status)
+SELECT user_id, id, 'usage', 'expired' FROM jobs;
+INSERT INTO usage_tracking (user_id, tracking_date, daily_messages_sent)
+SELECT id, CURRENT_DATE - n, 100 FROM users, generate_series(1, 400) n;
+INSERT INTO monthly_usage_summary (user_id, year, month, total_messages_sent)
+SELECT id, extract(year FROM day), extract(month FROM day), 3000
+  FROM users, (SELECT CURRENT_DATE - n * interval '1 month' AS day FROM generate_series(1, 13) n) d;
+INSERT INTO api_keys (user_id, key_name, api_key_hash, permissions)
+SELECT u.id, 'till ' || n, md5(u.id || '-' || n), '{{"contacts:read": true}}'
+  FROM users u, generate_series(1, CASE WHEN u.id = 1 THEN 30 ELSE 3 END) n;
+RESET session_replication_role;
+"""
+
+# Some thirty of each contact. The index is filled after the rows, as that of messages in build().
+_TERMS = """
+SET session_replication_role = replica;
+SET maintenance_work_mem = '512MB';
+UPDATE pg_index SET indisready = false, indisvalid = false
+ WHERE indrelid = 'contact_terms'::regclass;
+INSERT INTO contact_terms (user_id, term, of_contact)
+SELECT user_id, t, id
+  FROM contacts, unnest(contact_terms_of(name, phone_number, tags, chatbot_id)) t;
+REINDEX TABLE contact_terms;
+RESET session_replication_role;
+RESET maintenance_work_mem;
+"""

@@ -1,0 +1,60 @@
+-- name: hold_currency
+-- Until the transaction ends it stays as it is.
+SELECT hold_currency($1) AS currency;
+
+-- name: hold_contact
+-- Whoever erases it waits, or was before.
+SELECT true AS there FROM contacts WHERE user_id = $1 AND id = $2 AND erased_at IS NULL FOR SHARE;
+
+-- name: hold_conversation
+-- Before the order, as the order of locks wants it: where it is told in the conversation's order.
+SELECT order_events($1, ARRAY[$2::text], ARRAY (
+    SELECT c.id FROM conversations c
+     WHERE c.user_id = $1 AND c.chatbot_id = $3 AND c.contact_id = $4));
+
+-- name: create_order
+-- No row: the number is taken.
+INSERT INTO orders (user_id, chatbot_id, contact_id, order_number, total_amount, order_notes,
+                    shipping_address)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (order_number) DO NOTHING RETURNING id;
+
+-- name: add_items
+INSERT INTO order_items (user_id, order_id, product_name, product_sku, quantity, unit_price,
+                         total_price)
+SELECT $1, $2, i.* FROM unnest($3::text[], $4::text[], $5::integer[], $6::numeric[], $7::numeric[])
+       AS i;
+
+-- name: read_order
+-- With its items, a list for each of their columns: in one statement, so that the total is theirs.
+SELECT o.id, o.order_number, o.chatbot_id, o.contact_id, o.message_id, o.status, o.payment_status,
+       o.total_amount, o.currency, o.order_notes,
+       CASE WHEN o.shipping_address IS NOT NULL THEN as_object(o.shipping_address)::text END
+           AS shipping_address,
+       as_object(o.order_details)::text AS order_details, o.paid_at, o.created_at, o.updated_at,
+       o.version, i.*
+  FROM orders o
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(t.id ORDER BY t.id), '{}') AS ids,
+              array_agg(t.product_name ORDER BY t.id) AS names,
+              array_agg(t.product_sku ORDER BY t.id) AS skus,
+              array_agg(t.quantity ORDER BY t.id) AS quantities,
+              array_agg(t.unit_price ORDER BY t.id) AS unit_prices,
+              array_agg(t.total_price ORDER BY t.id) AS total_prices
+         FROM order_items t WHERE t.user_id = $1 AND t.order_id = $2) i
+ WHERE o.user_id = $1 AND o.id = $2
+   AND NOT EXISTS (SELECT FROM contacts k WHERE k.user_id = $1 AND k.id = o.contact_id
+                      AND k.erased_at IS NOT NULL);
+
+-- name: whose_order
+SELECT chatbot_id, contact_id FROM orders WHERE user_id = $1 AND id = $2;
+
+-- name: lock_order
+SELECT version, status, payment_status, order_notes,
+       CASE WHEN shipping_address IS NOT NULL THEN as_object(shipping_address) END
+           AS shipping_address
+  FROM orders WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;
+
+-- name: change_order
+UPDATE orders SET status = $3, payment_status = $4, order_notes = $5, shipping_address = $6
+ WHERE user_id = $1 AND id = $2;

@@ -1,0 +1,2 @@
+-- name: every_user
+SELECT user_id FROM every_user();

@@ -1,0 +1,60 @@
+"""What a run was told, as its answer is checked against it. Pure.
+
+A model's own words are no source: neither what it wrote in this run, nor what tools give back of
+it, nor requests that wait for a decision, nor what the customer is called.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+
+from db.conversation_events import DECIDED, Event
+from db.messages import TurnMessage
+from handlers.agent.powers import HAND_OVER
+from handlers.agent.prompt import Briefing
+from handlers.agent.tools import REQUEST
+from handlers.checks.claims import APPROVED, effects_in, named_in
+from handlers.checks.told import Told
+
+# Tools whose results may hold what the model gave them.
+ECHOES = frozenset({REQUEST, HAND_OVER, "remember_fact"})
+
+
+def told(
+    briefing: Briefing, messages: Sequence[AnyMessage], begun: int, did: frozenset[str]
+) -> Told:
+    """`begun`: so many of the messages were there before the model said a word; `did`: effects."""
+    return Told((*_instructed(briefing), *_said(messages, begun)), did)
+
+
+def _instructed(briefing: Briefing) -> Iterator[str]:
+    for row in briefing.knowledge:
+        yield row.question
+        yield row.answer
+        yield from row.alternatives
+    if briefing.beyond is not None:
+        yield from briefing.beyond.samples
+    yield briefing.chatbot_name
+    yield briefing.general_instructions or ""
+    yield from briefing.conversation_instructions
+
+
+def _said(messages: Sequence[AnyMessage], begun: int) -> Iterator[str]:
+    for n, message in enumerate(messages):
+        own = isinstance(message, AIMessage) and n >= begun
+        if not own and not (isinstance(message, ToolMessage) and message.name in ECHOES):
+            yield message.text
+
+
+def effects_told(
+    briefing: Briefing, history: Sequence[TurnMessage], events: Sequence[Event]
+) -> frozenset[str]:
+    """What the business's own people say was done: by a decision, an instruction, a message."""
+    people = [row.content_text or "" for row in history if row.is_from_human]
+    said = (*briefing.conversation_instructions, *people)
+    found = {effect for text in said for effect in effects_in(text)}
+    for event in events:
+        if event.kind == DECIDED and event.data.get("status") == "approved":
+            request = f"{event.data.get('request_type', '')} {event.data.get('details', '')}"
+            found |= {APPROVED, *named_in(request)}
+    return frozenset(found)

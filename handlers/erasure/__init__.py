@@ -1,0 +1,1 @@
+"""Who is erased: at once in no answer, soon in no row, and known again by marks alone."""

@@ -1,0 +1,62 @@
+"""A reply's text: what the agent thought, checked, and what code says beside it. Pure."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from handlers.agent.graph import Reply
+from handlers.agent.offline import OFFLINE
+from handlers.checks.answer import AMOUNT, Checked, checked
+from handlers.fixed.texts import Kind
+from handlers.fixed.voice import Voice
+from handlers.rules.formatting import whatsapp
+from handlers.turns.inputs import Found, nobody_came
+
+BLOCK = "block"  # of chatbots.answer_checks
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    text: str
+    is_thought: bool  # as the agent's thread has it
+    findings: list[dict[str, Any]]  # for the record
+    is_cut: bool  # what the agent thought was, and is said
+
+
+def spoken(found: Found, thought: Reply) -> Spoken:
+    voice = found.voice
+    text, check = _checked(found, thought, voice)
+    said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
+    return Spoken(
+        text="\n\n".join(part for part in said if part),
+        is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
+        findings=[] if check is None else [asdict(finding) for finding in check.findings],
+        is_cut=thought.cut and text not in (voice.says(Kind.NO_AMOUNT), ""),
+    )
+
+
+def _checked(found: Found, thought: Reply, voice: Voice) -> tuple[str, Checked | None]:
+    if thought.model == OFFLINE:
+        return thought.text, None  # stored answers are sent word for word
+    text = whatsapp(thought.text)
+    kept = thought.requests and not thought.owed
+    check = checked(text, thought.told, voice.says(Kind.REQUEST_KEPT if kept else Kind.NOT_DONE))
+    if found.context.answer_checks != BLOCK or not check.findings:
+        return text, check
+    if check.has(AMOUNT):
+        kept_too = f"\n\n{voice.says(Kind.REQUEST_KEPT)}" if kept else ""
+        return voice.says(Kind.NO_AMOUNT) + kept_too, check
+    if check.text or thought.handed_over is not None:
+        return check.text, check
+    return voice.says(Kind.NO_ANSWER), check
+
+
+def _beside(found: Found, thought: Reply) -> list[Kind]:
+    """Of what happens with the reply: code tells of it, whatever a model says."""
+    kinds = []
+    if thought.owed:
+        kinds.append(Kind.REQUEST_KEPT)
+    if any(nobody_came(event) for event in found.events):
+        kinds.append(Kind.HANDBACK)
+    if thought.handed_over is not None and thought.model != OFFLINE:
+        kinds.append(Kind.HANDOVER)
+    return kinds

@@ -1,0 +1,1 @@
+"""What tenants are told, and how it reaches their programs."""

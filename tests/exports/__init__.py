@@ -1,0 +1,1 @@
+"""Exports, and the store that their files are in."""

@@ -1,0 +1,1 @@
+"""What is old goes, and nothing else does."""
