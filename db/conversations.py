@@ -78,6 +78,7 @@ class TurnContext:
     answered_seq: int
     attempts: int
     rebuild_thread: bool
+    forgotten: int  # how often its thread was given up
     failing_since: datetime | None  # the model, for what is unanswered
     model_tries: int  # paid for in vain
     told_slow: bool  # the customer, that it takes longer
@@ -280,9 +281,12 @@ async def abandon(conn: Conn, user_id: UserId, conversation_id: ConversationId) 
     await conn.execute(_SQL["abandon"], user_id, conversation_id)
 
 
-async def trust_thread(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
-    """It was rebuilt from the messages, and stored."""
-    await conn.execute(_SQL["trust_thread"], user_id, conversation_id)
+async def trust_thread(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, forgotten: int
+) -> None:
+    """It was rebuilt from the messages, and stored. `forgotten`: as it was read; who gave the thread
+    up since did not see what it has now."""
+    await conn.execute(_SQL["trust_thread"], user_id, conversation_id, forgotten)
 
 
 async def forget_threads(conn: Conn, user_id: UserId, ids: Sequence[ConversationId]) -> None:

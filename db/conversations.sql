@@ -37,6 +37,7 @@ SELECT user_id, conversation_id, epoch FROM claim_conversations($1, $2, $3, $4);
 -- All that a turn needs to know but the messages and what the chatbot knows, in one round trip. The lock keeps the lease where
 -- it is until the reservation is committed: one that a lost lease left behind would bind its unit.
 SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.rebuild_thread,
+       v.forgotten,
        v.failing_since, v.model_tries, v.told_slow_at IS NOT NULL AS told_slow,
        b.failing_since IS NOT NULL AS chatbot_failing,
        (v.lease_owner = $3 AND v.epoch = $4) AS mine,
@@ -195,7 +196,9 @@ UPDATE conversations
  WHERE user_id = $1 AND id = $2;
 
 -- name: trust_thread
-UPDATE conversations SET rebuild_thread = false WHERE user_id = $1 AND id = $2;
+-- Unless it was given up since it was read ($3): migrations/0092.
+UPDATE conversations SET rebuild_thread = false
+ WHERE user_id = $1 AND id = $2 AND forgotten = $3;
 
 -- name: forget_threads
 -- In id order, as everything that locks several does.

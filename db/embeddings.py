@@ -29,6 +29,12 @@ class StoredVector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VectorsThere:
+    count: int  # of all of a model
+    bytes: int  # of those that changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingClaim:
     user_id: UserId
     chatbot_id: ChatbotId
@@ -75,10 +81,12 @@ async def vectors_since(
         yield [StoredVector(**row) for row in rows]
 
 
-async def vectors_bytes(
+async def vectors_there(
     conn: Conn, user_id: UserId, chatbot_id: ChatbotId, seq: int, model: str
-) -> int:
-    return int(await conn.fetchval(_SQL["vectors_bytes"], user_id, chatbot_id, seq, model))
+) -> VectorsThere:
+    row = await conn.fetchrow(_SQL["vectors_there"], user_id, chatbot_id, seq, model)
+    assert row is not None, "an aggregate"
+    return VectorsThere(**row)
 
 
 # ---- for who embeds ------------------------------------------------------------------------------

@@ -11,9 +11,12 @@ SELECT e.row_id, CASE WHEN e.model = $4 THEN e.vector END AS vector, e.seq
  WHERE e.user_id = $1 AND e.chatbot_id = $2 AND e.seq > $3
  ORDER BY e.seq, e.row_id;
 
--- name: vectors_bytes
-SELECT coalesce(sum(octet_length(e.vector)), 0)::bigint FROM knowledge_embeddings e
- WHERE e.user_id = $1 AND e.chatbot_id = $2 AND e.seq > $3 AND e.model = $4;
+-- name: vectors_there
+-- How many there are, and how many bytes those have that changed after this number.
+SELECT count(*)::int AS count,
+       coalesce(sum(octet_length(e.vector)) FILTER (WHERE e.seq > $3), 0)::bigint AS bytes
+  FROM knowledge_embeddings e
+ WHERE e.user_id = $1 AND e.chatbot_id = $2 AND e.vector IS NOT NULL AND e.model = $4;
 
 -- name: claim_embedding
 SELECT user_id, chatbot_id FROM claim_embedding($1, $2, $3);

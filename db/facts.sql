@@ -2,15 +2,16 @@
 -- The later one about the same counts. Nothing is learnt from what was revoked meanwhile, of all that
 -- the turn read ($5); the conversation is locked, as by who revokes. In the order of what they are about, since
 -- another conversation of the contact may keep some at the same moment.
-INSERT INTO facts (user_id, contact_id, message_id, about, text)
-SELECT $1, m.contact_id, m.id, n.about, n.text
+INSERT INTO facts (user_id, contact_id, message_id, first_message_id, about, text)
+SELECT $1, m.contact_id, m.id, (SELECT min(i.id) FROM unnest($5::bigint[]) AS i (id)), n.about, n.text
   FROM unnest($3::text[], $4::text[]) AS n (about, text)
   JOIN messages m ON m.user_id = $1 AND m.id = $2
  WHERE NOT EXISTS (SELECT FROM messages r WHERE r.user_id = $1 AND r.id = ANY ($5::bigint[])
                       AND r.metadata ? 'revoked')
  ORDER BY n.about
 ON CONFLICT (user_id, contact_id, about) DO UPDATE
-   SET text = EXCLUDED.text, message_id = EXCLUDED.message_id, updated_at = now()
+   SET text = EXCLUDED.text, message_id = EXCLUDED.message_id,
+       first_message_id = EXCLUDED.first_message_id, updated_at = now()
 RETURNING contact_id;
 
 -- name: drop_oldest_facts
@@ -26,15 +27,17 @@ DELETE FROM facts f
 
 -- name: forget_facts_of
 -- Of a revoked message: what was learnt in the turn that read it, whichever message that was noted by.
+-- Of a fact of the release before, which does not say from which on its turn read: no answer between.
 DELETE FROM facts f
  USING messages r, messages s
  WHERE r.user_id = $1 AND r.chatbot_id = $2 AND r.message_id = $3
    AND f.user_id = $1 AND f.contact_id = r.contact_id
    AND s.user_id = $1 AND s.id = f.message_id AND s.conversation_id = r.conversation_id
    AND s.id >= r.id
-   AND NOT EXISTS (SELECT FROM messages b
-                    WHERE b.user_id = $1 AND b.conversation_id = r.conversation_id
-                      AND b.id > r.id AND b.id < s.id AND b.direction = 'outbound');
+   AND CASE WHEN f.first_message_id IS NOT NULL THEN f.first_message_id <= r.id
+            ELSE NOT EXISTS (SELECT FROM messages b
+                              WHERE b.user_id = $1 AND b.conversation_id = r.conversation_id
+                                AND b.id > r.id AND b.id < s.id AND b.direction = 'outbound') END;
 
 -- name: list_facts
 -- Youngest first.

@@ -1,5 +1,6 @@
 """What customers asked and a chatbot did not know (migrations/0076_unanswered.sql)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NewType
@@ -31,6 +32,8 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
+    """What was asked, as somebody worded it."""
+
     key: bytes  # of all its wordings
     question: str
 
@@ -47,11 +50,11 @@ async def note_unanswered(
     conn: Conn,
     user_id: UserId,
     chatbot_id: ChatbotId,
-    message_id: MessageId,
-    question: str,
-    key: bytes,
+    read: Sequence[MessageId],
+    asked: Asked,
 ) -> None:
-    args = (user_id, chatbot_id, message_id, question, key)
+    """By the turn that read these messages, and holds their conversation; the last one is the row's."""
+    args = (user_id, chatbot_id, max(read), asked.question, asked.key, read)
     await conn.execute(_SQL["note_unanswered"], *args)
 
 

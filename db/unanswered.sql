@@ -6,10 +6,15 @@ SELECT DISTINCT ON (r.key) r.key, r.question
  ORDER BY r.key, r.id DESC;
 
 -- name: note_unanswered
--- Once a message.
-INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, question, key)
-SELECT $1, m.chatbot_id, m.contact_id, m.id, $4, $5
+-- Once a message, and not when any of those that the turn read ($6) was revoked meanwhile: the
+-- conversation is locked, as by who revokes.
+INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, first_message_id,
+                                  question, key)
+SELECT $1, m.chatbot_id, m.contact_id, m.id, (SELECT min(i.id) FROM unnest($6::bigint[]) AS i (id)),
+       $4, $5
   FROM messages m WHERE m.user_id = $1 AND m.chatbot_id = $2 AND m.id = $3
+   AND NOT EXISTS (SELECT FROM messages r WHERE r.user_id = $1 AND r.id = ANY ($6::bigint[])
+                      AND r.metadata ? 'revoked')
    AND NOT EXISTS (SELECT FROM unanswered_questions q
                     WHERE q.user_id = $1 AND q.message_id = m.id);
 
@@ -26,10 +31,13 @@ DELETE FROM unanswered_questions q USING (
 
 -- name: forget_revoked
 -- Also of what was asked together with it: of a burst the last message is noted, with the words of all.
+-- Of one of the release before, which does not say from which on its turn read: of the next hour.
 DELETE FROM unanswered_questions q USING messages r, messages m
  WHERE r.user_id = $1 AND r.chatbot_id = $2 AND r.message_id = $3
    AND m.user_id = $1 AND m.conversation_id = r.conversation_id AND m.id >= r.id
-   AND q.user_id = $1 AND q.message_id = m.id AND q.created_at < r.created_at + interval '1 hour';
+   AND q.user_id = $1 AND q.message_id = m.id
+   AND CASE WHEN q.first_message_id IS NOT NULL THEN q.first_message_id <= r.id
+            ELSE m.id = r.id OR q.created_at < r.created_at + interval '1 hour' END;
 
 -- name: list_unanswered
 -- Newest first: by when a question was asked first, which is also its id.

@@ -71,6 +71,8 @@ class Embedder:
         try:
             async with asyncio.timeout(timeout_s):
                 found = await self.embed([text])
+        except TextRefused:  # the server is there, and others ask for other texts
+            raise
         except (TimeoutError, NotEmbedded) as error:
             self._failures += 1
             if self._failures >= FAILURES:

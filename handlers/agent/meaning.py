@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from db.embeddings import embedding_state, vectors_bytes, vectors_since
+from db.embeddings import embedding_state, vectors_since, vectors_there
 from db.ids import ChatbotId, UserId
-from db.pool import Pool, tenant
+from db.pool import Conn, Pool, tenant
 from handlers.agent.embedding import Embedder, NotEmbedded
 from handlers.agent.segment import Array
 from handlers.agent.spending import note_embedding
@@ -82,24 +82,36 @@ class Meaning:
         if self._seq >= seq:
             return True
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(seq))
         await asyncio.wait({self._reading}, timeout=LATE_S)
         return self._seq >= seq
 
-    async def _read(self) -> None:
-        of = (self.user_id, self.chatbot_id, self._seq, self.embedder.model)
+    async def _read(self, seq: int) -> None:
+        """All that there is up to this number, which was read before: not every one has a vector, for
+        what is deleted or edited moves them on too."""
         try:
             async with tenant(self.pool, self.user_id) as conn:
-                size = await vectors_bytes(conn, *of)
-                if not self.room(self.nbytes + size):
-                    log.error("knowledge.vectors_too_big", chatbot_id=self.chatbot_id, bytes=size)
+                vectors = await self._changed(conn, self._vectors, self._seq)
+                if vectors is None:
                     return
-                news: list[tuple[int, bytes | None]] = []
-                upto = self._seq
-                async for some in vectors_since(conn, *of):
-                    news += [(one.row_id, one.vector) for one in some]
-                    upto = max(upto, some[-1].seq)
-            self._vectors = await asyncio.to_thread(changed, self._vectors, news)
-            self._seq = upto
+                there = await vectors_there(conn, *self._of(seq))
+                if len(vectors.rows) > there.count:  # of rows that are gone by now
+                    vectors = await self._changed(conn, EMPTY, 0)
+            if vectors is not None:
+                self._vectors, self._seq = vectors, max(self._seq, seq)
         except Exception as error:  # the next search tries again; this one is by words
             log.warning("knowledge.vectors_not_read", exc_info=error)
+
+    async def _changed(self, conn: Conn, before: Vectors, since: int) -> Vectors | None:
+        """None: there is no room for what changed since this number."""
+        size = (await vectors_there(conn, *self._of(since))).bytes
+        if not self.room(self.nbytes + size):
+            log.error("knowledge.vectors_too_big", chatbot_id=self.chatbot_id, bytes=size)
+            return None
+        news: list[tuple[int, bytes | None]] = []
+        async for some in vectors_since(conn, *self._of(since)):
+            news += [(one.row_id, one.vector) for one in some]
+        return await asyncio.to_thread(changed, before, news)
+
+    def _of(self, seq: int) -> tuple[UserId, ChatbotId, int, str]:
+        return self.user_id, self.chatbot_id, seq, self.embedder.model

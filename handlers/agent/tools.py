@@ -43,6 +43,11 @@ NO_MORE = "error: no more rows can be looked up in this turn: answer from what y
 PENDING = "pending: a person will decide. Tell the customer so, and that they will hear here."
 ALREADY = "already requested, and a person will still decide. Tell the customer so."
 AT_LIMIT = "not requested: no more can be requested today. Tell the customer to ask again tomorrow."
+NOT_ASKED = (
+    "error: the customer has asked for nothing that is not answered yet, so there is nothing to"
+    " request. Tell them only what was decided."
+)
+NOTHING_ASKED = "nothing_asked"  # what `reserve` says then
 INCOMPLETE = (
     "(The knowledge base is still being read in, so there may be rows that fit better. What these"
     " do not answer, you cannot look up at this moment; never say that there is no such thing.)"
@@ -203,6 +208,8 @@ class Toolbox:
         outcome = await reserve(len(self.requests) + 1)
         if outcome == "max_actions_per_day":
             return AT_LIMIT
+        if outcome == NOTHING_ASKED:
+            return NOT_ASKED
         if outcome != "granted":
             return "error: nothing can be requested at this moment"
         # The person who decides sees the customer's own words beside the model's: the model may

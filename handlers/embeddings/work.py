@@ -1,7 +1,8 @@
 """A knowledge base is embedded, some rows at a time: what is stored is stored, whoever goes on.
 
 A row that the model refuses is noted as such, and keeps no other from its vector; a row that is
-edited meanwhile is due again. An outage ends the try, and the next comes later.
+edited meanwhile is due again. An outage ends the try, and the next comes later: also one in which the
+server refuses whatever it is sent, for which no row is to blame.
 """
 
 import time
@@ -36,6 +37,7 @@ TEXT_UNITS = 4_000  # of a row: servers refuse beyond 8,192 tokens
 SLICE_S = 10.0  # of one base, before another has its turn
 ROWS_MAX = 50_000  # of a chatbot; what is beyond is found by words
 AGAIN = timedelta(seconds=2)
+PLAIN_TEXT = "Are you open on Sundays?"  # every model takes it
 
 
 class Lost(Exception):
@@ -103,7 +105,7 @@ async def _store(
                 await _store(pool, embedder, worker_id, claim, half)
             return
         vectors: list[bytes | None] = [None]
-        spent = (embedder.model, 1, 0)
+        spent = (embedder.model, 2, await _tokens_of_proof(embedder))
         log.warning("knowledge.row_refused", chatbot_id=claim.chatbot_id, row_id=rows[0].id)
     else:
         vectors = [stored(vector) for vector in found.vectors]
@@ -119,6 +121,15 @@ async def _store(
         raise Lost
     for vector in vectors:
         telemetry.KNOWLEDGE_EMBEDDED.labels("stored" if vector else "refused").inc()
+
+
+async def _tokens_of_proof(embedder: Embedder) -> int:
+    """That the server takes another text. Raises NotEmbedded when it takes none, as one does that has
+    no such model: its rows would be refused one by one, and not be looked at again."""
+    try:
+        return (await embedder.embed([PLAIN_TEXT])).tokens
+    except TextRefused as refused:
+        raise NotEmbedded("refuses_everything", refused.retry_after_s) from refused
 
 
 def text_of(row: RowToEmbed) -> str:

@@ -1,8 +1,9 @@
 """Which questions are the same one, asked by others in other words. Pure.
 
-The same but for case, accents, punctuation and the order of words always are; else those that share
-nearly all of their letters: typos, a plural, a "please". Others stay apart: what is told twice is
-seen, and what was thrown together is not.
+The same but for case, accents, punctuation and the order of words always are; else short ones that
+share nearly all of their letters: typos, a plural, a "please". Others stay apart: what is told twice
+is seen, and what was thrown together is not. A story of 1,000 letters is nobody else's with a typo,
+and 300 of them take 0.3 s to compare.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ QUESTION_UNITS = 1_000
 WORDS_MIN = 2  # or one long word: less is no question
 LONG_WORD = 5
 ALIKE = 0.8  # Dice's coefficient of their grams
+ALIKE_CHARS = 200  # of a question; longer ones are compared by their own key only
 GRAM = 3
 
 
@@ -33,8 +35,11 @@ def key_of(question: str, before: Mapping[bytes, str]) -> bytes:
     own = blake2b(" ".join(said).encode("utf-8", "surrogatepass"), digest_size=16).digest()
     if own in before:
         return own
+    if len(question) > ALIKE_CHARS:
+        return own
     grams = _grams(question)
-    scored = [(_alike(grams, _grams(text)), key) for key, text in before.items()]
+    short = ((key, text) for key, text in before.items() if len(text) <= ALIKE_CHARS)
+    scored = [(_alike(grams, _grams(text)), key) for key, text in short]
     score, key = max(scored, default=(0.0, own))
     return key if score >= ALIKE else own
 

@@ -62,6 +62,11 @@ class Found:
         return has_to_say(self.inputs, self.events, self.history)
 
     @property
+    def customer_waits(self) -> bool:
+        """Whether something that they wrote is answered: now, or before a person handed back."""
+        return bool(self.inputs) or _wrote_last(self.history)
+
+    @property
     def choice(self) -> Choice | None:
         """The last one about advertising that the customer made with nothing but a word. It was
         taken down as it came in; a `resume` only of who had stopped."""
@@ -164,7 +169,11 @@ def has_to_say(
     """A hand-back alone wants an answer if the customer wrote last."""
     if inputs or any(event.kind != HANDED_BACK for event in events):
         return True
-    return bool(events and history and history[-1].direction == "inbound")
+    return bool(events) and _wrote_last(history)
+
+
+def _wrote_last(history: Sequence[TurnMessage]) -> bool:
+    return bool(history) and history[-1].direction == "inbound"
 
 
 def nobody_came(event: Event) -> bool:
@@ -183,7 +192,7 @@ def asks_nothing(found: Found) -> bool:
         not found.inputs
         and all(nobody_came(event) for event in found.events)
         and bool(found.events)
-        and not (found.history and found.history[-1].direction == "inbound")
+        and not _wrote_last(found.history)
     )
 
 

@@ -29,7 +29,7 @@ from handlers.agent.prompt import Beyond, Briefing, Fact, OpenAction, shown
 from handlers.agent.remembering import Memory, known_facts
 from handlers.agent.shelf import SAMPLES
 from handlers.agent.spending import noted_in, paid_from
-from handlers.agent.tools import REQUEST, Toolbox
+from handlers.agent.tools import NOTHING_ASKED, REQUEST, Toolbox
 from handlers.agent.wishes import wants_human
 from handlers.plans import Feature, Limit
 from handlers.rules.budgets import budget_of
@@ -223,6 +223,10 @@ def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
     claim = turn.claim
 
     async def reserve(requests: int) -> str:
+        # A decision that is told is nobody's wish: what it asked for might be approved by an earlier
+        # decision, told in its turn, and asked for again, for ever.
+        if not found.customer_waits:
+            return NOTHING_ASKED
         async with place(turn.pool, claim.user_id) as conn:
             return await reserve_actions_for_turn(conn, turn.reserving, requests)
 

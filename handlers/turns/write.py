@@ -195,14 +195,14 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     else:
         await turn.agent.saver.store(conn, context.thread_id, say.slot)
         if context.rebuild_thread:
-            await trust_thread(conn, claim.user_id, claim.conversation_id)
+            await trust_thread(conn, claim.user_id, claim.conversation_id, context.forgotten)
     await _settle(conn, turn, read, say)
     expiry_hours = read.found.plan.get(ACTION_EXPIRY_HOURS)
     await actions.create(conn, claim.user_id, claim.conversation_id, say.requests, expiry_hours)
     learnt = [(fact.about, fact.text) for fact in say.facts]
     await facts.keep(conn, claim.user_id, [row.id for row in read.found.inputs], learnt)
     if say.unanswered is not None:
-        asked = read.found.inputs[-1].id
+        asked = [row.id for row in read.found.inputs]
         await unanswered.note(conn, claim.user_id, context.chatbot_id, asked, say.unanswered)
     if say.handed_over is not None:
         hours = read.found.plan.get(RESPONSE_TIME_HOURS)

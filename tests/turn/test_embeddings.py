@@ -18,6 +18,7 @@ from db.ids import WorkerId
 from db.pool import Conn, Pool, tenant
 from handlers.agent.embedding import Embedder, NotEmbedded, read_answer
 from handlers.agent.graph import Agent
+from handlers.agent.knowledge import Knowledge
 from handlers.agent.meaning import LATE_S
 from handlers.agent.shelf import Shelf
 from handlers.agent.spending import Spent, noted_in
@@ -308,3 +309,81 @@ def test_vectors_have_length_one_and_tokens_are_what_they_say() -> None:
     found: Any = read_answer(b'{"data": [{"index": 0, "embedding": [3, 4]}], "usage": {}}', 1)
     assert [round(float(x), 3) for x in found.vectors[0]] == [0.6, 0.8]
     assert found.tokens == 0
+
+
+async def test_a_row_that_changes_or_goes_takes_no_other_s_meaning_along(base: Base) -> None:
+    """The numbers of the vectors move with what leaves none behind: a worker that waited for one
+    would look by words for ever."""
+    await base.wants()
+    await base.embeds()
+    asked = "\u00bfy mi coche?"
+    assert await base.finds(asked) == "Is there parking?"
+    await base.owner.execute("UPDATE bot_knowledge_base SET category = 'x'")  # not its text
+    assert await base.finds(asked) == "Is there parking?"
+    await base.owner.execute(
+        "INSERT INTO bot_knowledge_base (user_id, chatbot_id, question, answer)"
+        " VALUES ($1, $2, 'Do you sell zebras?', 'No.')",
+        *(base.user.user_id, base.user.chatbot_id),
+    )
+    await base.embeds()
+    await base.owner.execute(
+        "DELETE FROM bot_knowledge_base WHERE question = 'Do you sell zebras?'"
+    )
+    base.shelf = Shelf(embedder=base.embedder)  # of a worker that begins now
+    assert await base.finds(asked) == "Is there parking?"
+
+
+async def test_vectors_of_rows_that_are_gone_take_no_memory(base: Base) -> None:
+    await base.wants()
+    sizes = []
+    for n in range(3):
+        await base.owner.execute("DELETE FROM bot_knowledge_base WHERE category = 'new'")
+        await base.owner.executemany(
+            "INSERT INTO bot_knowledge_base (user_id, chatbot_id, category, question, answer)"
+            " VALUES ($1, $2, 'new', $3, 'An item.')",
+            [(base.user.user_id, base.user.chatbot_id, f"Item {n} {k}?") for k in range(20)],
+        )
+        await base.embeds()
+        assert await base.finds("\u00bfy mi coche?") == "Is there parking?"
+        known = await seen(base.shelf, base.pool, base.user)
+        assert isinstance(known, Knowledge)
+        assert known.meaning is not None
+        sizes.append(known.meaning.nbytes)
+    assert sizes == [sizes[0]] * 3
+
+
+async def test_a_server_that_refuses_every_text_is_away_and_no_row_is_to_blame(base: Base) -> None:
+    """As one does that has no such model."""
+    await base.wants()
+    await base.simulator.config(embedding_refuses="")
+    assert await base.embeds()
+    waits = await base.owner.fetchval("SELECT embed_at > now() FROM knowledge_bases")
+    assert waits
+    assert len(await base.asked()) < 2 + len(ROWS)  # it is found out by the first row
+    await base.simulator.config(embedding_refuses="nothing at all")
+    assert await base.embeds()
+    assert await base.vectors() == len(ROWS)
+
+
+async def test_questions_that_are_refused_keep_nobody_else_s_from_being_asked(base: Base) -> None:
+    await base.wants()
+    await base.embeds()
+    await base.simulator.config(embedding_refuses="zebra")
+    for _ in range(3):
+        await base.finds("zebra?")
+    assert await base.finds("\u00bfy mi coche?") == "Is there parking?"
+
+
+async def test_of_two_models_in_use_one_embeds(base: Base) -> None:
+    """While workers are restarted with another one. The newest worker's, since it is the wish of
+    now; the other's rows are not embedded in turns for ever."""
+    await base.wants()
+    assert await base.embeds(ME)
+    base.embedder.model = "newer"
+    assert await base.embeds(OTHER)
+    base.embedder.model = "toy"
+    assert not await base.embeds(ME)
+    models = await base.owner.fetch("SELECT DISTINCT model FROM knowledge_embeddings")
+    assert [row["model"] for row in models] == ["newer"]
+    await base.owner.execute("DELETE FROM workers WHERE id = $1", OTHER)
+    assert await base.embeds(ME)  # who is dead wishes nothing

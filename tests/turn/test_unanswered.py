@@ -76,7 +76,13 @@ async def test_it_goes_with_the_message_and_when_that_is_revoked(pool: Pool, own
     async with tenant(pool, user.user_id) as conn:
         for message in messages[1:]:
             for _ in range(2):  # a turn that is written twice
-                await note(conn, user.user_id, user.chatbot_id, message, "Do you sell roses?")
+                await note(
+                    conn,
+                    user.user_id,
+                    user.chatbot_id,
+                    [messages[0], message],
+                    "Do you sell roses?",
+                )
     assert len(await noted(owner)) == 2
     await owner.execute("DELETE FROM messages WHERE id = $1", messages[2])
     assert len(await noted(owner)) == 1
@@ -101,7 +107,7 @@ async def test_there_is_an_end_of_it(pool: Pool, owner: Conn) -> None:
         *(user.user_id, user.chatbot_id, contact, conversation, KEPT_MAX + 3),
     )
     async with tenant(pool, user.user_id) as conn:
-        await note(conn, user.user_id, user.chatbot_id, first, "Do you sell roses?")
+        await note(conn, user.user_id, user.chatbot_id, [first], "Do you sell roses?")
     assert len(await noted(owner)) == KEPT_MAX
     async with pool.acquire() as conn:
         assert await forget_unanswered(conn, timedelta(days=90), 10) == 0

@@ -1,0 +1,205 @@
+"""What happens to a conversation while a turn of it thinks, or because of what a turn did."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage
+
+from db.conversations import forget_threads
+from db.ids import ActionId
+from db.pool import Conn, Pool, tenant
+from handlers import facts
+from handlers.actions import Similar, decide
+from handlers.agent.graph import Agent
+from handlers.agent.prompt import Briefing
+from handlers.agent.remembering import REMEMBER
+from handlers.agent.tools import REQUEST, Toolbox
+from tests.turn.shop import Shop, Who, open_shop
+from tests.turn.test_memory import change_of, changed, known
+from tests.turn.test_unanswered import noted
+
+
+@pytest.fixture
+async def shop(pool: Pool, owner: Conn) -> AsyncIterator[Shop]:
+    async with open_shop(pool, owner) as opened:
+        yield opened
+
+
+async def approved(shop: Shop, similar: Similar | None = None) -> None:
+    """The first request, by a person."""
+    action_id = await shop.owner.fetchval("SELECT min(id) FROM actions")
+    async with tenant(shop.pool, shop.tenant.user_id) as conn:
+        user_id = shop.tenant.user_id
+        outcome = await decide(conn, user_id, ActionId(action_id), "approved", similar=similar)
+    assert outcome is not None
+    assert outcome.won
+
+
+async def turns_due(shop: Shop, who: Who) -> int:
+    """Until nothing is due, and no more than ten."""
+    for n in range(10):
+        due = await shop.owner.fetchval(
+            "SELECT ready_at IS NOT NULL FROM conversations WHERE id = $1", who[1]
+        )
+        if not due:
+            return n
+        await shop.turn(who)
+    return 10
+
+
+async def requests(shop: Shop) -> list[str]:
+    rows = await shop.owner.fetch("SELECT status FROM actions ORDER BY id")
+    return [row["status"] for row in rows]
+
+
+async def test_a_decision_that_is_told_asks_for_nothing(shop: Shop) -> None:
+    """The model asks for the same again whatever it hears: each would be approved by the decision,
+    and told, and asked for again, with nobody writing a word."""
+    who = await shop.customer()
+    call = {"name": REQUEST, "arguments": {"type": "voucher", "details": "A voucher."}}
+    asks, says = {"tool_calls": [call]}, {"reply": "It is on its way."}
+    await shop.simulator.rules(
+        {"match": "voucher", **asks, "times": 1},
+        {"tool_match": "pending|already requested|error", **says},
+        {"tool_match": "decided", **asks},
+        says,
+    )
+    await shop.turn(who, "a voucher please")
+    assert await requests(shop) == ["pending"]
+    await approved(shop, Similar())
+    assert await turns_due(shop, who) == 1
+    assert await requests(shop) == ["approved"]
+
+
+async def test_a_row_for_a_person_that_is_cited_for_a_decision_asks_for_no_other(
+    shop: Shop,
+) -> None:
+    row = await shop.owner.fetchval(
+        "INSERT INTO bot_knowledge_base (user_id, chatbot_id, category, question, answer)"
+        " VALUES ($1, $2, 'needs_human', 'Can I get a refund?', 'Our manager decides.')"
+        " RETURNING id",
+        *(shop.tenant.user_id, shop.tenant.chatbot_id),
+    )
+    await shop.simulator.rules({"reply": f"Our manager decides that.\n[[{row}]]"})
+    who = await shop.customer()
+    await shop.turn(who, "Can I get a refund?")
+    assert await requests(shop) == ["pending"]
+    await approved(shop, Similar())
+    assert await turns_due(shop, who) == 1
+    assert await requests(shop) == ["approved"]
+
+
+class Meanwhile:
+    """While it thinks, something happens; before, it notes a fact."""
+
+    name = "m"
+
+    def __init__(self, happens: Callable[[], Awaitable[Any]], says: str = "I see.") -> None:
+        self.happens = happens
+        self.says = says
+
+    async def answer(
+        self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+    ) -> AIMessage:
+        await tools.call(REMEMBER, {"about": "allergy", "text": "nuts"})
+        await self.happens()
+        return AIMessage(self.says)
+
+
+async def test_a_fact_goes_with_a_message_that_came_while_the_answer_before_was_made(
+    shop: Shop,
+) -> None:
+    """That answer stands between the message and the one that its turn noted the fact by."""
+    who = await shop.customer()
+    before = shop.agent
+
+    async def comes() -> None:
+        shop.agent = before
+        seq = await shop.owner.fetchval(
+            "UPDATE conversations SET input_seq = input_seq + 1 WHERE id = $1 RETURNING input_seq",
+            who[1],
+        )
+        await shop.owner.execute(
+            "INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction,"
+            " status, content_text, message_id, input_seq, sent_at)"
+            " VALUES ($1, $2, $3, $4, 'inbound', 'received', 'I am allergic to nuts', 'w.late', $5,"
+            " now())",
+            *(shop.tenant.user_id, shop.tenant.chatbot_id, *who, seq),
+        )
+
+    shop.agent = Agent(Meanwhile(comes))
+    await shop.turn(who, "Hello")
+    await shop.owner.execute("DELETE FROM facts")
+    call = {"name": REMEMBER, "arguments": {"about": "allergy", "text": "nuts"}}
+    await shop.simulator.rules({"tool_match": "noted", "reply": "I see."}, {"tool_calls": [call]})
+    await shop.turn(who, "is that a problem?")
+    assert await known(shop) == [("allergy", "nuts")]
+    assert await changed(shop, change_of("w.late", "revoke"))
+    assert await known(shop) == []
+
+
+async def test_a_question_that_was_revoked_while_the_turn_thought_is_not_noted(shop: Shop) -> None:
+    who = await shop.customer()
+
+    async def revokes() -> None:
+        assert await changed(shop, change_of("w.1", "revoke"))
+
+    shop.agent = Agent(Meanwhile(revokes, "I do not know.\n[[]]"))
+    await shop.turn(who, "my card number 4111 1111 1111 1111 is refused", "do you know why?")
+    assert await noted(shop.owner) == []
+
+
+async def test_a_question_that_was_answered_late_goes_when_it_is_revoked(shop: Shop) -> None:
+    who = await shop.customer()
+    await shop.simulator.rules({"reply": "I do not know.\n[[]]"})
+    await shop.turn(who, "do you sell roses?")
+    await shop.owner.execute(
+        "UPDATE messages SET created_at = now() - $1::interval, sent_at = now() - $1::interval"
+        " WHERE message_id = 'w.1'",
+        timedelta(hours=3),
+    )
+    await shop.turn(who, "do you sell tulips?")
+    assert await noted(shop.owner) == ["do you sell roses?", "do you sell tulips?"]
+    assert await changed(shop, change_of("w.1", "revoke"))
+    assert await noted(shop.owner) == ["do you sell tulips?"]
+
+
+async def test_a_fact_that_is_deleted_while_its_thread_is_made_anew_is_told_by_nothing(
+    shop: Shop,
+) -> None:
+    who = await shop.customer()
+    note = {"name": REMEMBER, "arguments": {"about": "allergy", "text": "peculiar nuts"}}
+    await shop.simulator.rules(
+        {"tool_match": "noted", "reply": "I see."},
+        {"match": "allergy", "tool_calls": [note]},
+        {"reply": "Yes."},
+    )
+    await shop.turn(who, "You know my allergy")
+    before = shop.agent
+    async with tenant(shop.pool, shop.tenant.user_id) as conn:
+        await forget_threads(conn, shop.tenant.user_id, [who[1]])
+
+    async def forgets() -> None:
+        fact_id = await shop.owner.fetchval("SELECT id FROM facts WHERE text = 'peculiar nuts'")
+        async with tenant(shop.pool, shop.tenant.user_id) as conn:
+            assert await facts.forget(conn, shop.tenant.user_id, fact_id) is not None
+
+    class Forgets(Meanwhile):
+        async def answer(
+            self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+        ) -> AIMessage:
+            if messages[-1].text.startswith("noted"):
+                await self.happens()
+                return AIMessage("I see.")
+            call = {"name": REMEMBER, "args": {"about": "x", "text": "peculiar nuts"}, "id": "c1"}
+            return AIMessage("", tool_calls=[call])
+
+    shop.agent = Agent(Forgets(forgets))
+    await shop.turn(who, "Do you remember?")
+    await shop.owner.execute("DELETE FROM facts")
+    shop.agent = before
+    (request,) = (await shop.turn(who, "Hello")).requests
+    assert "peculiar nuts" not in json.dumps(request["messages"])
