@@ -13,7 +13,7 @@ from cli.checks.check import Check, failed, ok, warning
 from cli.checks.ingest_log import LOGS
 from cli.checks.media import media
 from cli.checks.meta import meta
-from cli.checks.model import model
+from cli.checks.model import embedding_model, model
 from cli.checks.postgresql import postgresql
 from cli.checks.secret_keys import stored_secrets
 from cli.checks.work import work
@@ -60,7 +60,7 @@ async def examine(values: Mapping[str, str]) -> list[Check]:
         owner_url = env.owner_url(database)
         checks += [*await work(values, owner_url), *await stored_secrets(values, owner_url)]
         checks += await meta(values, owner_url)
-    return [*checks, *await model(values)]
+    return [*checks, *await model(values), *await embedding_model(values)]
 
 
 def report(checks: list[Check]) -> dict[str, Any]:

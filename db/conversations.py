@@ -284,8 +284,8 @@ async def abandon(conn: Conn, user_id: UserId, conversation_id: ConversationId) 
 async def trust_thread(
     conn: Conn, user_id: UserId, conversation_id: ConversationId, forgotten: int
 ) -> None:
-    """It was rebuilt from the messages, and stored. `forgotten`: as it was read; who gave the thread
-    up since did not see what it has now."""
+    """It was rebuilt from the messages, and stored. `forgotten`: as it was read; who gave the
+    thread up since did not see what it has now."""
     await conn.execute(_SQL["trust_thread"], user_id, conversation_id, forgotten)
 
 

@@ -52,6 +52,7 @@ class NewText:
     overage: bool = False
     is_from_human: bool = False
     calls: list[dict[str, Any]] | None = None  # to models, for what it cost: db/model_calls.py
+    confidence_score: Decimal | None = None  # of the search behind it, 0 to 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,12 +86,12 @@ UPDATE messages m
 -- name: queue_text
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
                       content_text, status, sent_at, metadata, in_reply_to, usage_day, overage,
-                      is_from_human)
+                      is_from_human, confidence_score)
 SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(),
        CASE WHEN $9::jsonb IS NULL THEN $4::jsonb
             ELSE $4::jsonb || jsonb_strip_nulls(jsonb_build_object(
                      'cost', trim_scale(turn_cost($1, $9::jsonb))::text)) END,
-       $5, $6, $7, $8
+       $5, $6, $7, $8, $10::numeric
   FROM conversations v WHERE v.user_id = $1 AND v.id = $2
 RETURNING id;
 

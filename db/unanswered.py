@@ -32,8 +32,6 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What was asked, as somebody worded it."""
-
     key: bytes  # of all its wordings
     question: str
 
@@ -51,10 +49,11 @@ async def note_unanswered(
     user_id: UserId,
     chatbot_id: ChatbotId,
     read: Sequence[MessageId],
-    asked: Asked,
+    question: str,
+    key: bytes,
 ) -> None:
-    """By the turn that read these messages, and holds their conversation; the last one is the row's."""
-    args = (user_id, chatbot_id, max(read), asked.question, asked.key, read)
+    """By the turn that read these messages, and holds their conversation."""
+    args = (user_id, chatbot_id, read, question, key)
     await conn.execute(_SQL["note_unanswered"], *args)
 
 

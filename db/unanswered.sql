@@ -6,14 +6,14 @@ SELECT DISTINCT ON (r.key) r.key, r.question
  ORDER BY r.key, r.id DESC;
 
 -- name: note_unanswered
--- Once a message, and not when any of those that the turn read ($6) was revoked meanwhile: the
--- conversation is locked, as by who revokes.
+-- By the last message of those that the turn read ($3), once, and not when one of them was revoked
+-- meanwhile: the conversation is locked, as by who revokes.
 INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, first_message_id,
                                   question, key)
-SELECT $1, m.chatbot_id, m.contact_id, m.id, (SELECT min(i.id) FROM unnest($6::bigint[]) AS i (id)),
-       $4, $5
-  FROM messages m WHERE m.user_id = $1 AND m.chatbot_id = $2 AND m.id = $3
-   AND NOT EXISTS (SELECT FROM messages r WHERE r.user_id = $1 AND r.id = ANY ($6::bigint[])
+SELECT $1, m.chatbot_id, m.contact_id, m.id, e.first, $4, $5
+  FROM (SELECT min(i.id) AS first, max(i.id) AS last FROM unnest($3::bigint[]) AS i (id)) e
+  JOIN messages m ON m.user_id = $1 AND m.chatbot_id = $2 AND m.id = e.last
+ WHERE NOT EXISTS (SELECT FROM messages r WHERE r.user_id = $1 AND r.id = ANY ($3)
                       AND r.metadata ? 'revoked')
    AND NOT EXISTS (SELECT FROM unanswered_questions q
                     WHERE q.user_id = $1 AND q.message_id = m.id);

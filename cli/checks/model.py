@@ -1,4 +1,5 @@
-"""`swiftreplies doctor` asks the model's server one tiny question."""
+"""`swiftreplies doctor` asks the model's server one tiny question, and the embedding model's, if
+there is one, for one vector."""
 
 from collections.abc import Mapping
 
@@ -49,3 +50,31 @@ def _to_do(word: str) -> str:
         "http_404": "there is no such model or address: see OPENAI_MODEL and OPENAI_BASE_URL",
         "http_405": "the address is another one: see OPENAI_BASE_URL",
     }.get(word, f"refuses a question ({word}): see docs/models.md")
+
+
+async def embedding_model(values: Mapping[str, str]) -> list[Check]:
+    """Some tokens. A model that is away is no failure: rows are found by their words then."""
+    try:
+        settings = worker_settings.read(values)
+    except BadConfiguration:
+        return []  # said above
+    if settings.embedding_model is None or settings.openai_key is None:
+        return []
+    from handlers.agent.embedding import PLAIN_TEXT, Embedder, NotEmbedded
+
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        asked = Embedder.create(
+            settings.embedding_model, settings.openai_key, settings.openai_url, session
+        )
+        name = f"{asked.model} at {asked.url}"
+        try:
+            found = await asked.embed([PLAIN_TEXT])
+        except NotEmbedded as error:
+            return [
+                warning(
+                    "embedding model",
+                    f"{name} makes no vectors ({error}), so that rows are found by their words"
+                    " alone: see EMBEDDING_MODEL and OPENAI_BASE_URL",
+                )
+            ]
+    return [ok("embedding model", f"{name} makes vectors of {len(found.vectors[0])} numbers")]

@@ -26,6 +26,7 @@ FAILURES = 3  # in a row, of questions: then none is asked for REST_S
 REST_S = 10.0
 RETRY_AFTER_MAX_S = 600.0
 INPUTS_FAULT = (400, 413, 422)
+PLAIN_TEXT = "Are you open on Sundays?"  # every model takes it
 
 
 class NotEmbedded(Exception):

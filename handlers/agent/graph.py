@@ -112,6 +112,7 @@ class Reply:
     told: Told = field(default_factory=Told)
     finish_reason: str | None = None  # of its last answer, in the server's word
     off_topic: bool = False  # it declined, for the question was about something else
+    confidence: float | None = None  # of the search behind it, 0..1; None: there was none
 
 
 class Agent:
@@ -169,6 +170,7 @@ class Agent:
             told=_told(context, state["messages"]),
             finish_reason=context.finish,
             off_topic=off_topic,
+            confidence=task.tools.sure_of(says.get(KB_CITED, ())),
         )
 
 

@@ -23,7 +23,12 @@ class NotReady(Exception):
     """What was asked for may be in the knowledge base, and cannot be looked up yet."""
 
 
-class Known(Protocol):
+class Searched(Protocol):
+    async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
+        """Best first. Raises NotReady."""
+
+
+class Known(Searched, Protocol):
     """One version."""
 
     crowds: bool  # whole in the prompt it leaves too little of the model's context
@@ -53,9 +58,6 @@ class Known(Protocol):
 
     @property
     def nbytes(self) -> int: ...
-
-    async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
-        """Best first. Raises NotReady."""
 
 
 @dataclass(slots=True)

@@ -87,8 +87,8 @@ class Meaning:
         return self._seq >= seq
 
     async def _read(self, seq: int) -> None:
-        """All that there is up to this number, which was read before: not every one has a vector, for
-        what is deleted or edited moves them on too."""
+        """All that there is up to this number, which was read before: not every one has a vector,
+        for what is deleted or edited moves them on too."""
         try:
             async with tenant(self.pool, self.user_id) as conn:
                 vectors = await self._changed(conn, self._vectors, self._seq)

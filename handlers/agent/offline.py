@@ -14,7 +14,7 @@ from langchain_core.messages import (
 
 from handlers.agent.citing import KB_CITED, SAYS_NOTHING
 from handlers.agent.events import EVENT, event_text
-from handlers.agent.knowledge import Known, NotReady
+from handlers.agent.knowledge import NotReady, Searched
 from handlers.agent.needs_human import needs_human, request_for
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import LATE, Briefing, Row
@@ -58,7 +58,7 @@ class Offline:
         results = {m.name: m.text for m in turn if isinstance(m, ToolMessage)}
         happened = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
         told = [text for event in happened if (text := event_text(event, voice))]
-        rows = await offline_rows(asked, tools.knowledge)
+        rows = await offline_rows(asked, tools)
         if asked and not rows and not tools.knowledge.complete:
             raise NotReady  # what nobody could look for may be there
         delegated = [row for row in rows if needs_human(row)]
@@ -125,7 +125,7 @@ def of_this_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     return messages
 
 
-async def offline_rows(asked: Sequence[str], knowledge: Known) -> list[Row]:
+async def offline_rows(asked: Sequence[str], knowledge: Searched) -> list[Row]:
     """The rows that answer: for each line of the burst by itself, else for the burst as a whole."""
     found: list[Row] = []
     for line in asked:
@@ -138,7 +138,7 @@ async def offline_rows(asked: Sequence[str], knowledge: Known) -> list[Row]:
     return found
 
 
-async def _of_message(text: str, knowledge: Known) -> Row | None:
+async def _of_message(text: str, knowledge: Searched) -> Row | None:
     """Of a long one that as a whole finds nothing: by its last sentences, or else its first."""
     row = await _best(text, knowledge)
     if row is not None or units(text) <= LONG_UNITS:
@@ -150,7 +150,7 @@ async def _of_message(text: str, knowledge: Known) -> Row | None:
     return None
 
 
-async def _best(question: str, knowledge: Known) -> Row | None:
+async def _best(question: str, knowledge: Searched) -> Row | None:
     found = await knowledge.search(question, LOOKED_AT)
     # By words: what a row means is no reason to copy its answer.
     hits = sorted(found, key=lambda one: -one[1].share)[:2]

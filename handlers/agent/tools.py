@@ -6,7 +6,7 @@ turn.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from handlers.agent.knowledge import Known, NotReady, fits_prompt, row_tokens
 from handlers.agent.powers import HANDED_OVER, Powers, reason_of, sum_of
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER_SCHEMA, Memory, Remembered
+from handlers.agent.retrieval import Hit
 from handlers.checks.told import Told
 from handlers.rules.budgets import Budget
 from handlers.rules.cutting import both_ends, head, units
@@ -129,6 +130,7 @@ class Toolbox:
         self.powers = powers or Powers()
         self.kb_ids: list[int] = []  # of what was found
         self.found: dict[int, Row] = {}
+        self.shares: dict[int, float] = {}  # how sure the searches of the run were, by row
         self.found_nothing = False  # a search, the last one
         self._reserve = reserve
         self._customer_wrote = customer_wrote
@@ -218,6 +220,17 @@ class Toolbox:
         self.requests.append(replace(wanted, context=plain))
         return PENDING
 
+    def sure_of(self, cited: Iterable[int]) -> float | None:
+        """How sure the search was of the surest of these rows; None: none was found by one."""
+        return max((self.shares[row] for row in cited if row in self.shares), default=None)
+
+    async def search(self, query: str, limit: int) -> list[tuple[Row, Hit]]:
+        """As the knowledge base's, and how sure it was is kept."""
+        found = await self.knowledge.search(query, limit)
+        for row, hit in found:
+            self.shares[row.id] = max(hit.share, self.shares.get(row.id, 0.0))
+        return found
+
     async def _search(self, arguments: dict[str, Any]) -> str:
         query = arguments.get("query")
         if not isinstance(query, str) or not query.strip():
@@ -226,7 +239,7 @@ class Toolbox:
             return NO_MORE
         found: list[dict[str, Any]] = []
         room = SEARCH_CHARS
-        for row, _ in await self.knowledge.search(query, SEARCH_ROWS):
+        for row, _ in await self.search(query, SEARCH_ROWS):
             room -= len(row.question) + len(row.answer)
             takes = row_tokens(row)
             if (room < 0 or takes > self._knowledge_tokens) and found:

@@ -4,8 +4,9 @@ What looks like one and is a time, a date, a quantity or an amount is none. An o
 none either, as far as it is shorter than a phone's or stands behind letters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import regex
 
@@ -21,19 +22,22 @@ _ENDINGS = (
     "|eg|za|ng|ke|au|nz|ca|dk|fi|gr|hu|tk|ml|ga|cf|gq|pw|ws|sh"
 )
 _LABEL = r"[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,62})"
+# Where a host can begin: not within one, or each of its labels is a beginning from which all that
+# follow are looked at again.
+_BEGINS = r"(?<![\p{L}\p{N}@.])(?<![\p{L}\p{N}]-)"
 _LINK = regex.compile(
     r"(?:[a-z][a-z0-9+.-]{1,20}:(?://|\\\\)[^\s<>\"\u00ab\u00bb]+"
     r"|(?:javascript|data|tel|sms|mailto|whatsapp|intent):[^\s<>\"]+"
-    rf"|(?<![\p{{L}}\p{{N}}@.])(?:www\.(?:{_LABEL}\.)*{_LABEL}|(?:{_LABEL}\.)+(?:{_ENDINGS}))"
+    rf"|{_BEGINS}(?:www\.(?:{_LABEL}\.)*{_LABEL}|(?:{_LABEL}\.)+(?:{_ENDINGS}))"
     r"(?![\p{L}\p{N}@-])(?::\d{2,5})?(?:[/?#][^\s<>\"]*)?"
-    rf"|(?<![\p{{L}}\p{{N}}@.])(?:{_LABEL}\.)+[\p{{L}}]{{2,24}}/[^\s<>\"]*"
+    rf"|{_BEGINS}(?:{_LABEL}\.)+[\p{{L}}]{{2,24}}/[^\s<>\"]*"
     r"|(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?::\d{2,5})?/[^\s<>\"]*)",
     regex.IGNORECASE | regex.VERSION1,
 )
-_EMAIL = regex.compile(
-    rf"[\p{{L}}\p{{N}}._%+'-]+\s?(?:@|\(at\)|\[at\])\s?(?:{_LABEL}\.)+\p{{L}}{{2,24}}",
-    regex.IGNORECASE | regex.VERSION1,
-)
+# From its sign on: from its name on, every letter of a text without one would be a beginning.
+_AT = regex.compile(r"@|\(at\)|\[at\]", regex.IGNORECASE)
+_NAME = regex.compile(r"(?r)[\p{L}\p{N}._%+'-]{1,64}\s?", regex.VERSION1)
+_HOST = regex.compile(rf"\s?(?:{_LABEL}\.){{1,127}}\p{{L}}{{2,24}}", regex.VERSION1)
 _IBAN = regex.compile(
     r"(?<![\p{L}\p{N}])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}(?![\p{L}\p{N}])", regex.I
 )
@@ -46,6 +50,7 @@ _NO_PHONES = regex.compile(
     r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d)"
 )
 _SEPARATORS = regex.compile(r"[ ().\u2010-\u2015/-]")
+PLACES_MAX = 500  # of a text at which the same host is looked at
 _BEFORE, _BEHIND = 100, 100  # characters around a name in which all of a link or address stands
 _TAIL = ".,;:!?)]}'\"*_~\u2019\u201d\u2026\u3002\uff0c\uff01\uff1f\u060c"
 _MIN_PHONE, _MAX_PHONE = 7, 15
@@ -66,38 +71,74 @@ def ways_in(text: str) -> list[Way]:
     shown = plain(text)
     found: list[Way] = []
     taken = bytearray(len(text))
-    for kind, pattern, key in _KINDS:
-        for match in pattern.finditer(shown):
-            end = match.start() + len(match[0].rstrip(_TAIL)) if kind == LINK else match.end()
-            if any(taken[match.start() : end]):
+    for kind, places, key in _KINDS:
+        for start, end in places(shown):
+            if any(taken[start:end]):
                 continue
-            if (spelt := key(shown[match.start() : end])) is not None:
-                found.append(Way(kind, match.start(), end, spelt))
-                taken[match.start() : end] = b"\x01" * (end - match.start())
+            if (spelt := key(shown[start:end])) is not None:
+                found.append(Way(kind, start, end, spelt))
+                taken[start:end] = b"\x01" * (end - start)
     quiet = _NO_PHONES.sub(lambda m: " " * len(m[0]), shown)
     numbers = (_number(match) for match in _RUN.finditer(quiet))
     found += [one for one in numbers if one is not None and not any(taken[one.start : one.end])]
     return sorted(found, key=lambda way: way.start)
 
 
-def is_in(way: Way, text: str) -> bool:
-    """Whether a text names it; a number may stand there with or without its country, and among
-    other digits. Most texts do not, and that is seen at once."""
-    shown = plain(text)
-    if way.kind in (LINK, EMAIL):
-        lower = shown.casefold()
-        first = way.key.partition("/")[0].rpartition("@")[2]
-        at = lower.find(first)
-        while at >= 0:
-            near = shown[max(0, at - _BEFORE) : at + len(way.key) + _BEHIND]
+def _links(shown: str) -> Iterator[tuple[int, int]]:
+    for match in _LINK.finditer(shown):
+        yield match.start(), match.start() + len(match[0].rstrip(_TAIL))
+
+
+def _emails(shown: str) -> Iterator[tuple[int, int]]:
+    for sign in _AT.finditer(shown):
+        name, host = _NAME.match(shown, 0, sign.start()), _HOST.match(shown, sign.end())
+        if name is not None and host is not None:
+            yield name.start(), host.end()
+
+
+def _accounts(shown: str) -> Iterator[tuple[int, int]]:
+    for match in _IBAN.finditer(shown):
+        yield match.span()
+
+
+class Named:
+    """What a text names, in which ways are looked for; a number may stand there with or without its
+    country, and among other digits. Most texts do not name one, and that is seen at once."""
+
+    def __init__(self, text: str) -> None:
+        self._shown = plain(text)
+        self._lower: str | None = None
+        self._squeezed: str | None = None
+        self._numbers: set[str] | None = None
+
+    def has(self, way: Way) -> bool:
+        return self._has_link(way) if way.kind in (LINK, EMAIL) else self._has_number(way.key)
+
+    def _has_link(self, way: Way) -> bool:
+        if self._lower is None:
+            self._lower = self._shown.casefold()
+        host = way.key.partition("/")[0].rpartition("@")[2]
+        # As it is mostly written, and else wherever its host is.
+        return self._is_near(way, way.key) or self._is_near(way, host)
+
+    def _is_near(self, way: Way, spelt: str) -> bool:
+        assert self._lower is not None, "made by who calls"
+        at, places = self._lower.find(spelt), 0
+        while at >= 0 and places < PLACES_MAX:
+            near = self._shown[max(0, at - _BEFORE) : at + len(way.key) + _BEHIND]
             if any(one.kind == way.kind and _same_link(way.key, one.key) for one in ways_in(near)):
                 return True
-            at = lower.find(first, at + 1)
+            at, places = self._lower.find(spelt, at + 1), places + 1
         return False
-    end = way.key.lstrip("0")[-_MIN_PHONE:]
-    if end not in _SEPARATORS.sub("", shown).upper():
-        return False
-    return any(_same_number(way.key, run) for run in _digits(shown))
+
+    def _has_number(self, key: str) -> bool:
+        if self._squeezed is None:
+            self._squeezed = _SEPARATORS.sub("", self._shown).upper()
+        if key.lstrip("0")[-_MIN_PHONE:] not in self._squeezed:
+            return False
+        if self._numbers is None:
+            self._numbers = _digits(self._shown)
+        return any(_same_number(key, run) for run in self._numbers)
 
 
 def _digits(shown: str) -> set[str]:
@@ -174,8 +215,9 @@ def _luhn(digits: str) -> bool:
     return sum(doubled) % 10 == 0
 
 
-_KINDS: tuple[tuple[str, "regex.Pattern[str]", Callable[[str], str | None]], ...] = (
-    (EMAIL, _EMAIL, _email),
-    (LINK, _LINK, _link),
-    (ACCOUNT, _IBAN, _iban),
+_Places: TypeAlias = Callable[[str], Iterator[tuple[int, int]]]
+_KINDS: tuple[tuple[str, _Places, Callable[[str], str | None]], ...] = (
+    (EMAIL, _emails, _email),
+    (LINK, _links, _link),
+    (ACCOUNT, _accounts, _iban),
 )

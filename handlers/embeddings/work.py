@@ -1,8 +1,8 @@
 """A knowledge base is embedded, some rows at a time: what is stored is stored, whoever goes on.
 
 A row that the model refuses is noted as such, and keeps no other from its vector; a row that is
-edited meanwhile is due again. An outage ends the try, and the next comes later: also one in which the
-server refuses whatever it is sent, for which no row is to blame.
+edited meanwhile is due again. An outage ends the try, and the next comes later: also one in which
+the server refuses whatever it is sent, for which no row is to blame.
 """
 
 import time
@@ -25,7 +25,7 @@ from db.embeddings import (
 )
 from db.ids import WorkerId
 from db.pool import Pool, tenant
-from handlers.agent.embedding import Embedder, NotEmbedded, TextRefused
+from handlers.agent.embedding import PLAIN_TEXT, Embedder, NotEmbedded, TextRefused
 from handlers.agent.vectors import stored
 from handlers.process import telemetry
 from handlers.rules.cutting import head
@@ -37,7 +37,6 @@ TEXT_UNITS = 4_000  # of a row: servers refuse beyond 8,192 tokens
 SLICE_S = 10.0  # of one base, before another has its turn
 ROWS_MAX = 50_000  # of a chatbot; what is beyond is found by words
 AGAIN = timedelta(seconds=2)
-PLAIN_TEXT = "Are you open on Sundays?"  # every model takes it
 
 
 class Lost(Exception):
@@ -124,8 +123,8 @@ async def _store(
 
 
 async def _tokens_of_proof(embedder: Embedder) -> int:
-    """That the server takes another text. Raises NotEmbedded when it takes none, as one does that has
-    no such model: its rows would be refused one by one, and not be looked at again."""
+    """That the server takes another text. Raises NotEmbedded when it takes none, as one does that
+    has no such model: its rows would be refused one by one, and not be looked at again."""
     try:
         return (await embedder.embed([PLAIN_TEXT])).tokens
     except TextRefused as refused:

@@ -24,6 +24,7 @@ _DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)
 _NUMBER = rf"(?<![\w.,:/'\u2019]){_DIGITS}"
 _BARE = regex.compile(r"\d[\d.,'\u2019]*(?: \d{3}(?!\d))*")
 _AROUND = 24  # characters: a sign, a scale and a word stand within them
+PLACES_MAX = 500  # of a text in which the same digits are looked at
 # Of sources: times, dates and years are no amounts.
 _TIMES = regex.compile(
     r"\d{1,2}[:\uff1a.h]\d{2}(?:[:.]\d{2})?\s?(?:[ap]\.?m\b\.?|uhr\b|h\b|hrs?\b)|\d{1,2}:\d{2}"
@@ -84,40 +85,76 @@ def amounts_in(text: str) -> list[Amount]:
     return apart
 
 
+class Numbers:
+    """Of a text in which amounts are looked for: each of its numbers is looked at once, however
+    many amounts there are. (A list of 50 prices beside 25 KB of rows took a second, in which no
+    other turn went on.)"""
+
+    def __init__(self, text: str) -> None:
+        self._shown = plain(text)
+        self._places: dict[str, list[tuple[int, int]]] = {}
+        for match in _BARE.finditer(self._shown):
+            self._places.setdefault(_bare_digits(match[0]), []).append(match.span())
+        self._seen: dict[str, frozenset[_Seen]] = {}
+
+    def have(self, amount: Amount) -> bool:
+        """Whether the text names it: as so much money, or as a number without a currency, which is
+        no time and no date."""
+        return next(self._named(amount), None) is not None
+
+    def have_price(self, value: Decimal) -> bool:
+        """Whether it stands there as money, or as a number with decimals."""
+        amount = Amount(0, 0, frozenset([value]), frozenset())
+        return any(is_marked or value % 1 for is_marked in self._named(amount))
+
+    def _named(self, amount: Amount) -> Iterator[bool]:
+        """Each way in which the text names it: whether with a currency."""
+        for digits in _digits_of(amount.values):
+            for one in self._seen_as(digits):
+                if any(amount.may_equal(marked) for marked in one.marked):
+                    yield True
+                elif not one.marked and amount.values & one.bare:
+                    yield False
+
+    def _seen_as(self, digits: str) -> frozenset["_Seen"]:
+        if (seen := self._seen.get(digits)) is None:
+            places = self._places.get(digits, ())[:PLACES_MAX]
+            seen = self._seen[digits] = frozenset(_seen(self._shown, *place) for place in places)
+        return seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a number is where it stands."""
+
+    marked: frozenset[Amount]  # with a currency
+    bare: frozenset[Decimal]  # without one, and no time
+
+
+def _seen(shown: str, start: int, end: int) -> _Seen:
+    begin = max(0, start - _AROUND)
+    around = shown[begin : end + _AROUND]
+    place = start - begin
+    marked = [one for one in amounts_in(around) if one.start <= place < one.end]
+    timed = any(one.start() <= place < one.end() for one in _TIMES.finditer(around))
+    number = shown[start:end].rstrip(".,'\u2019")
+    return _Seen(
+        frozenset(Amount(0, 0, one.values, one.codes) for one in marked),
+        frozenset() if timed else readings(number),
+    )
+
+
 def stands_in(amount: Amount, text: str) -> bool:
-    """Whether a text names it: as so much money, or as a number without a currency, which is no
-    time and no date."""
-    return next(_named(amount, text), None) is not None
+    return Numbers(text).have(amount)
 
 
 def is_price_in(value: Decimal, text: str) -> bool:
-    """Whether it stands there as money, or as a number with decimals."""
-    amount = Amount(0, 0, frozenset([value]), frozenset())
-    return any(is_marked or value % 1 for is_marked in _named(amount, text))
+    return Numbers(text).have_price(value)
 
 
-def _named(amount: Amount, text: str) -> Iterator[bool]:
-    """Each time that a text names it: whether with a currency."""
-    shown = plain(text)
-    for match in _BARE.finditer(shown):
-        if _far_from(amount, match[0]):
-            continue
-        near = max(0, match.start() - _AROUND), match.end() + _AROUND
-        around = shown[slice(*near)]
-        place = match.start() - near[0]
-        marked = [one for one in amounts_in(around) if one.start <= place < one.end]
-        if any(amount.may_equal(one) for one in marked):
-            yield True
-            continue
-        timed = any(one.start() <= place < one.end() for one in _TIMES.finditer(around))
-        if not marked and not timed and amount.values & readings(match[0].rstrip(".,'\u2019")):
-            yield False
-
-
-def _far_from(amount: Amount, number: str) -> bool:
-    """Cheap: whether the number is in no way it."""
-    digits = number.translate(_NO_SEPARATORS).strip("0")
-    return all(digits != one for one in _digits_of(amount.values))
+def _bare_digits(number: str) -> str:
+    """Equal for all numbers that may be the same."""
+    return number.translate(_NO_SEPARATORS).strip("0")
 
 
 @lru_cache(maxsize=64)

@@ -1,9 +1,9 @@
 """Which questions are the same one, asked by others in other words. Pure.
 
 The same but for case, accents, punctuation and the order of words always are; else short ones that
-share nearly all of their letters: typos, a plural, a "please". Others stay apart: what is told twice
-is seen, and what was thrown together is not. A story of 1,000 letters is nobody else's with a typo,
-and 300 of them take 0.3 s to compare.
+share nearly all of their letters: typos, a plural, a "please". Others stay apart: what is told
+twice is seen, and what was thrown together is not. A story of 1,000 letters is nobody else's with a
+typo, and to compare it with 300 others takes 0.3 s.
 """
 
 from collections.abc import Mapping

@@ -80,6 +80,7 @@ class Say:
     reason: str | None = None  # why it is said in fixed words
     unanswered: str | None = None  # what was asked, and the knowledge base does not have
     off_topic: bool = False  # it declines
+    confidence: float | None = None  # of the search behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ def decide(read: Read, thought: Thought | None) -> Decision:
                 unanswered=question_of(asked) if thought.found_nothing else None,
                 handed_over=thought.handed_over,
                 off_topic=thought.off_topic,
+                confidence=thought.confidence,
             )
 
 

@@ -223,8 +223,8 @@ def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
     claim = turn.claim
 
     async def reserve(requests: int) -> str:
-        # A decision that is told is nobody's wish: what it asked for might be approved by an earlier
-        # decision, told in its turn, and asked for again, for ever.
+        # A decision that is told is nobody's wish: what it asked for might be approved by an
+        # earlier decision, told in its turn, and asked for again, for ever.
         if not found.customer_waits:
             return NOTHING_ASKED
         async with place(turn.pool, claim.user_id) as conn:

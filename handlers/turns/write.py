@@ -187,6 +187,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         usage_day=say.unit.usage_day,
         overage=say.unit.overage,
         calls=calls or None,
+        confidence_score=None if say.confidence is None else _score(say.confidence),
     )
     queued = await queue_text(conn, claim.user_id, claim.conversation_id, text)
     assert queued is not None, "hidden with its chatbot: nothing of this turn may be committed"
@@ -217,6 +218,10 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         or is_open(await since_inbound(conn, claim.user_id, claim.conversation_id))
     ):
         await end_message(conn, claim.user_id, queued, OUTSIDE_WINDOW)
+
+
+def _score(share: float) -> Decimal:
+    return Decimal(min(max(share, 0.0), 1.0)).quantize(Decimal("0.0001"))
 
 
 async def _recovered(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> None:

@@ -332,6 +332,25 @@ async def test_a_model_that_does_not_answer(
     assert "sk-1" not in said
 
 
+async def test_an_embedding_model_that_does_not_answer(
+    command: Command, simulator: Simulator
+) -> None:
+    wanted = {
+        "OPENAI_API_KEY": "sk-1",
+        "OPENAI_BASE_URL": f"{simulator.url}/v1",
+        "EMBEDDING_MODEL": "some-vectors",
+    }
+    _, found = await looked(command, **wanted)
+    assert found["embedding model"][0] == "ok"
+    assert "some-vectors" in found["embedding model"][1]
+    await simulator.config(embedding_status=404)
+    _, found = await looked(command, **wanted)
+    state, said = found["embedding model"]
+    assert (state, "EMBEDDING_MODEL" in said, "sk-1" in said) == ("warning", True, False)
+    _, found = await looked(command)
+    assert "embedding model" not in found
+
+
 async def test_a_store_that_is_not_one_is_told(command: Command, owner: Conn) -> None:
     _, found = await looked(command)
     assert found["media store"][0] == "warning"

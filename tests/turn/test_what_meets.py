@@ -14,9 +14,10 @@ from db.pool import Conn, Pool, tenant
 from handlers import facts
 from handlers.actions import Similar, decide
 from handlers.agent.graph import Agent
+from handlers.agent.offline import Offline
 from handlers.agent.prompt import Briefing
 from handlers.agent.remembering import REMEMBER
-from handlers.agent.tools import REQUEST, Toolbox
+from handlers.agent.tools import REQUEST, SEARCH, Toolbox
 from tests.turn.shop import Shop, Who, open_shop
 from tests.turn.test_memory import change_of, changed, known
 from tests.turn.test_unanswered import noted
@@ -203,3 +204,33 @@ async def test_a_fact_that_is_deleted_while_its_thread_is_made_anew_is_told_by_n
     shop.agent = before
     (request,) = (await shop.turn(who, "Hello")).requests
     assert "peculiar nuts" not in json.dumps(request["messages"])
+
+
+async def scores(shop: Shop) -> list[float | None]:
+    rows = await shop.owner.fetch(
+        "SELECT confidence_score FROM messages WHERE direction = 'outbound' ORDER BY id"
+    )
+    return [None if row[0] is None else float(row[0]) for row in rows]
+
+
+async def test_a_reply_says_how_sure_the_search_behind_it_was(shop: Shop) -> None:
+    who = await shop.customer()
+    await shop.simulator.rules({"reply": "From 7 to 18.\n[[1]]"})
+    await shop.turn(who, "When are you open?")
+    assert await scores(shop) == [None]  # all rows stood in the prompt: nobody searched
+    await shop.knows(*((f"What is item {n}?", "x" * 200) for n in range(80)))
+    row = await shop.owner.fetchval("SELECT id FROM bot_knowledge_base WHERE question LIKE 'When%'")
+    call = {"name": SEARCH, "arguments": {"query": "when are you open"}}
+    await shop.simulator.rules(
+        {"tool_match": "From 7", "reply": f"From 7 to 18.\n[[{row}]]"}, {"tool_calls": [call]}
+    )
+    await shop.turn(who, "When are you open?")
+    shop.agent = Agent(Offline())
+    await shop.turn(who, "When are you open?")
+    await shop.turn(who, "Have you seen my uncle Wyndham?")
+    none, searched, copied, unknown = await scores(shop)
+    assert (none, unknown) == (None, None)
+    assert searched is not None
+    assert copied is not None
+    assert 0.5 < searched <= 1
+    assert 0.5 < copied <= 1

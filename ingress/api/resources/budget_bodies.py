@@ -27,7 +27,8 @@ TOLD = {
     f" is searched; `input_tokens` / {KNOWLEDGE_SHARE} if missing",
     "output_tokens": f"of an answer, with what the model thinks; {OUTPUT_TOKENS} if missing",
     "cost": "of a turn, by the installation's prices: before more is spent, the bot answers from"
-    " what it has; unbounded if missing",
+    " what it has; unbounded if missing, and where the model has no price there, as one with a key"
+    " of your own mostly has none",
 }
 COST = rf"^(?=.*[1-9])[0-9]{{1,{COST_DIGITS - COST_PLACES}}}(\.[0-9]{{1,{COST_PLACES}}})?$"
 InputTokens = Annotated[int, _tokens("input_tokens")]
