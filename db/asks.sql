@@ -63,7 +63,6 @@ SELECT user_id, id, epoch FROM claim_asks($1, $2, $3, $4, $5);
 SELECT a.question,
        b.id AS chatbot_id, 0::bigint AS contact_id, 'ask:' || a.id AS thread_id,
        0::bigint AS answered_seq, 0 AS attempts, false AS rebuild_thread,
-       0 AS forgotten,
        NULL::timestamptz AS failing_since, 0 AS model_tries, false AS told_slow,
        false AS chatbot_failing, true AS mine, now() AS now, now() AS last_inbound_at,
        false AS taken_over, false AS by_human, false AS paused,

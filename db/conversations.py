@@ -78,7 +78,6 @@ class TurnContext:
     answered_seq: int
     attempts: int
     rebuild_thread: bool
-    forgotten: int  # how often its thread was given up
     failing_since: datetime | None  # the model, for what is unanswered
     model_tries: int  # paid for in vain
     told_slow: bool  # the customer, that it takes longer
@@ -122,6 +121,7 @@ class TurnContext:
     loop_stopped_at: datetime | None = None
     off_topic: int = 0  # answers in a row that it declined
     off_topic_at: datetime | None = None  # the last of them
+    forgotten: int = 0  # how often its thread was given up
 
 
 async def open_conversations(

@@ -172,7 +172,7 @@ def _unthought(read: Read, thought: NoThought) -> Say | Apologise | Later | Noti
     # What a tool promised is kept, and what a person decided is told, in fixed words.
     told = [Kind.REQUEST_KEPT] if thought.requests else []
     told += [Kind.HANDOVER] if thought.handed_over is not None else []
-    kept = "\n\n".join(voice.says(kind) for kind in told)
+    kept = "\n\n".join([*decisions(read.found), *map(voice.says, told)]) if told else ""
     # What a model or a filter declines once it will decline again: that is an answer too.
     declined = None
     if thought.none.word in (REFUSED, CONTENT_FILTER):

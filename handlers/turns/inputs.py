@@ -198,11 +198,16 @@ def asks_nothing(found: Found) -> bool:
 
 def decisions(found: Found) -> list[str]:
     """Each in fixed words; and that nobody came."""
-    voice = found.voice
-    told = [decided_text(event.data, voice) for event in found.events if event.kind == DECIDED]
+    told = verdicts(found)
     if any(nobody_came(event) for event in found.events):
-        told.append(voice.says(Kind.HANDBACK))
+        told.append(found.voice.says(Kind.HANDBACK))
     return told
+
+
+def verdicts(found: Found) -> list[str]:
+    """What people or time decided, each in fixed words."""
+    voice = found.voice
+    return [decided_text(event.data, voice) for event in found.events if event.kind == DECIDED]
 
 
 def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bool:

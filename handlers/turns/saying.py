@@ -9,7 +9,7 @@ from handlers.checks.answer import AMOUNT, Checked, checked
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.formatting import whatsapp
-from handlers.turns.inputs import Found, nobody_came
+from handlers.turns.inputs import Found, nobody_came, verdicts
 
 BLOCK = "block"  # of chatbots.answer_checks
 
@@ -24,30 +24,41 @@ class Spoken:
 
 def spoken(found: Found, thought: Reply) -> Spoken:
     voice = found.voice
-    text, check = _checked(found, thought, voice)
+    text, check, replaced = _checked(found, thought, voice)
     said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
     return Spoken(
         text="\n\n".join(part for part in said if part),
         is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
         findings=[] if check is None else [asdict(finding) for finding in check.findings],
-        is_cut=thought.cut and text not in (voice.says(Kind.NO_AMOUNT), ""),
+        is_cut=thought.cut and not replaced and text != "",
     )
 
 
-def _checked(found: Found, thought: Reply, voice: Voice) -> tuple[str, Checked | None]:
+def _checked(found: Found, thought: Reply, voice: Voice) -> tuple[str, Checked | None, bool]:
+    """And whether something else is said."""
     if thought.model == OFFLINE:
-        return thought.text, None  # stored answers are sent word for word
+        return thought.text, None, False  # stored answers are sent word for word
     text = whatsapp(thought.text)
     kept = thought.requests and not thought.owed
     check = checked(text, thought.told, voice.says(Kind.REQUEST_KEPT if kept else Kind.NOT_DONE))
     if found.context.answer_checks != BLOCK or not check.findings:
-        return text, check
+        return text, check, False
     if check.has(AMOUNT):
-        kept_too = f"\n\n{voice.says(Kind.REQUEST_KEPT)}" if kept else ""
-        return voice.says(Kind.NO_AMOUNT) + kept_too, check
+        return _instead(found, Kind.NO_AMOUNT, kept=bool(kept)), check, True
     if check.text or thought.handed_over is not None:
-        return check.text, check
-    return voice.says(Kind.NO_ANSWER), check
+        return check.text, check, False
+    return _instead(found, Kind.NO_ANSWER, kept=False), check, True
+
+
+def _instead(found: Found, kind: Kind, *, kept: bool) -> str:
+    """Of an answer that is not said. What was decided it would have told, and nobody else will."""
+    voice = found.voice
+    told = verdicts(found)
+    if found.inputs or not told:
+        told.append(voice.says(kind))
+    if kept:
+        told.append(voice.says(Kind.REQUEST_KEPT))
+    return "\n\n".join(told)
 
 
 def _beside(found: Found, thought: Reply) -> list[Kind]:

@@ -18,6 +18,7 @@ from handlers.agent.offline import Offline
 from handlers.agent.prompt import Briefing
 from handlers.agent.remembering import REMEMBER
 from handlers.agent.tools import REQUEST, SEARCH, Toolbox
+from handlers.fixed.texts import Kind, fixed_text
 from tests.turn.shop import Shop, Who, open_shop
 from tests.turn.test_memory import change_of, changed, known
 from tests.turn.test_unanswered import noted
@@ -234,3 +235,38 @@ async def test_a_reply_says_how_sure_the_search_behind_it_was(shop: Shop) -> Non
     assert copied is not None
     assert 0.5 < searched <= 1
     assert 0.5 < copied <= 1
+
+
+async def with_a_decision(shop: Shop) -> Who:
+    """A request that was approved, and nobody has told yet."""
+    who = await shop.customer()
+    call = {"name": REQUEST, "arguments": {"type": "refund", "details": "Order K7Q2."}}
+    await shop.simulator.rules({"tool_match": "pending", "reply": "Soon."}, {"tool_calls": [call]})
+    await shop.turn(who, "a refund please")
+    await approved(shop)
+    return who
+
+
+async def test_a_decision_is_told_although_the_model_fails_after_it_made_a_request(
+    shop: Shop,
+) -> None:
+    who = await with_a_decision(shop)
+    call = {"name": REQUEST, "arguments": {"type": "invoice", "details": "An invoice."}}
+    await shop.simulator.rules(
+        {"tool_match": "pending", "status": 400}, {"match": "invoice", "tool_calls": [call]}
+    )
+    (said,) = (await shop.turn(who, "and an invoice")).said
+    assert "has been approved" in said
+    assert fixed_text(Kind.REQUEST_KEPT, "en") in said
+    assert await turns_due(shop, who) == 0
+
+
+@pytest.mark.parametrize("says", ["It is approved: 999 EUR.", "https://elsewhere.example/x"])
+async def test_a_decision_is_told_although_the_answer_may_not_be_sent(
+    shop: Shop, says: str
+) -> None:
+    who = await with_a_decision(shop)
+    await shop.simulator.rules({"reply": says})
+    (said,) = (await shop.turn(who)).said
+    assert "has been approved" in said
+    assert says not in said
