@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from bench.world import Size
 from db.api_keys import NewApiKey, create_api_key
 from db.ids import UserId
 from db.migrate import migrate
-from db.pool import connect_owner
+from db.pool import Conn, connect_owner
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
 from local.processes import Process
 from local.servers.daemon import free_ports
@@ -36,7 +36,7 @@ from local.stack import COMMAND, until_ready
 CONNECTIONS, TENANTS = 8, 8
 COST_ROUNDS, CALLS = 15, 160  # of each kind; many and short ones meet the same weather
 COST_GOAL = 2.0
-ROUNDS, SAMPLES, WARM = 5, 400, 100  # of each question in a round
+ROUNDS, SAMPLES, WARM = 5, 150, 30  # of each question in a round; all of them take half an hour
 SLOWER_GOAL = 1.2
 LITTLE, MUCH = "little", "much"
 # What is big stays on the disk from run to run, some 20 GB: it takes minutes to make.
@@ -264,12 +264,23 @@ async def flatness(made: Mapping[str, World], quick: bool) -> Result:
 Taken = tuple[list[float], list[float]]  # ms, that passed and that processors worked
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asking:
     connection: Connection
     caller: Caller
     asked: list[Asked]
+    door: int
+    owner: Conn
     workers: list[int]  # the ingress and its connections' processes
+
+    async def look(self) -> None:
+        """Which processes work for it. It takes another connection where one is busy, with what it
+        counts every second, so this is looked at with each question."""
+        pids = await self.owner.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name LIKE 'swiftreplies api %'"
+        )
+        self.workers = [self.door, *(row["pid"] for row in pids)]
 
     async def ask(self, question: int, number: int, taken: Taken) -> None:
         paths = self.asked[question].paths
@@ -285,17 +296,13 @@ class Asking:
 
 
 async def _asking(ending: AsyncExitStack, world: World, process: Process, url: str) -> Asking:
-    (connection,) = await ending.enter_async_context(Client(url, 1).connected())
     owner = await connect_owner(world.owner_url)
+    ending.push_async_callback(owner.close)
     asked = await questions(owner, world.size)
-    first = Asking(connection, world.callers[0], asked, [])
-    await first.ask(0, 0, ([], []))  # its connection to the database is made
-    pids = await owner.fetch(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name LIKE 'swiftreplies api %'"
-    )
-    await owner.close()
-    return replace(first, workers=[process.pid, *(row["pid"] for row in pids)])
+    (connection,) = await ending.enter_async_context(Client(url, 1).connected())
+    asking = Asking(connection, world.callers[0], asked, process.pid, owner, [])
+    await asking.ask(0, 0, ([], []))  # its connection to the database is made
+    return asking
 
 
 async def _rounds(sides: Sequence[Asking], rounds: int) -> dict[str, list[tuple[Taken, Taken]]]:
@@ -305,9 +312,11 @@ async def _rounds(sides: Sequence[Asking], rounds: int) -> dict[str, list[tuple[
     for round_ in range(-1, rounds):
         for question, name in enumerate(names):
             taken: tuple[Taken, Taken] = (([], []), ([], []))
+            for side in sides:
+                await side.look()
             for number in range(WARM if round_ < 0 else SAMPLES):
-                for side in (0, 1) if number % 2 else (1, 0):
-                    await sides[side].ask(question, number, taken[side])
+                for place in (0, 1) if number % 2 else (1, 0):
+                    await sides[place].ask(question, number, taken[place])
             if round_ >= 0:
                 kept[name].append(taken)
         told = f"round {round_ + 1} of {rounds}" if round_ >= 0 else "warm"

@@ -58,13 +58,14 @@ CASE WHEN c % {apart} = 0 THEN '["vip", "wholesale"]' WHEN c % 20 = 0 THEN '["vi
 
 FILLED = (
     "contacts, conversations, contact_terms, actions, orders, order_items, products,"
-    " bot_knowledge_base, conversation_instructions, analytics_events, webhooks, webhook_states,"
-    " webhook_events, webhook_deliveries, jobs, exports, usage_tracking, monthly_usage_summary"
+    " bot_knowledge_base, conversation_instructions, facts, unanswered_questions, analytics_events,"
+    " webhooks, webhook_states, webhook_events, webhook_deliveries, jobs, exports, usage_tracking,"
+    " monthly_usage_summary"
 )
 
 GROWING = (
     "actions, orders, order_items, analytics_events, webhook_events, webhook_deliveries,"
-    " conversation_instructions, usage_tracking"
+    " conversation_instructions, facts, usage_tracking"
 )
 
 _STATES = """
@@ -106,6 +107,15 @@ SELECT u.id, u.id, CASE WHEN n % 5 = 0 THEN 'delivery' ELSE 'shops' END,
 INSERT INTO conversation_instructions (user_id, chatbot_id, contact_id, instruction_text)
 SELECT user_id, chatbot_id, id, 'Speak Basque, ' || n || ' times'
   FROM contacts, generate_series(1, 3) n WHERE id % 20 = 0;
+INSERT INTO facts (user_id, contact_id, message_id, about, text)
+SELECT user_id, id, id, 'cake ' || n, 'Likes it with ' || n || ' candles'
+  FROM contacts, generate_series(1, 3) n WHERE id % 20 = 0;
+INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, question, key)
+SELECT user_id, chatbot_id, contact_id, id, 'Is there a cake of ' || size || ' kg?',
+       decode(md5(size::text), 'hex')
+  FROM (SELECT m.*, row_number() OVER (ORDER BY m.id) % 100 AS size
+          FROM generate_series(1, 100) n JOIN messages m ON m.user_id = 1
+           AND m.contact_id = n * {apart} AND m.direction = 'inbound') asked;
 INSERT INTO analytics_events (user_id, chatbot_id, contact_id, event_type, created_at)
 SELECT user_id, chatbot_id, CASE WHEN id % 20 <> 3 THEN id END,
        CASE WHEN id % 20 = 3 THEN 'bot.recovered' WHEN id % 20 = 4 THEN 'contact.updated'
