@@ -176,11 +176,15 @@ async def list_actions(
     args: list[Any] = [user_id, before, limit, most_bytes]
     only = ["true"]
     for column, value in zip(_WANTED, values(wanted), strict=True):
-        if value is not None:
+        if column == "auto_approve_similar" and value is not None:
+            only.append("a.auto_approve_similar" if value else "NOT a.auto_approve_similar")
+        elif value is not None:
             args.append(value)
             only.append(f"a.{column} = ${len(args)}")
-    # One contact has few; the other lists are in the order of migrations/0055.
-    by_id = len(only) == 1 or wanted.contact_id is not None
+    # One contact has few, and nearly all approve nothing similar; the other lists are in the order
+    # of migrations/0055 and 0096.
+    others = wanted.status, wanted.chatbot_id, wanted.auto_approve_similar or None
+    by_id = wanted.contact_id is not None or others == (None, None, None)
     sql = _SQL["list_actions"].replace("/* key */", "a.id" if by_id else "(a.id + 0)")
     rows = await conn.fetch(sql.replace("/* only */", " AND ".join(only)), *args)
     return listed(_action, rows)
