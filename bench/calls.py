@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from bench.world import Size
 from db.api_keys import NewApiKey, create_api_key
 from db.ids import UserId
 from db.migrate import migrate
-from db.pool import connect_owner
+from db.pool import Conn, connect_owner
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
 from local.processes import Process
 from local.servers.daemon import free_ports
@@ -36,10 +36,20 @@ from local.stack import COMMAND, until_ready
 CONNECTIONS, TENANTS = 8, 8
 COST_ROUNDS, CALLS = 15, 160  # of each kind; many and short ones meet the same weather
 COST_GOAL = 2.0
-ROUNDS, SAMPLES, WARM = 5, 400, 100  # of each question in a round
+ROUNDS, SAMPLES, WARM = 5, 150, 30  # of each question in a round; all of them take half an hour
 SLOWER_GOAL = 1.2
 LITTLE, MUCH = "little", "much"
-SETTINGS = {"shared_buffers": "3GB", "max_wal_size": "16GB", "autovacuum": "off"}
+# What is big stays on the disk from run to run, some 20 GB: it takes minutes to make.
+KEPT = Path("/var/tmp/swiftreplies-bench-calls")  # noqa: S108 - a server's own directory
+# For what is made, as well: no more in the write-ahead log than what a crash of a process needs.
+SETTINGS = {
+    "shared_buffers": "3GB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "1h",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+}
 KINDS = ("read", "list", "create", "change")
 _numbers = count(1)
 
@@ -65,11 +75,13 @@ class World:
 
 
 async def run(quick: bool) -> list[Result]:
-    sizes = {LITTLE: worlds.SMALL, MUCH: worlds.QUICK if quick else worlds.FULL}
-    async with postgres() as server:
+    async with postgres(kept=KEPT) as server:
         await _roomy(server)
-        made = {name: await _world(server, name, size) for name, size in sizes.items()}
-        return [await costs(made[LITTLE], quick), await flatness(made, quick)]
+        much = await _kept_world(server, worlds.QUICK if quick else worlds.FULL)
+        await _drop(server, LITTLE)  # of the run before, in which contacts were made
+        little = await _new_world(server, LITTLE, worlds.SMALL)
+        made = {LITTLE: little, MUCH: much}
+        return [await costs(little, quick), await flatness(made, quick)]
 
 
 async def _roomy(server: Postgres) -> None:
@@ -77,13 +89,37 @@ async def _roomy(server: Postgres) -> None:
     admin = await asyncpg.connect(server.url)
     for name, value in SETTINGS.items():
         await admin.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-    await admin.execute(f"CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN}'")
+    if not await admin.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", LOGIN):
+        await admin.execute(f"CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN}'")
     await admin.close()
     await server.stop()
     await server.start()
 
 
-async def _world(server: Postgres, name: str, size: Size) -> World:
+async def _kept_world(server: Postgres, size: Size) -> World:
+    """The one that a run before made in the same way, with what was migrated since; or a new one
+    in the place of those that were made in another way."""
+    of_size = f"{MUCH}_{size.customers}_"
+    name = of_size + worlds.digest(size)
+    admin = await asyncpg.connect(server.url)
+    found = await admin.fetch("SELECT datname FROM pg_database WHERE datname ^@ $1", of_size)
+    databases = [row["datname"] for row in found]
+    if name not in databases:
+        for old in databases:
+            await _drop(server, old)
+        await _new_world(server, f"{of_size}unfinished", size)
+        await admin.execute(f"ALTER DATABASE {of_size}unfinished RENAME TO {name}")
+    await admin.close()
+    return await _opened(server, name, size)
+
+
+async def _drop(server: Postgres, name: str) -> None:
+    admin = await asyncpg.connect(server.url)
+    await admin.execute(f"DROP DATABASE IF EXISTS {name}")
+    await admin.close()
+
+
+async def _new_world(server: Postgres, name: str, size: Size) -> World:
     admin = await asyncpg.connect(server.url)
     await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()
@@ -92,16 +128,20 @@ async def _world(server: Postgres, name: str, size: Size) -> World:
     owner = await asyncpg.connect(owner_url)
     began = time.monotonic()
     await worlds.fill(owner, size)
+    await owner.execute("CHECKPOINT", timeout=600)  # or the next start would do all of it again
     megabytes = await owner.fetchval("SELECT pg_database_size(current_database()) / 1024 / 1024")
     await owner.close()
     took = time.monotonic() - began
     print(f"  calls: {name}, {megabytes:,} MB, made in {took:.0f} s", flush=True)
-    return await opened(owner_url, url, size)
+    return await _opened(server, name, size)
 
 
-async def opened(owner_url: str, url: str, size: Size) -> World:
+async def _opened(server: Postgres, name: str, size: Size) -> World:
     """With a key of each of the first tenants who have customers."""
+    owner_url, url = url_of(server.url, name), url_of(server.url, name, f"{LOGIN}:{LOGIN}")
+    await migrate(owner_url, url, lambda _: None)
     owner = await connect_owner(owner_url)
+    await owner.execute("DELETE FROM api_keys WHERE key_name = 'bench'")
     first = "SELECT user_id, min(id) AS id FROM contacts GROUP BY 1 ORDER BY 1 LIMIT $1"
     callers = []
     for row in await owner.fetch(first, TENANTS):
@@ -224,12 +264,23 @@ async def flatness(made: Mapping[str, World], quick: bool) -> Result:
 Taken = tuple[list[float], list[float]]  # ms, that passed and that processors worked
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asking:
     connection: Connection
     caller: Caller
     asked: list[Asked]
+    door: int
+    owner: Conn
     workers: list[int]  # the ingress and its connections' processes
+
+    async def look(self) -> None:
+        """Which processes work for it. It takes another connection where one is busy, with what it
+        counts every second, so this is looked at with each question."""
+        pids = await self.owner.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name LIKE 'swiftreplies api %'"
+        )
+        self.workers = [self.door, *(row["pid"] for row in pids)]
 
     async def ask(self, question: int, number: int, taken: Taken) -> None:
         paths = self.asked[question].paths
@@ -245,17 +296,13 @@ class Asking:
 
 
 async def _asking(ending: AsyncExitStack, world: World, process: Process, url: str) -> Asking:
-    (connection,) = await ending.enter_async_context(Client(url, 1).connected())
     owner = await connect_owner(world.owner_url)
+    ending.push_async_callback(owner.close)
     asked = await questions(owner, world.size)
-    first = Asking(connection, world.callers[0], asked, [])
-    await first.ask(0, 0, ([], []))  # its connection to the database is made
-    pids = await owner.fetch(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name LIKE 'swiftreplies api %'"
-    )
-    await owner.close()
-    return replace(first, workers=[process.pid, *(row["pid"] for row in pids)])
+    (connection,) = await ending.enter_async_context(Client(url, 1).connected())
+    asking = Asking(connection, world.callers[0], asked, process.pid, owner, [])
+    await asking.ask(0, 0, ([], []))  # its connection to the database is made
+    return asking
 
 
 async def _rounds(sides: Sequence[Asking], rounds: int) -> dict[str, list[tuple[Taken, Taken]]]:
@@ -265,9 +312,11 @@ async def _rounds(sides: Sequence[Asking], rounds: int) -> dict[str, list[tuple[
     for round_ in range(-1, rounds):
         for question, name in enumerate(names):
             taken: tuple[Taken, Taken] = (([], []), ([], []))
+            for side in sides:
+                await side.look()
             for number in range(WARM if round_ < 0 else SAMPLES):
-                for side in (0, 1) if number % 2 else (1, 0):
-                    await sides[side].ask(question, number, taken[side])
+                for place in (0, 1) if number % 2 else (1, 0):
+                    await sides[place].ask(question, number, taken[place])
             if round_ >= 0:
                 kept[name].append(taken)
         told = f"round {round_ + 1} of {rounds}" if round_ >= 0 else "warm"

@@ -19,6 +19,7 @@ LISTS: dict[str, Sequence[str]] = {
     "list_actions": (
         *("", "after={middle}", "status=pending", "status=expired", f"chatbot_id={BOT}"),
         *("contact_id={contact}", f"chatbot_id={BOT}&status=pending"),
+        "auto_approve_similar=true",
     ),
     "list_conversations": (
         *("", "after={middle}", "contact_id={contact}", f"chatbot_id={BOT}", "unanswered=true"),
@@ -117,6 +118,7 @@ _OF_TENANT = {
     " AND contact_id = ANY ($2) GROUP BY contact_id",
     "instruction_id": "SELECT id FROM conversation_instructions WHERE user_id = $1"
     " AND contact_id = ANY ($2)",
+    "fact_id": "SELECT id FROM facts WHERE user_id = $1 AND contact_id = ANY ($2)",
     "order_id": "SELECT id FROM orders WHERE user_id = $1 AND contact_id = ANY ($2)",
     "delivery_id": "SELECT d.id FROM webhook_deliveries d JOIN webhook_events e"
     " ON e.user_id = $1 AND e.id = d.event_id WHERE d.user_id = $1 AND e.contact_id = ANY ($2)",

@@ -2,6 +2,9 @@
 as there are customers, half of it one tenant's; what a business sets up (knowledge, products, keys,
 webhooks), and what waits for a person of it, is the same everywhere."""
 
+import hashlib
+
+from bench import world
 from bench.world import Size, build
 from db.pool import Conn
 
@@ -18,10 +21,18 @@ async def fill(owner: Conn, size: Size) -> None:
     """`owner` is a superuser of a migrated, empty database."""
     apart = size.customers // PICKED
     await build(owner, size, name=NAME.format(apart=apart), tags=TAGS.format(apart=apart))
-    for part in (_MORE, _TERMS):
-        await owner.execute(part.format(apart=apart), timeout=3_600)
+    async with owner.transaction():
+        await owner.execute(_STATES.format(apart=apart), timeout=3_600)
+    await world.fill(owner, _MORE.format(apart=apart), GROWING)
+    await world.fill(owner, _TERMS, "contact_terms")
     # Only what has rows: see build().
     await owner.execute(f"VACUUM (FREEZE, ANALYZE) {FILLED}", timeout=3_600)
+
+
+def digest(size: Size) -> str:
+    """Of how a world is made."""
+    made_by = f"{size}{world.made_by()}{NAME}{TAGS}{_STATES}{_MORE}{_TERMS}"
+    return hashlib.sha256(made_by.encode()).hexdigest()[:12]
 
 
 def picked(size: Size) -> list[int]:
@@ -47,12 +58,18 @@ CASE WHEN c % {apart} = 0 THEN '["vip", "wholesale"]' WHEN c % 20 = 0 THEN '["vi
 
 FILLED = (
     "contacts, conversations, contact_terms, actions, orders, order_items, products,"
-    " bot_knowledge_base, conversation_instructions, analytics_events, webhooks, webhook_states,"
-    " webhook_events, webhook_deliveries, jobs, exports, usage_tracking, monthly_usage_summary"
+    " bot_knowledge_base, conversation_instructions, facts, unanswered_questions, analytics_events,"
+    " webhooks, webhook_states, webhook_events, webhook_deliveries, jobs, exports, usage_tracking,"
+    " monthly_usage_summary"
 )
 
-_MORE = """
-SET session_replication_role = replica;
+GROWING = (
+    "actions, orders, order_items, analytics_events, webhook_events, webhook_deliveries,"
+    " conversation_instructions, facts, usage_tracking"
+)
+
+_STATES = """
+SET LOCAL session_replication_role = replica;
 UPDATE contacts SET conversation_paused = true WHERE id % {apart} = 11;
 UPDATE conversations SET taken_over_at = now() - interval '1 h', taken_over_by = 'human',
                          taken_over_until = CASE WHEN id % 20 = 13 THEN now() - interval '1 min'
@@ -60,6 +77,9 @@ UPDATE conversations SET taken_over_at = now() - interval '1 h', taken_over_by =
                                                  ELSE now() + interval '1 day' END
  WHERE id % {apart} = 12 OR id % 20 = 13;
 UPDATE conversations SET answered_seq = input_seq - 1 WHERE id % 20 = 4;
+"""
+
+_MORE = """
 INSERT INTO actions (user_id, chatbot_id, contact_id, request_type, request_details, context_data,
                      status, expires_at)
 SELECT user_id, chatbot_id, id, 'refund', 'of 12 EUR, for a cake that came too late',
@@ -87,6 +107,15 @@ SELECT u.id, u.id, CASE WHEN n % 5 = 0 THEN 'delivery' ELSE 'shops' END,
 INSERT INTO conversation_instructions (user_id, chatbot_id, contact_id, instruction_text)
 SELECT user_id, chatbot_id, id, 'Speak Basque, ' || n || ' times'
   FROM contacts, generate_series(1, 3) n WHERE id % 20 = 0;
+INSERT INTO facts (user_id, contact_id, message_id, about, text)
+SELECT user_id, id, id, 'cake ' || n, 'Likes it with ' || n || ' candles'
+  FROM contacts, generate_series(1, 3) n WHERE id % 20 = 0;
+INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, question, key)
+SELECT user_id, chatbot_id, contact_id, id, 'Is there a cake of ' || size || ' kg?',
+       decode(md5(size::text), 'hex')
+  FROM (SELECT m.*, row_number() OVER (ORDER BY m.id) % 100 AS size
+          FROM generate_series(1, 100) n JOIN messages m ON m.user_id = 1
+           AND m.contact_id = n * {apart} AND m.direction = 'inbound') asked;
 INSERT INTO analytics_events (user_id, chatbot_id, contact_id, event_type, created_at)
 SELECT user_id, chatbot_id, CASE WHEN id % 20 <> 3 THEN id END,
        CASE WHEN id % 20 = 3 THEN 'bot.recovered' WHEN id % 20 = 4 THEN 'contact.updated'
@@ -119,19 +148,17 @@ SELECT id, extract(year FROM day), extract(month FROM day), 3000
 INSERT INTO api_keys (user_id, key_name, api_key_hash, permissions)
 SELECT u.id, 'till ' || n, md5(u.id || '-' || n), '{{"contacts:read": true}}'
   FROM users u, generate_series(1, CASE WHEN u.id = 1 THEN 30 ELSE 3 END) n;
-RESET session_replication_role;
 """
 
-# Some thirty of each contact. The index is filled after the rows, as that of messages in build().
+# Some thirty of each contact. Those of a name with its tags are looked for once, of which there are
+# a few hundred, and those of a number for each.
 _TERMS = """
-SET session_replication_role = replica;
-SET maintenance_work_mem = '512MB';
-UPDATE pg_index SET indisready = false, indisvalid = false
- WHERE indrelid = 'contact_terms'::regclass;
+WITH named AS MATERIALIZED (
+    SELECT name, tags, contact_terms_of(name, NULL, tags, NULL) AS terms
+      FROM (SELECT DISTINCT name, tags FROM contacts) d
+)
 INSERT INTO contact_terms (user_id, term, of_contact)
-SELECT user_id, t, id
-  FROM contacts, unnest(contact_terms_of(name, phone_number, tags, chatbot_id)) t;
-REINDEX TABLE contact_terms;
-RESET session_replication_role;
-RESET maintenance_work_mem;
+SELECT c.user_id, t, c.id
+  FROM contacts c JOIN named n ON n.name = c.name AND n.tags = c.tags,
+       unnest(n.terms || contact_terms_of('', c.phone_number, '[]', c.chatbot_id)) t;
 """

@@ -173,17 +173,26 @@ async def list_actions(
     most_bytes: int = PAGE_BYTES,
 ) -> Listed[Action]:
     before = BEYOND if after is None else after
-    args: list[Any] = [user_id, before, limit, most_bytes]
+    sql, asked = list_query(wanted)
+    return listed(_action, await conn.fetch(sql, user_id, before, limit, most_bytes, *asked))
+
+
+def list_query(wanted: WantedActions) -> tuple[str, list[Any]]:
+    """With what it is asked for, which follows its first four parameters."""
+    args: list[Any] = []
     only = ["true"]
     for column, value in zip(_WANTED, values(wanted), strict=True):
-        if value is not None:
+        if column == "auto_approve_similar" and value is not None:
+            only.append("a.auto_approve_similar" if value else "NOT a.auto_approve_similar")
+        elif value is not None:
             args.append(value)
-            only.append(f"a.{column} = ${len(args)}")
-    # One contact has few; the other lists are in the order of migrations/0055.
-    by_id = len(only) == 1 or wanted.contact_id is not None
+            only.append(f"a.{column} = ${4 + len(args)}")
+    # One contact has few, and nearly all approve nothing similar; the other lists are in the order
+    # of migrations/0055 and 0096.
+    others = wanted.status, wanted.chatbot_id, wanted.auto_approve_similar or None
+    by_id = wanted.contact_id is not None or others == (None, None, None)
     sql = _SQL["list_actions"].replace("/* key */", "a.id" if by_id else "(a.id + 0)")
-    rows = await conn.fetch(sql.replace("/* only */", " AND ".join(only)), *args)
-    return listed(_action, rows)
+    return sql.replace("/* only */", " AND ".join(only)), args
 
 
 def _action(*, context_data: str, **row: Any) -> Action:

@@ -11,7 +11,7 @@ from db.sql import load, values
 
 _SQL = load(__file__)
 
-MISSED_MAX = 10_000  # counted, of one webhook; beyond it there are as many, or more
+MISSED_MAX = 1_000  # counted, of one webhook; beyond it there are as many, or more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,11 @@ async def read_webhook(
 ) -> VersionedWebhook | None:
     found = await webhook_fields(conn, user_id, [webhook_id])
     return found[0] if found else None
+
+
+async def webhook_is_there(conn: Conn, user_id: UserId, webhook_id: WebhookId) -> bool:
+    """Without what it missed, which has to be counted."""
+    return bool(await conn.fetchval(_SQL["webhook_is_there"], user_id, webhook_id))
 
 
 async def webhook_ids(conn: Conn, user_id: UserId, before: int, limit: int) -> list[WebhookId]:

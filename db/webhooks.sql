@@ -15,6 +15,9 @@ SELECT w.id, w.chatbot_id, w.url, w.events, w.ordered, coalesce(w.is_active, fal
 -- Youngest first, in pages: those below $2.
 SELECT id FROM webhooks WHERE user_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
+-- name: webhook_is_there
+SELECT EXISTS (SELECT FROM webhooks WHERE user_id = $1 AND id = $2) AS there;
+
 -- name: lock_webhook
 SELECT version, coalesce(is_active, false) AS is_active FROM webhooks
  WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;

@@ -80,7 +80,12 @@ def hash_of(key: str) -> str | None:
     """None: this is no key of ours, and nothing has to be asked."""
     if form_of(key) not in (Form.VALID, Form.OLD):
         return None
-    return hashlib.sha256(key.encode()).hexdigest()
+    return digest(key)
+
+
+def digest(text: str) -> str:
+    """Of any text; what is no key has none that is kept."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def _checksum(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -175,6 +176,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     runner = await create_runner(settings, bounds, SHUTDOWN_S)
     await runner.setup()
     try:
+        # What the libraries brought never becomes garbage, and is looked through no more.
+        gc.freeze()
         await runner.listen(settings.host, settings.port)
         log.info("ingress.started", addresses=[f"{a[0]}:{a[1]}" for a in runner.addresses])
         proving = asyncio.create_task(_fit(settings))

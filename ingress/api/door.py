@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from prometheus_client import Counter
 from pydantic_core import to_json
 
 from db.api_keys import KeyOwner
@@ -107,7 +108,8 @@ class Door:
                 file = answer.body if isinstance(answer.body, StoredFile) else None
                 awaited = answer.body if isinstance(answer.body, Awaited) else None
                 body = b"" if file or awaited else await encoded(answer.body)
-                await asyncio.sleep(pause_s(len(body)))
+                if (pause := pause_s(len(body))) > 0:
+                    await asyncio.sleep(pause)
             if file is not None:
                 return await self._stored(request, file, endpoint, owner)
         if awaited is not None:  # it takes no place of what answers at once
@@ -195,7 +197,9 @@ def read_call(
 ) -> Call[P, B]:
     """Raises with everything that is wrong with the request."""
     now = datetime.now(UTC)
-    query = {name: request.query.getall(name) for name in request.query}
+    query: dict[str, list[str]] = {}
+    if request.query_string:
+        query = {name: request.query.getall(name) for name in request.query}
     parameters = read_parameters(endpoint.parameters, request.match_info, query, now)
     body: B | list[Mistake]
     if endpoint.has_body:
@@ -301,7 +305,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         response.headers.update(_pace(request))
     owner = request.get(OWNER)
     route = request.match_info.route.resource
-    telemetry.API_CALLS.labels(str(response.status)).inc()
+    _calls(response.status).inc()
     log.info(
         "api.called",
         user_id=owner.user_id if owner else None,
@@ -315,6 +319,11 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     return response
 
 
+@functools.cache
+def _calls(status: int) -> Counter:
+    return telemetry.API_CALLS.labels(str(status))
+
+
 def _pace(request: web.Request) -> dict[str, str]:
     """Nobody's, where it is not known whose call it is."""
     return request[PACE].told(request[OWNER]) if PACE in request else {}
@@ -322,7 +331,7 @@ def _pace(request: web.Request) -> dict[str, str]:
 
 def refuse_packed(request: web.BaseRequest) -> web.Response:
     """Of a request that was not even read, so nobody knows whose it is."""
-    telemetry.API_CALLS.labels("415").inc()
+    _calls(415).inc()
     response = _told(request, Problem("unsupported_media_type", NOT_UNPACKED))
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -5,6 +5,8 @@ import asyncio
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -39,7 +41,7 @@ def pieces(one: Any) -> Iterator[bytes]:
             yield from pieces(item)
         yield b"]"
     elif isinstance(one, dict):
-        yield from _object(one)
+        yield from _object({**one})
     elif _is_row(one.__class__):
         yield from _object(_members(one))
     else:
@@ -63,26 +65,37 @@ def shown_once(kind: Any) -> frozenset[str]:
     )
 
 
+# What most values are, told from the rest by a look.
+_PLAIN = frozenset((str, int, bool, float, type(None), datetime, date, Decimal))
+
+
 def _object(members: dict[str, Any]) -> Iterator[bytes]:
-    """All that is small in one go."""
+    """All that is small in one go. `members` is the caller's no more."""
     apart = [name for name, value in members.items() if _stands_apart(value)]
-    if apart:
-        plain = to_json({name: members[name] for name in members if name not in apart})
-    else:
-        plain = to_json(members)
-    yield plain[:-1]
-    comma = b"," if len(plain) > len("{}") else b""
-    for name in apart:
-        yield comma + to_json(name) + b":"
-        yield from pieces(members[name])
-        comma = b","
+    taken = [(to_json(name) + b":", members.pop(name)) for name in apart]
+    plain = to_json(members)
+    if not taken:
+        yield plain
+        return
+    begun = plain[:-1] + b"," if members else plain[:-1]
+    if all(isinstance(value, StoredJson) for _, value in taken):
+        yield begun + b",".join(name + value.encode() for name, value in taken) + b"}"
+        return
+    for name, value in taken:
+        yield begun + name
+        yield from pieces(value)
+        begun = b","
     yield b"}"
 
 
 def _stands_apart(value: Any) -> bool:
     """A list of texts or numbers does not: to_json() writes it as well."""
     kind = value.__class__
-    return _has_parts(kind) and (kind is not list or any(_has_parts(i.__class__) for i in value))
+    if kind is list:
+        return any(
+            True for one in value if one.__class__ not in _PLAIN and _has_parts(one.__class__)
+        )
+    return kind not in _PLAIN and _has_parts(kind)
 
 
 @functools.cache

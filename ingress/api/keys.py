@@ -15,9 +15,9 @@ import structlog
 
 from db.api_keys import KeyOwner, find_usable_keys, recent_api_keys
 from db.pool import REFUSED, UNAVAILABLE, Pool
-from handlers.api_keys import hash_of
+from handlers.api_keys import digest, hash_of
 from ingress.api.principal import ENDED
-from ingress.api.problems import not_authenticated, unavailable
+from ingress.api.problems import Problem, not_authenticated, unavailable
 
 LOOKUPS_WAITING = 1_000  # keys, with a request in hand each: there are 4,096 connections
 PACE_S = 0.1
@@ -46,11 +46,13 @@ class Keys:
 
     async def owner(self, authorization: str) -> KeyOwner:
         scheme, _, key = authorization.partition(" ")
-        hashed = hash_of(key.strip()) if scheme.lower() == "bearer" else None
-        if hashed is None:
-            raise not_authenticated("Send `Authorization: Bearer <API key>`.")
-        found: Found = self._known.pop(hashed, None)
+        key = key.strip()
+        if scheme.lower() != "bearer":
+            raise _no_key()
+        found: Found = self._known.pop(digest(key), None)
         if found is None:
+            if (hashed := hash_of(key)) is None:
+                raise _no_key()
             found = await self._looked_up(hashed)
         if isinstance(found, Exception):
             raise unavailable("Keys cannot be looked up now: come again.") from found
@@ -128,3 +130,7 @@ class Keys:
         self._warming.cancel()
         if self._looking is not None:
             self._looking.cancel()
+
+
+def _no_key() -> Problem:
+    return not_authenticated("Send `Authorization: Bearer <API key>`.")

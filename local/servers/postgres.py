@@ -128,11 +128,16 @@ def _postgres_environment(place: Path, home: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def postgres(
-    *, fsync: bool = False, version: int | None = None, in_memory: bool = False
+    *,
+    fsync: bool = False,
+    version: int | None = None,
+    in_memory: bool = False,
+    kept: Path | None = None,
 ) -> AsyncIterator[Postgres]:
     """A private PostgreSQL. Without `fsync` it survives crashes of its processes, not of the
     machine; `version` asks for one major version instead of the best one; `in_memory` keeps its
-    files off the disk where there is room for that."""
+    files off the disk where there is room for that; `kept` is a directory for its data, which stays
+    there for the next one."""
     candidates = await asyncio.to_thread(available_postgres)
     binaries = next((one for one in candidates if version in (None, one.major)), None)
     if binaries is None:
@@ -143,11 +148,17 @@ async def postgres(
     async with workplace("postgres", "QUIT", in_memory=in_memory) as place:
         programs = await asyncio.to_thread(place.reachable_copy, binaries.bin)
         environment = _postgres_environment(programs, place.path)
-        password = secrets.token_hex(16)
-        data = place.directory("data")
-        await _initdb(place, programs, environment, password)
-        with (data / "postgresql.conf").open("a") as settings:
-            settings.write(_postgres_settings(place.path, fsync=fsync))
+        data = kept or place.path / "data"
+        secret = data / "password"
+        if not secret.exists():
+            password = secrets.token_hex(16)
+            shutil.rmtree(data, ignore_errors=True)  # what was not made to its end
+            place.directory(str(data))
+            await _initdb(place, programs, environment, data, password)
+            with (data / "postgresql.conf").open("a") as settings:
+                settings.write(_postgres_settings(data, fsync=fsync))
+            place.file(str(secret), password)  # last: what has it is whole
+        password = secret.read_text()
 
         async def start() -> tuple[Daemon, str]:
             port = free_ports(1)[0]
@@ -162,17 +173,21 @@ async def postgres(
         try:
             yield Postgres(url, origin, binaries.version, SUPERUSER, place.path, daemon)
         finally:
-            await daemon.end(signal.SIGQUIT)
+            await daemon.end(signal.SIGQUIT if kept is None else signal.SIGINT)
             _release_shared_memory(data)
 
 
 async def _initdb(
-    place: "Workplace", programs: Path, environment: Mapping[str, str], password: str
+    place: "Workplace",
+    programs: Path,
+    environment: Mapping[str, str],
+    data: Path,
+    password: str,
 ) -> None:
     secret = place.file("password", password)
     command: list[str | Path] = [
         programs / "initdb",
-        "--pgdata=data",
+        f"--pgdata={data}",
         f"--username={SUPERUSER}",
         f"--pwfile={secret}",
         "--auth=scram-sha-256",
@@ -192,9 +207,9 @@ async def _initdb(
         raise ServerError(f"initdb failed.\n{place.log_tail()}")
 
 
-def _postgres_settings(directory: Path, *, fsync: bool) -> str:
+def _postgres_settings(data: Path, *, fsync: bool) -> str:
     # A path of a socket may have at most 107 characters.
-    sockets = f"{directory}/data" if len(str(directory)) < 80 else ""
+    sockets = str(data) if len(str(data)) < 85 else ""
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": sockets,

@@ -17,6 +17,7 @@ from db.webhooks import (
     list_webhooks,
     lock_webhook,
     read_webhook,
+    webhook_is_there,
 )
 from handlers.deliveries import webhooks
 from handlers.deliveries.wishes import EVENTS_MAX, misfits, wishes
@@ -242,7 +243,7 @@ async def _recover(conn: Conn, call: Call[OfWebhook, Recovery]) -> Answer[Recove
 
 async def _deliveries(conn: Conn, call: Call[DeliveriesAsked, NoBody]) -> Answer[Page[Delivery]]:
     asked = call.parameters
-    there(await read_webhook(conn, call.user_id, asked.webhook_id))
+    there(await webhook_is_there(conn, call.user_id, asked.webhook_id) or None)
     found = await list_deliveries(
         conn, call.user_id, asked.webhook_id, asked.status, asked.after, asked.limit
     )
