@@ -1,30 +1,36 @@
 """What a run was told, as its answer is checked against it. Pure.
 
 A model's own words are no source: neither what it wrote in this run, nor what tools give back of
-it, nor requests that wait for a decision, nor what the customer is called.
+it, nor what it requested and nobody approved, nor what the customer is called.
 """
 
+import json
+import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from db.conversation_events import DECIDED, Event
 from db.messages import TurnMessage
+from handlers.agent.events import EVENT
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import Briefing
-from handlers.agent.tools import REQUEST
+from handlers.agent.tools import REQUEST, SEARCH
 from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
 
 # Tools whose results may hold what the model gave them.
 ECHOES = frozenset({REQUEST, HAND_OVER, "remember_fact"})
+_ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
 
 
 def told(
     briefing: Briefing, messages: Sequence[AnyMessage], begun: int, did: frozenset[str]
 ) -> Told:
     """`begun`: so many of the messages were there before the model said a word; `did`: effects."""
-    return Told((*_instructed(briefing), *_said(messages, begun)), did)
+    wrote = tuple(message.text for message in messages if isinstance(message, HumanMessage))
+    return Told((*_instructed(briefing), *_said(messages, begun)), did, wrote)
 
 
 def _instructed(briefing: Briefing) -> Iterator[str]:
@@ -41,9 +47,36 @@ def _instructed(briefing: Briefing) -> Iterator[str]:
 
 def _said(messages: Sequence[AnyMessage], begun: int) -> Iterator[str]:
     for n, message in enumerate(messages):
-        own = isinstance(message, AIMessage) and n >= begun
-        if not own and not (isinstance(message, ToolMessage) and message.name in ECHOES):
-            yield message.text
+        if isinstance(message, AIMessage):
+            if n < begun and not _is_call(message):
+                yield message.text
+        elif isinstance(message, ToolMessage):
+            yield from _found(message)
+
+
+def _is_call(message: AIMessage) -> bool:
+    """What stands beside a call nobody has heard, in whatever turn it was."""
+    return bool(message.tool_calls or message.invalid_tool_calls)
+
+
+def _found(result: ToolMessage) -> Iterator[str]:
+    """What a tool tells that the model did not give it: nothing of an error, which quotes, and of
+    an event of a request only what a person said to it."""
+    if result.name in ECHOES or result.text.startswith("error:"):
+        return
+    if result.name == EVENT:
+        yield from _happened(result.text)
+    elif result.name == SEARCH:
+        yield _ROW_ID.sub("", result.text)
+    else:
+        yield result.text
+
+
+def _happened(content: str) -> Iterator[str]:
+    event: Any = json.loads(content)
+    if event.get("status") == "approved":
+        yield str(event.get("details") or "")
+    yield str(event.get("response") or "")
 
 
 def effects_told(

@@ -7,6 +7,7 @@ from typing import Any
 
 from handlers.agent.prompt import Fact
 from handlers.agent.tokens import AROUND, tokens
+from handlers.checks.secrets import holds_secret
 from handlers.rules.cutting import head, units
 from handlers.rules.texts import slug, storable
 
@@ -15,6 +16,7 @@ ABOUT_UNITS = 40
 TEXT_UNITS = 200
 REMEMBERED_MAX = 3  # a turn
 FACTS_TOKENS = 1_000  # of a prompt
+REFUSED = "error: passwords, codes, card and account numbers are never noted"
 NOTED = "noted. Do not tell the customer, unless they asked you to remember it."
 
 REMEMBER_SCHEMA: dict[str, Any] = {
@@ -77,6 +79,8 @@ class Memory:
             return "error: about has no letter"
         if units(text) > TEXT_UNITS:
             return f"error: text is longer than {TEXT_UNITS} characters"
+        if holds_secret(f"{given['about']}: {text}"):
+            return REFUSED
         if about not in self.facts and len(self.facts) >= REMEMBERED_MAX:
             return f"error: {REMEMBERED_MAX} facts in one turn are the most"
         self.facts[about] = Remembered(about, text)

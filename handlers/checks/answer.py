@@ -15,14 +15,11 @@ AMOUNT: Final = "amount"
 CLAIM: Final = "claim"
 FINDINGS_MAX, FINDING_CHARS = 20, 200
 
-# Nothing of it is seen, and it hides a link from a check; joiners in words of some scripts stay.
-_HIDDEN = regex.compile(
-    r"[\u00ad\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069]|(?<=[\x21-\x7e])[\u200c\u200d](?=[\x21-\x7e])"
-)
 _EMPTY = regex.compile(r"\(\s*\)|\[\s*\]|<\s*>|(?<!\S)[:\u2192-]+(?=\s*$)", regex.M)
 _BLANKS = regex.compile(r"[ \t]{2,}")
 _LOOSE = regex.compile(r"[ \t]+(?=[.,;!?\n]|$)", regex.M)
 _LINES = regex.compile(r"\n{3,}")
+_MARKS = regex.compile(r"(?<=[^\n] )[*_~`]{1,2}(?=[ \t]*$)", regex.M)  # of a sentence that went
 _SAYS = regex.compile(r"[\p{L}\p{N}]")
 
 
@@ -48,7 +45,6 @@ def foreign_amounts(text: str, told: Told) -> list[str]:
 
 def checked(text: str, told: Told, instead: str) -> Checked:
     """`instead` stands where a sentence claims what nobody did."""
-    text = _HIDDEN.sub("", text)
     findings: list[Finding] = []
     removed: list[tuple[int, int, str]] = []
     for way in ways_in(text):
@@ -80,6 +76,6 @@ def _without(text: str, removed: Sequence[tuple[int, int, str]]) -> str:
         kept += [text[at:start], instead]
         at = end
     left = "".join([*kept, text[at:]])
-    for pattern, by in ((_EMPTY, ""), (_BLANKS, " "), (_LOOSE, ""), (_LINES, "\n\n")):
+    for pattern, by in ((_EMPTY, ""), (_MARKS, ""), (_BLANKS, " "), (_LOOSE, ""), (_LINES, "\n\n")):
         left = pattern.sub(by, left)
     return left.strip() if _SAYS.search(left) else ""

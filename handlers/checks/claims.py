@@ -13,12 +13,14 @@ from typing import Final
 
 import regex
 
-from handlers.rules.texts import searched
+from handlers.rules.seen import seen
+from handlers.rules.texts import searched, words
 
 APPROVED: Final = "approved"
 _ENDS = r"!?\u061f\u3002\uff01\uff1f\u0964"
 _SENTENCE = regex.compile(rf"(?:[^.{_ENDS}\n]|\.(?=[^\s.]))+(?:[.{_ENDS}]+|\n|$)")
 _CLAUSES = regex.compile(r"[,;:\u060c\uff0c\u3001\u2013\u2014]")
+TAG_WORDS = 3
 _ASKS = ("?", "\u061f", "\uff1f")
 
 
@@ -30,9 +32,10 @@ class Claim:
 
 
 def claims_in(text: str) -> list[Claim]:
+    view = seen(text)
     return [
-        Claim(effect, match.start(), match.end())
-        for match in _SENTENCE.finditer(text)
+        Claim(effect, *view.place(match.start(), match.end()))
+        for match in _SENTENCE.finditer(view.text)
         for effect in sorted(_effects(match[0]))
     ]
 
@@ -50,12 +53,14 @@ def named_in(request: str) -> frozenset[str]:
 
 
 def _effects(sentence: str) -> Iterator[str]:
-    if sentence.rstrip().endswith(_ASKS):
-        return
+    asks = sentence.rstrip().endswith(_ASKS)
     lower = sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
     for language in _known().languages:
         for effect, pattern in language.effects.items():
-            if any(_is_said(lower, match, language) for match in pattern.finditer(lower)):
+            if any(
+                _is_said(lower, match, language) and not (asks and _is_asked(lower, match.end()))
+                for match in pattern.finditer(lower)
+            ):
                 yield effect
 
 
@@ -63,6 +68,13 @@ def _is_said(sentence: str, match: "regex.Match[str]", language: "_Language") ->
     before = [place.end() for place in _CLAUSES.finditer(sentence, 0, match.start())]
     clause = sentence[before[-1] if before else 0 : match.end()]
     return language.skip.search(clause) is None
+
+
+def _is_asked(sentence: str, end: int) -> bool:
+    """Of a question: not what stands before another clause that only asks on ("it was refunded, is
+    there anything else?"). One or two words ("right?") do ask for it."""
+    clause = _CLAUSES.search(sentence, end)
+    return clause is None or len(words(sentence[clause.end() :])) <= TAG_WORDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,61 +1,64 @@
 """Ways to somebody in a text: links, e-mail addresses, numbers of phones and accounts. Pure.
 
 What looks like one and is a time, a date, a quantity or an amount is none. An order's number is
-none either, as far as it is shorter than a phone's or stands behind letters.
+none either, as far as it is shorter than a phone's or stands behind letters. Texts are looked
+through as they are seen, in a time that grows as they do: the patterns never go back.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
 
 import regex
 
-from handlers.rules.amounts import plain
+from handlers.checks.hosts import DOT, DOTTED, IBANS, host_key, is_host
+from handlers.rules.seen import Seen, seen
 
 LINK, EMAIL, PHONE, ACCOUNT = "link", "email", "phone", "account"
 
-# Without a scheme a name is a link only below these, since a point without a space behind it is
-# common in chats ("see you.bye").
-_ENDINGS = (
-    "com|net|org|info|biz|shop|store|online|site|xyz|club|app|dev|click|icu|vip|website|tech|cloud"
-    "|io|co|ly|gl|gg|cc|tv|ai|eu|uk|de|fr|es|pt|br|mx|ar|cl|nl|ch|pl|cz|ru|ua|tr|cn|jp|kr|sa|ae"
-    "|eg|za|ng|ke|au|nz|ca|dk|fi|gr|hu|tk|ml|ga|cf|gq|pw|ws|sh"
+_LABEL = r"[\p{L}\p{N}][\p{L}\p{N}-]{0,62}+"
+_SCHEME = regex.compile(
+    r"(?<![a-z0-9])(?:[a-z][a-z0-9+.-]{1,20}+:(?://|\\\\)[^\s<>\"\u00ab\u00bb]++"
+    r"|(?:javascript|data|tel|sms|mailto|whatsapp|intent|upi|bitcoin|ethereum):[^\s<>\"]++)",
+    regex.IGNORECASE,
 )
-_LABEL = r"[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,62})"
-# Where a host can begin: not within one, or each of its labels is a beginning from which all that
-# follow are looked at again.
-_BEGINS = r"(?<![\p{L}\p{N}@.])(?<![\p{L}\p{N}]-)"
-_LINK = regex.compile(
-    r"(?:[a-z][a-z0-9+.-]{1,20}:(?://|\\\\)[^\s<>\"\u00ab\u00bb]+"
-    r"|(?:javascript|data|tel|sms|mailto|whatsapp|intent):[^\s<>\"]+"
-    rf"|{_BEGINS}(?:www\.(?:{_LABEL}\.)*{_LABEL}|(?:{_LABEL}\.)+(?:{_ENDINGS}))"
-    r"(?![\p{L}\p{N}@-])(?::\d{2,5})?(?:[/?#][^\s<>\"]*)?"
-    rf"|{_BEGINS}(?:{_LABEL}\.)+[\p{{L}}]{{2,24}}/[^\s<>\"]*"
-    r"|(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?::\d{2,5})?/[^\s<>\"]*)",
-    regex.IGNORECASE | regex.VERSION1,
+_HOST = regex.compile(
+    rf"(?<![\p{{L}}\p{{N}}@.])(?P<host>{_LABEL}(?:{DOT}{_LABEL})++)"
+    r"(?P<rest>(?::\d{2,5})?+(?:[/?#][^\s<>\"]*+)?+)",
+    regex.IGNORECASE,
 )
-# From its sign on: from its name on, every letter of a text without one would be a beginning.
-_AT = regex.compile(r"@|\(at\)|\[at\]", regex.IGNORECASE)
-_NAME = regex.compile(r"(?r)[\p{L}\p{N}._%+'-]{1,64}\s?", regex.VERSION1)
-_HOST = regex.compile(rf"\s?(?:{_LABEL}\.){{1,127}}\p{{L}}{{2,24}}", regex.VERSION1)
+_IN_ADDRESS = r"\p{L}\p{N}._%+'-"
+_AT = r"\s?[(\[{]\s?(?:@|at|arroba|\u00e0|chiocciola)\s?[)\]}]\s?"
+_EMAIL = regex.compile(
+    rf"(?<![{_IN_ADDRESS}])[{_IN_ADDRESS}]++(?:(?:@|{_AT}){_LABEL}(?:{DOT}{_LABEL})*+"
+    rf"|\s?@\s?{_LABEL}(?:{DOT}{_LABEL})++|\sat\s{_LABEL}\sdot\s\p{{L}}{{2,24}}+)",
+    regex.IGNORECASE,
+)
+_BETWEEN = regex.compile(rf"{_AT}|\s?@\s?|\sat\s", regex.IGNORECASE)
+_HANDLE = regex.compile(r"(?<![\p{L}\p{N}@._-])@[a-z0-9_][a-z0-9_.]{2,29}", regex.IGNORECASE)
 _IBAN = regex.compile(
     r"(?<![\p{L}\p{N}])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}(?![\p{L}\p{N}])", regex.I
 )
-_RUN = regex.compile(r"(?<![\p{L}\p{N}#])\+?\(?\d(?:[ ().\u2010-\u2015/-]{0,3}\d)*(?![\p{L}\p{N}])")
-_NO_PHONES = regex.compile(
-    # times and dates, ranges of them, and amounts in groups
-    r"\d{1,2}[.:]\d{2}(?:[.:]\d{2})?(?:\s?[-\u2013]\s?\d{1,2}[.:]\d{2})?(?!\d)"
-    r"|\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}"
-    r"|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?!\d)"
-    r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d)"
+_SOME_IBAN = regex.compile(
+    r"(?<![\p{L}\p{N}])[A-Z][\W_]{0,2}[A-Z][\W_]{0,2}\d(?:[\W_]{0,3}[A-Z0-9]){13,31}", regex.I
 )
-_SEPARATORS = regex.compile(r"[ ().\u2010-\u2015/-]")
-PLACES_MAX = 500  # of a text at which the same host is looked at
-_BEFORE, _BEHIND = 100, 100  # characters around a name in which all of a link or address stands
+_TOKEN = regex.compile(r"(?<![\p{L}\p{N}])[A-Za-z0-9]{26,}+(?![\p{L}\p{N}])")  # of a wallet
+_RUN = regex.compile(
+    r"(?<![\p{L}\p{N}#])(?:\+\(?\d(?:[\s().\u2010-\u2015/*_~|\u2022\u00b7=:-]{0,3}\d)*+"
+    r"|\(?\d(?:[ ().\u2010-\u2015/-]{0,3}\d)*+)(?![\p{L}\p{N}])"
+)
+_NO_PHONES = regex.compile(
+    # times and dates, ranges of them, and amounts in groups; of a number with a plus they are parts
+    r"(?<![+\d.,])(?:\d{1,2}[.:]\d{2}(?:[.:]\d{2})?(?:\s?[-\u2013]\s?\d{1,2}[.:]\d{2})?(?!\d)"
+    r"|\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}"
+    r"|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?![.,]?\d)"
+    r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d))"
+)
+_SEPARATORS = regex.compile(r"[\W_]+")
 _TAIL = ".,;:!?)]}'\"*_~\u2019\u201d\u2026\u3002\uff0c\uff01\uff1f\u060c"
 _MIN_PHONE, _MAX_PHONE = 7, 15
 _LONG_RUN = 9  # digits in one, without a plus: shorter ones are orders' numbers
-_MAX_ACCOUNT = 34
+_MIN_ACCOUNT, _MAX_ACCOUNT = 15, 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,84 +71,73 @@ class Way:
 
 def ways_in(text: str) -> list[Way]:
     """In their order; none overlap."""
-    shown = plain(text)
+    view = seen(text)
+    return [
+        Way(one.kind, *_whole(view, one, text), one.key)
+        for one in sorted(_ways(view.text), key=lambda way: way.start)
+    ]
+
+
+def _whole(view: Seen, way: Way, text: str) -> tuple[int, int]:
+    """With the marks around it, where they are its own."""
+    start, end = view.place(way.start, way.end)
+    while start > 0 and end < len(text) and text[start - 1] == text[end] and text[end] in "*_~`":
+        start, end = start - 1, end + 1
+    return start, end
+
+
+def _ways(shown: str) -> list[Way]:
     found: list[Way] = []
-    taken = bytearray(len(text))
-    for kind, places, key in _KINDS:
-        for start, end in places(shown):
-            if any(taken[start:end]):
-                continue
-            if (spelt := key(shown[start:end])) is not None:
-                found.append(Way(kind, start, end, spelt))
-                taken[start:end] = b"\x01" * (end - start)
-    quiet = _NO_PHONES.sub(lambda m: " " * len(m[0]), shown)
-    numbers = (_number(match) for match in _RUN.finditer(quiet))
-    found += [one for one in numbers if one is not None and not any(taken[one.start : one.end])]
-    return sorted(found, key=lambda way: way.start)
+    taken = bytearray(len(shown))
+    for finder in (_emails, _links, _accounts, _numbers):
+        for way in finder(shown):
+            if not any(taken[way.start : way.end]):
+                found.append(way)
+                taken[way.start : way.end] = b"\x01" * (way.end - way.start)
+    return found
 
 
-def _links(shown: str) -> Iterator[tuple[int, int]]:
-    for match in _LINK.finditer(shown):
-        yield match.start(), match.start() + len(match[0].rstrip(_TAIL))
-
-
-def _emails(shown: str) -> Iterator[tuple[int, int]]:
-    for sign in _AT.finditer(shown):
-        name, host = _NAME.match(shown, 0, sign.start()), _HOST.match(shown, sign.end())
-        if name is not None and host is not None:
-            yield name.start(), host.end()
-
-
-def _accounts(shown: str) -> Iterator[tuple[int, int]]:
-    for match in _IBAN.finditer(shown):
-        yield match.span()
-
-
-class Named:
-    """What a text names, in which ways are looked for; a number may stand there with or without its
-    country, and among other digits. Most texts do not name one, and that is seen at once."""
-
-    def __init__(self, text: str) -> None:
-        self._shown = plain(text)
-        self._lower: str | None = None
-        self._squeezed: str | None = None
-        self._numbers: set[str] | None = None
-
-    def has(self, way: Way) -> bool:
-        return self._has_link(way) if way.kind in (LINK, EMAIL) else self._has_number(way.key)
-
-    def _has_link(self, way: Way) -> bool:
-        if self._lower is None:
-            self._lower = self._shown.casefold()
-        host = way.key.partition("/")[0].rpartition("@")[2]
-        # As it is mostly written, and else wherever its host is.
-        return self._is_near(way, way.key) or self._is_near(way, host)
-
-    def _is_near(self, way: Way, spelt: str) -> bool:
-        assert self._lower is not None, "made by who calls"
-        at, places = self._lower.find(spelt), 0
-        while at >= 0 and places < PLACES_MAX:
-            near = self._shown[max(0, at - _BEFORE) : at + len(way.key) + _BEHIND]
-            if any(one.kind == way.kind and _same_link(way.key, one.key) for one in ways_in(near)):
-                return True
-            at, places = self._lower.find(spelt, at + 1), places + 1
+def is_in(way: Way, text: str) -> bool:
+    """Whether a text names it; a number may stand there with or without its country, and among
+    other digits. Most texts do not, and that is seen at once."""
+    told = _searched(seen(text).text)
+    if way.kind in (LINK, EMAIL):
+        first = way.key.partition("/")[0].rpartition("@")[2]
+        return (first in told.lower or told.is_dotted) and any(
+            kind == way.kind and _same_link(way.key, key) for kind, key in _names(told.shown)
+        )
+    if way.key.lstrip("0")[-_MIN_PHONE:] not in told.bare:
         return False
-
-    def _has_number(self, key: str) -> bool:
-        if self._squeezed is None:
-            self._squeezed = _SEPARATORS.sub("", self._shown).upper()
-        if key.lstrip("0")[-_MIN_PHONE:] not in self._squeezed:
-            return False
-        if self._numbers is None:
-            self._numbers = _digits(self._shown)
-        return any(_same_number(key, run) for run in self._numbers)
+    if not way.key.isdigit():
+        return way.key in told.bare
+    return any(_same_number(way.key, run) for run in _digits(told.shown))
 
 
-def _digits(shown: str) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    shown: str
+    lower: str
+    bare: str  # letters and digits alone
+    is_dotted: bool  # with points of names that are written otherwise
+
+
+@lru_cache(maxsize=1_024)
+def _searched(shown: str) -> _Searched:
+    lower = shown.casefold()
+    return _Searched(shown, lower, _bare(shown), DOTTED.search(lower) is not None)
+
+
+@lru_cache(maxsize=256)
+def _names(shown: str) -> frozenset[tuple[str, str]]:
+    return frozenset((way.kind, way.key) for way in _ways(shown))
+
+
+@lru_cache(maxsize=256)
+def _digits(shown: str) -> frozenset[str]:
     """Every run of digits, without separators, and every account."""
     runs = {_only_digits(match[0]) for match in _RUN.finditer(shown)}
-    return {run for run in runs if len(run) >= _MIN_PHONE} | {
-        match[0].replace(" ", "").replace("-", "").upper() for match in _IBAN.finditer(shown)
+    return frozenset(run for run in runs if len(run) >= _MIN_PHONE) | {
+        _bare(match[0]) for match in _IBAN.finditer(shown)
     }
 
 
@@ -158,26 +150,80 @@ def _same_number(one: str, told: str) -> bool:
     return len(short) >= _MIN_PHONE and long.endswith(short)
 
 
-def _link(text: str) -> str | None:
+# ---- each kind -----------------------------------------------------------------------------------
+
+
+def _links(shown: str) -> Iterator[Way]:
+    for match in _SCHEME.finditer(shown):
+        text = match[0].rstrip(_TAIL)
+        if key := _link(text):
+            yield Way(LINK, match.start(), match.start() + len(text), key)
+    for match in _HOST.finditer(shown):
+        rest = match["rest"].rstrip(_TAIL)
+        ends = is_host(match["host"], rest)
+        if ends:
+            end = match.start() + ends
+            if ends == len(match["host"]):
+                end += len(rest)
+            yield Way(LINK, match.start(), end, _link(shown[match.start() : end]) or "")
+    for match in _HANDLE.finditer(shown):
+        text = match[0].rstrip(_TAIL)
+        yield Way(LINK, match.start(), match.start() + len(text), text.casefold())
+
+
+def _link(text: str) -> str:
     text = text.casefold().replace("\\", "/")
     scheme, colon, rest = text.partition(":")
     if colon and scheme.isascii() and "." not in scheme and "/" not in scheme:
         if scheme not in ("http", "https"):
             return text
         text = rest.lstrip("/")
-    return text.removeprefix("www.").rstrip("/") or None
+    host, slash, path = text.partition("/")
+    return (host_key(host).removeprefix("www.") + slash + path).rstrip("/")
 
 
-def _email(text: str) -> str | None:
-    folded = regex.sub(r"\s?(?:@|\(at\)|\[at\])\s?", "@", text.casefold())
-    return folded or None
+def _emails(shown: str) -> Iterator[Way]:
+    for match in _EMAIL.finditer(shown):
+        key = _BETWEEN.sub("@", match[0].casefold(), count=1)
+        name, _, host = key.partition("@")
+        yield Way(EMAIL, *match.span(), f"{name}@{host_key(host)}")
 
 
-def _iban(text: str) -> str | None:
-    plain_text = text.replace(" ", "").replace("-", "").upper()
-    if not 15 <= len(plain_text) <= _MAX_ACCOUNT or sum(c.isdigit() for c in plain_text) < 10:
+def _accounts(shown: str) -> Iterator[Way]:
+    for match in _SOME_IBAN.finditer(shown, overlapped=True):
+        if (length := _checked_iban(match[0])) is not None:
+            text = match[0][:length]
+            yield Way(ACCOUNT, match.start(), match.start() + length, _bare(text))
+    for match in _IBAN.finditer(shown):
+        key = _bare(match[0])
+        digits = sum(c.isdigit() for c in key)
+        if _MIN_ACCOUNT <= len(key) <= _MAX_ACCOUNT and digits >= 10:
+            yield Way(ACCOUNT, *match.span(), key)
+    for match in _TOKEN.finditer(shown):
+        if not match[0].isalpha() and not match[0].isdigit():
+            yield Way(ACCOUNT, *match.span(), match[0].upper())
+
+
+def _checked_iban(text: str) -> int | None:
+    """How long the IBAN is that it begins with, by its country's length and its check digits: then
+    whatever stands between them only hides it."""
+    places = [n for n, char in enumerate(text, 1) if char.isascii() and char.isalnum()]
+    spelt = _bare(text)
+    length = IBANS.get(spelt[:2], _MAX_ACCOUNT + 1)
+    if len(spelt) < length or len(places) != len(spelt) or not spelt[2:4].isdigit():
         return None
-    return plain_text
+    turned = spelt[4:length] + spelt[:4]
+    is_one = int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
+    return places[length - 1] if is_one else None
+
+
+def _bare(text: str) -> str:
+    return _SEPARATORS.sub("", text).upper()
+
+
+def _numbers(shown: str) -> Iterator[Way]:
+    quiet = _NO_PHONES.sub(lambda m: " " * len(m[0]), shown)
+    return (way for match in _RUN.finditer(quiet) if (way := _number(match)) is not None)
 
 
 def _only_digits(text: str) -> str:
@@ -189,7 +235,7 @@ def _number(match: "regex.Match[str]") -> Way | None:
     groups = [len(part) for part in regex.split(r"\D+", text) if part]
     if text.startswith("+") or digits.startswith("00"):
         is_one = len(digits) >= _MIN_PHONE
-    elif len(groups) == 1:
+    elif len(groups) == 1 or max(groups) == 1:
         is_one = len(digits) >= _LONG_RUN
     else:
         # Quantities and ranges have few groups, or none of a phone's lengths.
@@ -213,11 +259,3 @@ def _luhn(digits: str) -> bool:
         for n, digit in enumerate(reversed(digits))
     )
     return sum(doubled) % 10 == 0
-
-
-_Places: TypeAlias = Callable[[str], Iterator[tuple[int, int]]]
-_KINDS: tuple[tuple[str, _Places, Callable[[str], str | None]], ...] = (
-    (EMAIL, _emails, _email),
-    (LINK, _links, _link),
-    (ACCOUNT, _accounts, _iban),
-)

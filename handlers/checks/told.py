@@ -3,59 +3,68 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property
 
-from handlers.checks.contacts import Named, Way
+from handlers.checks.contacts import Way, is_in
 from handlers.rules.amounts import Amount, Numbers
-from handlers.rules.sums import Sum
+from handlers.rules.sums import Operand, Sum
 
 COUNTED_MAX = 100  # so many of a thing are counted though nobody named the number
-_PARTS = (Decimal(1), Decimal(100))  # of a percentage
+_HUNDRED = Decimal(100)
+_PARTS = (Decimal(1), _HUNDRED)  # of a percentage
 
 
-_APART = "\n\n\n"  # between texts: nothing that is looked for goes across
-
-
-class _Source:
-    """All the texts of a run, each looked at once."""
-
-    def __init__(self, text: str) -> None:
-        self.named = Named(text)
-        self.numbers = Numbers(text)
-
-
-@lru_cache(maxsize=8)
-def _source(text: str) -> _Source:
-    """An answer is looked through before it is taken and before it leaves, one soon after the
-    other."""
-    return _Source(text)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Told:
     texts: Sequence[str] = ()  # rows, instructions, tools' results, the conversation
     effects: frozenset[str] = frozenset()  # that a row says were done
+    by_customer: Sequence[str] = ()  # may be repeated, and lowers no price
 
     def leads(self, way: Way) -> bool:
-        return self._source.named.has(way)
+        return any(is_in(way, text) for text in (*self.texts, *self.by_customer))
 
     def names(self, amount: Amount) -> bool:
-        return self._source.numbers.have(amount)
-
-    @property
-    def _source(self) -> _Source:
-        return _source(_APART.join(self.texts))
+        return self._own.have(amount) or self._customers.have(amount)
 
     def adds_up(self, total: Sum) -> bool:
-        """Whether all that a sum is made of was told, a price among it: else anything could be made
-        of nothing."""
-        counted = [one.value for one in total.operands if one.multiplies]
-        others = [one.value for one in total.operands if not one.multiplies]
+        """Whether it is an amount, and all that it is made of was told, a price among it: else
+        anything could be made of nothing. What lowers it the business has said."""
+        if total.value <= 0:
+            return False
+        is_part = any(one.divides or one.is_rate for one in total.operands)
+        free = Decimal(0) if is_part else COUNTED_MAX  # so many parts are any amount
+        counted = [one for one in total.operands if one.multiplies]
+        others = [one for one in total.operands if not one.multiplies]
+        prices = [one for one in others if self._is_price(one.value)]
         return (
-            any(self._source.numbers.have_price(value) for value in others)
-            and all(value in _PARTS or self._has(value) for value in others)
-            and all(value <= COUNTED_MAX or self._has(value) for value in counted)
+            any(not one.divides and not one.is_rate for one in prices)
+            and all(one.value in _PARTS or self._has(one.value) for one in others)
+            and all(one.value <= free or self._has(one.value) for one in counted)
+            and all(self._says(one.value) for one in others if one.is_taken)
+            and (not is_part or self._is_told_part(total, prices))
         )
+
+    def _is_told_part(self, total: Sum, prices: Sequence[Operand]) -> bool:
+        """Of money, by what was told as a number and is no price: by a price it is no money any
+        more, and a hundredth of a price is nobody's."""
+        by = [one for one in total.operands if one.divides or one.is_rate]
+        rates = [one for one in total.operands if one not in prices and self._says(one.value)]
+        return all(one.value == _HUNDRED or one in rates for one in by) and bool(rates)
+
+    def _is_price(self, value: Decimal) -> bool:
+        return self._own.have_price(value) or self._customers.have_price(value)
+
+    def _says(self, value: Decimal) -> bool:
+        """The business."""
+        return self._own.have(Amount(0, 0, frozenset([value]), frozenset()))
 
     def _has(self, value: Decimal) -> bool:
         return self.names(Amount(0, 0, frozenset([value]), frozenset()))
+
+    @cached_property
+    def _own(self) -> Numbers:
+        return Numbers(self.texts)
+
+    @cached_property
+    def _customers(self) -> Numbers:
+        return Numbers(self.by_customer)

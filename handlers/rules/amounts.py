@@ -5,9 +5,8 @@ readings. Numbers in words ("ten euros") are not read.
 """
 
 import tomllib
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,16 +14,16 @@ from typing import Any
 
 import regex
 
+from handlers.rules.seen import seen
+
 ANY = "*"  # a sign of many currencies, or none at all
 _LONGEST = 40  # of a number, in characters
-_SPACES = "\u00a0\u2007\u2009\u202f"
-_SEPARATORS = {"\u066b": ".", "\u066c": ",", "\u3000": " ", **dict.fromkeys(_SPACES, " ")}
 # Digits in groups, or one run of them.
 _DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
 _NUMBER = rf"(?<![\w.,:/'\u2019]){_DIGITS}"
 _BARE = regex.compile(r"\d[\d.,'\u2019]*(?: \d{3}(?!\d))*")
+PLACES_MAX = 500  # where the same digits stand, that are looked at
 _AROUND = 24  # characters: a sign, a scale and a word stand within them
-PLACES_MAX = 500  # of a text in which the same digits are looked at
 # Of sources: times, dates and years are no amounts.
 _TIMES = regex.compile(
     r"\d{1,2}[:\uff1a.h]\d{2}(?:[:.]\d{2})?\s?(?:[ap]\.?m\b\.?|uhr\b|h\b|hrs?\b)|\d{1,2}:\d{2}"
@@ -32,6 +31,8 @@ _TIMES = regex.compile(
     regex.IGNORECASE,
 )
 _NO_SEPARATORS = str.maketrans("", "", " .,'\u2019")
+# After a sign that no number stands before: "(EUR) 38.50", "EUR: 38.50".
+_AFTER = r"(?:[)\]]?[ ]?[:=~\u2248][ ]?|[)\]][ ]?)"
 _BETWEEN = (
     r"\s?(?:[-\u2010-\u2015~\u301c\uff5e]|to|or|and|bis|und|oder|a|o|y|e|\u00e0|et|ou|tot|en|ile"
     r"|\u0434\u043e|\u0438\u043b\u0438|\u0438|se|\u0623\u0648|\u0625\u0644\u0649|sampai)\s?"
@@ -53,26 +54,18 @@ class Amount:
         return of_one_currency and bool(self.values & other.values)
 
 
-def plain(text: str) -> str:
-    """With ASCII's digits and separators; as long as the text."""
-    if text.isascii():
-        return text
-    return "".join(c if c.isascii() else _plain(c) for c in text)
-
-
-@cache
-def _plain(char: str) -> str:
-    if (separator := _SEPARATORS.get(char)) is not None:
-        return separator
-    if (digit := unicodedata.decimal(char, None)) is not None:
-        return str(digit)
-    folded = unicodedata.normalize("NFKC", char)
-    return folded if len(folded) == 1 else char
-
-
 def amounts_in(text: str) -> list[Amount]:
     """Numbers that a currency stands beside, in their order."""
-    shown, known = plain(text), _known()
+    view = seen(text)
+    return [
+        replace(one, start=start, end=end)
+        for one in _amounts(view.text)
+        for start, end in (view.place(one.start, one.end),)
+    ]
+
+
+def _amounts(shown: str) -> list[Amount]:
+    known = _known()
     found: dict[int, Amount] = {}
     for pattern in (known.behind, known.before, known.ranges):
         for match in pattern.finditer(shown, overlapped=True):
@@ -86,20 +79,24 @@ def amounts_in(text: str) -> list[Amount]:
 
 
 class Numbers:
-    """Of a text in which amounts are looked for: each of its numbers is looked at once, however
-    many amounts there are. (A list of 50 prices beside 25 KB of rows took a second, in which no
-    other turn went on.)"""
+    """Those of some texts, by their digits: an answer may name hundreds, and a bot was told pages.
+    A context is read when it is asked for, and once."""
 
-    def __init__(self, text: str) -> None:
-        self._shown = plain(text)
-        self._places: dict[str, list[tuple[int, int]]] = {}
-        for match in _BARE.finditer(self._shown):
-            self._places.setdefault(_bare_digits(match[0]), []).append(match.span())
-        self._seen: dict[str, frozenset[_Seen]] = {}
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._places: dict[str, dict[_Place, None]] = {}
+        self._read: dict[_Place, tuple[Sequence[Amount], bool]] = {}
+        for text in texts:
+            shown = seen(text).text
+            for match in _BARE.finditer(shown):
+                near = max(0, match.start() - _AROUND), match.end() + _AROUND
+                place = _Place(shown[slice(*near)], match.start() - near[0], match[0])
+                same = self._places.setdefault(_only_digits(match[0]), {})
+                if len(same) < PLACES_MAX:
+                    same[place] = None
 
     def have(self, amount: Amount) -> bool:
-        """Whether the text names it: as so much money, or as a number without a currency, which is
-        no time and no date."""
+        """Whether a text names it: as so much money, or as a number without a currency, which is no
+        time and no date."""
         return next(self._named(amount), None) is not None
 
     def have_price(self, value: Decimal) -> bool:
@@ -108,52 +105,44 @@ class Numbers:
         return any(is_marked or value % 1 for is_marked in self._named(amount))
 
     def _named(self, amount: Amount) -> Iterator[bool]:
-        """Each way in which the text names it: whether with a currency."""
+        """Each time that a text names it: whether with a currency."""
         for digits in _digits_of(amount.values):
-            for one in self._seen_as(digits):
-                if any(amount.may_equal(marked) for marked in one.marked):
+            for place in self._places.get(digits, ()):
+                marked, timed = self._context(place)
+                if any(amount.may_equal(one) for one in marked):
                     yield True
-                elif not one.marked and amount.values & one.bare:
+                elif not marked and not timed and amount.values & readings(place.bare):
                     yield False
 
-    def _seen_as(self, digits: str) -> frozenset["_Seen"]:
-        if (seen := self._seen.get(digits)) is None:
-            places = self._places.get(digits, ())[:PLACES_MAX]
-            seen = self._seen[digits] = frozenset(_seen(self._shown, *place) for place in places)
-        return seen
+    def _context(self, place: "_Place") -> tuple[Sequence[Amount], bool]:
+        if (read := self._read.get(place)) is None:
+            around, at = place.around, place.at
+            marked = [one for one in _amounts(around) if one.start <= at < one.end]
+            timed = any(one.start() <= at < one.end() for one in _TIMES.finditer(around))
+            read = self._read[place] = (marked, timed)
+        return read
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a number is where it stands."""
+class _Place:
+    around: str
+    at: int
+    number: str
 
-    marked: frozenset[Amount]  # with a currency
-    bare: frozenset[Decimal]  # without one, and no time
-
-
-def _seen(shown: str, start: int, end: int) -> _Seen:
-    begin = max(0, start - _AROUND)
-    around = shown[begin : end + _AROUND]
-    place = start - begin
-    marked = [one for one in amounts_in(around) if one.start <= place < one.end]
-    timed = any(one.start() <= place < one.end() for one in _TIMES.finditer(around))
-    number = shown[start:end].rstrip(".,'\u2019")
-    return _Seen(
-        frozenset(Amount(0, 0, one.values, one.codes) for one in marked),
-        frozenset() if timed else readings(number),
-    )
+    @property
+    def bare(self) -> str:
+        return self.number.rstrip(".,'\u2019")
 
 
 def stands_in(amount: Amount, text: str) -> bool:
-    return Numbers(text).have(amount)
+    return Numbers([text]).have(amount)
 
 
 def is_price_in(value: Decimal, text: str) -> bool:
-    return Numbers(text).have_price(value)
+    return Numbers([text]).have_price(value)
 
 
-def _bare_digits(number: str) -> str:
-    """Equal for all numbers that may be the same."""
+def _only_digits(number: str) -> str:
     return number.translate(_NO_SEPARATORS).strip("0")
 
 
@@ -221,24 +210,24 @@ def _is_year(match: "regex.Match[str]") -> bool:
     return len(number) == 4 and number.isdigit() and number[:2] in ("19", "20")
 
 
-def _any_of(words: Iterable[str]) -> str:
-    """The longest first. One of letters begins and ends where they do, but in scripts without
-    spaces."""
+def _any_of(words: Iterable[str], *, begins: bool = True) -> str:
+    """One of letters begins and ends where they do, but in scripts without spaces. Those that begin
+    and end alike stand together, the longest first, so that most places are passed in one step;
+    before them "kr.", since "kr" is what it begins with. `begins`: False after a number, where
+    whatever stands there begins."""
+    kinds: dict[tuple[bool, bool], list[str]] = {}
+    for word in sorted(set(words), key=len, reverse=True):
+        kinds.setdefault((_spaced(word[0]), _spaced(word[-1])), []).append(word)
     return "|".join(
-        (r"(?<![\p{L}\p{M}])" if _spaced(word[0]) else "")
-        + regex.escape(word)
-        + (r"(?![\p{L}\p{M}])" if _spaced(word[-1]) else "")
-        for word in sorted(set(words), key=len, reverse=True)
+        (r"(?<![\p{L}\p{M}])" if begins and kind[0] else "")
+        + f"(?:{'|'.join(map(regex.escape, kinds[kind]))})"
+        + (r"(?![\p{L}\p{M}])" if kind[1] else "")
+        for kind in sorted(kinds, key=lambda kind: (kind[1], not kind[0]))
     )
 
 
 def _spaced(char: str) -> bool:
     return char.isalpha() and regex.match(r"[\p{Han}\p{Hiragana}\p{Katakana}]", char) is None
-
-
-def _behind(words: Iterable[str]) -> str:
-    """As _any_of(), after a number: whatever stands there begins."""
-    return _any_of(words).replace(r"(?<![\p{L}\p{M}])", "")
 
 
 @cache
@@ -256,17 +245,19 @@ def _known() -> _Known:
     codes = {word.casefold(): _codes(of) for word, of in (signs | words).items()}
     codes |= {code.casefold(): frozenset([code]) for code in [*iso, *ambiguous]}
     codes["tl"] = frozenset(["TRY"])
-    scale = rf"(?P<scale>(?i:{_behind(scales)}))"
+    scale = rf"(?P<scale>(?i:{_any_of(scales, begins=False)}))"
     # Codes are capitals; words are taken in any case.
     mark = (
-        rf"(?P<mark>{_behind([*signs, *iso, *ambiguous, *small])}"
-        rf"|(?i:{_behind([*words, *parts])}))"
+        rf"(?P<mark>{_any_of([*signs, *iso, *ambiguous, *small], begins=False)}"
+        rf"|(?i:{_any_of([*words, *parts], begins=False)}))"
     )
     sign = rf"(?P<mark>{_any_of([*signs, *iso, *small])}|(?i:{_any_of(['euro', 'euros', 'usd'])}))"
-    behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?{mark}"
+    sign = rf"(?:{sign}[ ]?|(?<!\d[ ]?[(\[]?){sign}{_AFTER})"
+    # 38,50 EUR; 38,- EUR; 38.50 (EUR); 38.50 in EUR
+    behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?(?:in )?[(\[]?{mark}"
     return _Known(
         behind=regex.compile(rf"(?P<number>{_NUMBER}){behind}", regex.VERSION1),
-        before=regex.compile(rf"{sign}[ ]?(?P<number>{_DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
+        before=regex.compile(rf"{sign}(?P<number>{_DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
         ranges=regex.compile(rf"(?P<number>{_NUMBER}){_BETWEEN}{_NUMBER}{behind}", regex.VERSION1),
         codes=codes,
         parts=frozenset(word.casefold() for word in parts),

@@ -25,6 +25,7 @@ _WORD = regex.compile(r"[\w\p{M}\p{Cf}]")
 _FACTOR = r"(?:[0-9]+(?:[.,][0-9]+)?|[A-Za-z])"
 _FACTOR_BEFORE = regex.compile(rf"(?<![A-Za-z0-9]){_FACTOR}( ?)\Z")
 _FACTOR_AFTER = regex.compile(rf"( ?){_FACTOR}(?![A-Za-z0-9])")
+_NEAR = 40  # characters in which a factor stands: nobody multiplies longer numbers
 _PAIR = regex.compile(r"(?<!\*)\*\*(?!\*)|(?<!~)~~(?!~)")
 
 # Stand for WhatsApp's marks until it is known what they touch. Noncharacters: no text has them.
@@ -78,7 +79,8 @@ def without_strays(text: str) -> str:
 
 def is_operator(before: str, after: str) -> bool:
     """Between two numbers or variables, as far from one as from the other, stars multiply."""
-    left, right = _FACTOR_BEFORE.search(before), _FACTOR_AFTER.match(after)
+    left = _FACTOR_BEFORE.search(before[-_NEAR:])
+    right = _FACTOR_AFTER.match(after[:_NEAR])
     return left is not None and right is not None and left[1] == right[1]
 
 

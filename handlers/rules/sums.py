@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, DecimalException, localcontext
 
-from handlers.rules.amounts import plain, readings
+from handlers.rules.amounts import readings
+from handlers.rules.seen import plain
 
 MAX_CHARS = 200
 MAX_DEPTH = 20
@@ -22,7 +23,10 @@ class NoSum(ValueError):
 @dataclass(frozen=True, slots=True)
 class Operand:
     value: Decimal
-    multiplies: bool  # it only counts how often
+    multiplies: bool = False  # it only counts how often
+    divides: bool = False
+    is_rate: bool = False  # so many hundredths
+    is_taken: bool = False  # from what stands before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,13 @@ class _Parser:
     def sum(self, depth: int) -> Decimal:
         value = self._product(depth)
         while (sign := self._next("+-")) is not None:
+            first = len(self.operands)
             other = self._product(depth)
             value = value + other if sign == "+" else value - other
+            if sign == "-":
+                self.operands[first:] = [
+                    replace(one, is_taken=True) for one in self.operands[first:]
+                ]
         return value
 
     def _product(self, depth: int) -> Decimal:
@@ -94,7 +103,10 @@ class _Parser:
                 factors.append(len(self.operands))
                 value *= self._factor(depth)
             else:
+                first = len(self.operands)
                 value /= self._factor(depth)
+                for n in range(first, len(self.operands)):
+                    self.operands[n] = replace(self.operands[n], divides=True)
         if len(factors) > 1:
             self._count(factors)
         return value
@@ -103,11 +115,12 @@ class _Parser:
         """Whole numbers that something else is multiplied by."""
         ends = [*factors[1:], len(self.operands)]
         single = [n for n, end in zip(factors, ends, strict=True) if end == n + 1]
+        single = [n for n in single if not self.operands[n].is_rate]
         whole = [n for n in single if self.operands[n].value % 1 == 0]
         if len(whole) == len(factors):  # one of them is what is counted
             whole.remove(max(whole, key=lambda n: self.operands[n].value))
         for n in whole:
-            self.operands[n] = Operand(self.operands[n].value, multiplies=True)
+            self.operands[n] = replace(self.operands[n], multiplies=True)
 
     def _factor(self, depth: int) -> Decimal:
         if depth > MAX_DEPTH:
@@ -122,6 +135,7 @@ class _Parser:
         else:
             value = self._number()
         while self._next("%"):
+            self.operands[-1] = replace(self.operands[-1], is_rate=True)
             value /= 100
         return value
 
@@ -136,5 +150,5 @@ class _Parser:
             if len(found) != 1:
                 raise NoSum(f"{text} is no number: write it like 1234.50")
             (value,) = found
-        self.operands.append(Operand(value, multiplies=False))
+        self.operands.append(Operand(value))
         return value

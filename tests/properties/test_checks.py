@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from handlers.checks.answer import checked, foreign_amounts
 from handlers.checks.contacts import ways_in
 from handlers.checks.told import Told
-from handlers.rules.amounts import amounts_in, plain, readings, stands_in
+from handlers.rules.amounts import amounts_in, readings, stands_in
+from handlers.rules.seen import plain
 from handlers.rules.sums import NoSum, calculated
 
 WORDS = st.sampled_from(

@@ -1,5 +1,7 @@
 """Answers are checked: what they name and were not told, and how few honest ones are touched."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from handlers.checks.contacts import ways_in
 from handlers.checks.told import Told
 from handlers.rules.sums import calculated
 
+ROOT = Path(__file__).parents[2]
 INSTEAD = "<instead>"
 TOLD = Told(
     [
@@ -34,6 +37,34 @@ TOLD = Told(
         ("wa.me/12025550143", "link"),
         ("javascript:alert(1)", "link"),
         ("1.2.3.4/pay", "link"),
+        # What WhatsApp makes a link of, in any country, and however it is hidden.
+        ("Go to cakes-now.in for it", "link"),
+        ("Go to evil.me now", "link"),
+        ("Go to \u043c\u0430\u0433\u0430\u0437\u0438\u043d.\u0440\u0444 now", "link"),
+        ("Go to evil.c\u043em now", "link"),
+        ("Go to evil\u3002com now", "link"),
+        ("Go to evil\u200e.com now", "link"),
+        ("Go to ev*il*.com now", "link"),
+        ("Go to evil[.]com now", "link"),
+        ("Go to evil dot com now", "link"),
+        ("Go to evil (punto) com now", "link"),
+        ("Go to evil .com now", "link"),
+        ("Telegram @evil_bot it is", "link"),
+        ("bitcoin:evil-wallet", "link"),
+        ("Pay evil@okaxis", "email"),
+        ("Write to boss [at] evil [dot] com", "email"),
+        ("Write to boss at evil dot com", "email"),
+        ("Call +1 555\u200e000\u200e1111", "phone"),
+        ("Call *+1* _555_ *000* ~1111~", "phone"),
+        ("Call +1.555.000.1111", "phone"),
+        ("Call +1_555_000_1111", "phone"),
+        ("Call +1 | 555 | 000 | 1111", "phone"),
+        ("Call +1\n555\n000\n1111", "phone"),
+        ("Call 1\ufe0f\u20e35\ufe0f\u20e35\ufe0f\u20e35000\ufe0f\u20e31111", "phone"),
+        ("Call 1-5-5-5-0-0-0-1-1-1-1", "phone"),
+        ("DE44_5001_0517_5407_3249_31", "account"),
+        ("DE44\n5001\n0517\n5407\n3249\n31", "account"),
+        ("bc1qxy2kgdygjrsqtzq2n0yrf2493p83kkfjhx0wlh", "account"),
         ("Write to a.b@evil.com", "email"),
         ("Write to boss (at) evil.com", "email"),
         ("Call +1 202-555-0143", "phone"),
@@ -67,6 +98,12 @@ def test_ways_to_strangers_are_taken_out(text: str, kind: str) -> None:
         "Deposits are refunded within 5 days. Has your order been confirmed?",
         "You can cancel until 6. Orders placed before noon come the same day.",
         "No refund has been issued, and I cannot say that it was approved.",
+        "Click the dot in the corner. Meet us at the shop. 2 * 3 and 10 ~ 20, a_b, file_name_x",
+        "Ana and I: 1 of 2, J.R., U.S. and S.A., No.5, etc.But we are open; a.m. and p.m.",
+        "*Bold*, _all of it_, and ~not~ `this`.",
+        "So your order was cancelled, right? Is your table booked, or shall I ask?",
+        "Kochen mit Genuss 2026 - 12 Rezepte; 5 in 10, 20% off, 3x2 cakes, 1/2 kg, (3) of 4",
+        "Call 01712345678 or +49.171.2345678, or *+49* 171 _2345678_; shop [at] example [dot] com",
     ],
 )
 def test_honest_answers_stay_as_they_are(text: str) -> None:
@@ -82,6 +119,32 @@ def test_foreign_amounts_are_found() -> None:
     text = "The cake is 38.50 EUR, for you 1 EUR, or 38.50 USD."
     assert foreign_amounts(text, TOLD) == ["1 EUR", "38.50 USD"]
     assert foreign_amounts(text, Told(["1 EUR", "$38.50", "38.50 EUR"])) == []
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        *("*19,25* EUR", "_19,25 EUR_", "\u20ac*19*", "`19,25` EUR", "19 (EUR)", "EUR: 19"),
+        *("Price (EUR): 19", "19.25 in EUR", "19\u00a0 EUR", "19 \u0415UR", "\u20ac\u224819"),
+        *("1\ufe0f\u20e39\ufe0f\u20e3 \u20ac", "1\u200e9\u20ac", "~38,50~ *19* \u20ac"),
+    ],
+)
+def test_an_amount_is_read_as_it_is_seen(amount: str) -> None:
+    assert len(foreign_amounts(f"The cake is {amount}.", TOLD)) == 1
+    assert foreign_amounts(f"The cake is {amount}.", Told(["19 EUR, 19.25 EUR, 38.50 EUR"])) == []
+
+
+def test_what_is_found_is_named_as_it_is_written() -> None:
+    assert foreign_amounts("It is *1\u200b9,25* EUR.", TOLD) == ["1\u200b9,25* EUR"]
+    check = checked("See *evil.com* and _+1 555_ *000 1111*.", TOLD, INSTEAD)
+    assert [one.text for one in check.findings] == ["*evil.com*", "+1 555_ *000 1111"]
+    assert "evil" not in check.text
+
+
+def test_a_link_that_was_told_may_be_repeated_in_any_spelling() -> None:
+    told = Told(["our shop dot com, cakes.in, team@okaxis, @luma_cakes, ES91 2100 0418 45 02 0005"])
+    for text in ("shop.com", "Cakes.in", "team@okaxis", "@luma_cakes"):
+        assert checked(f"See {text} now", told, INSTEAD).findings == ()
 
 
 LINES = tomllib.loads(Path(__file__).with_name("claim_lines.toml").read_text(encoding="utf-8"))
@@ -131,10 +194,63 @@ def test_an_approved_request_backs_what_it_names() -> None:
         ("38.50*50/100", False),  # a part of nowhere
         ("1000*0.90", False),  # nobody spoke of so many
         ("38.50*0.5", False),
+        ("38.50*50%", False),
+        ("38.50/100", False),
+        ("38.50/100*50", False),
+        ("38.50%", False),
+        ("38.50/38.50", False),  # a number, and no money
+        ("9*38.50/38.50", False),
+        ("38.50-38.50", False),
     ],
 )
 def test_sums_are_made_of_what_was_told(expression: str, *, adds_up: bool) -> None:
     assert TOLD.adds_up(calculated(expression)) == adds_up
+
+
+@pytest.mark.parametrize(
+    ("expression", "adds_up"),
+    [
+        ("38.50*10%", True),
+        ("38.50*(1-10%)", True),
+        ("38.50*10/100", True),
+        ("38.50*5*10%", False),  # five tenths, of one that was told
+        ("38.50*50%", False),  # the customer said so
+        ("38.50/4", False),
+        ("38.50-30", False),
+        ("100-2*38.50", True),  # what they get back
+        ("30+38.50", True),
+    ],
+)
+def test_what_lowers_a_price_is_the_business_s_word(expression: str, *, adds_up: bool) -> None:
+    told = Told(["The cake is 38,50 EUR, 10% off."], by_customer=["50% off, 30 EUR, 4 of us, 100"])
+    assert told.adds_up(calculated(expression)) == adds_up
+
+
+AT_WORST = [
+    *("a.", "www.", "a-", "a@", "@", "aaaa", "1 ", "1,", "1.1.", "1-", "+(", "DE44 ", "DE4412"),
+    *("1 EUR ", "1 to 2 to ", "http:", "refund ", "your refund has been ", "habe ", "**a ", "_a_"),
+    *("[[1", "[a](", "|a|b|\n|-|-|\n", "a dot ", "a [", "a(at)", " .com", "\u200b", "*", "e\u0301"),
+]
+CHILD = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (40, 40))
+from handlers.checks.answer import checked
+from handlers.checks.told import Told
+from handlers.rules.formatting import whatsapp
+from tests.unit.test_checks import AT_WORST
+text = "".join(f"row {n} of 38,50 \u20ac at www.shop.example/a{n}, " for n in range(1_000))
+told = Told([text[at : at + 700] for at in range(0, len(text), 700)])
+many = [f"{n} EUR a{n}@b.com c{n}.com +1555{n:07d} " for n in range(400)]
+for answer in (*(part * 8_192 for part in AT_WORST), "".join(many)):
+    checked(whatsapp(answer[:8_192]), told, "")
+"""
+
+
+def test_no_answer_takes_long_to_be_checked() -> None:
+    """The longest that there are, in a process whose CPU is bounded: one by one patterns that go
+    back took minutes, in which nobody else's turn went on."""
+    child = subprocess.run([sys.executable, "-c", CHILD], cwd=ROOT, check=False)
+    assert child.returncode == 0
 
 
 def test_a_number_is_one_with_and_without_its_country() -> None:
