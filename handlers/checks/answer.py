@@ -9,7 +9,8 @@ import regex
 from handlers.checks.claims import claims_in
 from handlers.checks.contacts import ways_in
 from handlers.checks.told import Told
-from handlers.rules.amounts import Amount, amounts_in
+from handlers.rules.amounts import Amount
+from handlers.rules.prices import prices_in
 
 AMOUNT: Final = "amount"
 CLAIM: Final = "claim"
@@ -18,6 +19,7 @@ FINDINGS_MAX, FINDING_CHARS = 20, 200
 # Nothing of it is seen, and it hides a link from a check; joiners in words of some scripts stay.
 _HIDDEN = regex.compile(
     r"[\u00ad\u200b\u2060-\u2064\ufeff\u202a-\u202e\u2066-\u2069]|(?<=[\x21-\x7e])[\u200c\u200d](?=[\x21-\x7e])"
+    r"|(?<=[0-9])\ufe0f?\u20e3"  # around a digit it makes a picture of it
 )
 _EMPTY = regex.compile(r"\(\s*\)|\[\s*\]|<\s*>|(?<!\S)[:\u2192-]+(?=\s*$)", regex.M)
 _BLANKS = regex.compile(r"[ \t]{2,}")
@@ -65,7 +67,7 @@ def checked(text: str, told: Told, instead: str) -> Checked:
 
 
 def _foreign(text: str, told: Told) -> list[Amount]:
-    return [one for one in amounts_in(text) if not told.names(one)]
+    return [one for one in prices_in(text) if not told.names(one)]
 
 
 def _without(text: str, removed: Sequence[tuple[int, int, str]]) -> str:

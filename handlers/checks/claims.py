@@ -13,12 +13,14 @@ from typing import Final
 
 import regex
 
+from handlers.rules.lookalikes import unmixed
 from handlers.rules.texts import searched
 
 APPROVED: Final = "approved"
 _ENDS = r"!?\u061f\u3002\uff01\uff1f\u0964"
 _SENTENCE = regex.compile(rf"(?:[^.{_ENDS}\n]|\.(?=[^\s.]))+(?:[.{_ENDS}]+|\n|$)")
 _CLAUSES = regex.compile(r"[,;:\u060c\uff0c\u3001\u2013\u2014]")
+_MARKUP = regex.compile(r"[*_~`]+")  # bold is said no less
 _ASKS = ("?", "\u061f", "\uff1f")
 
 
@@ -52,7 +54,8 @@ def named_in(request: str) -> frozenset[str]:
 def _effects(sentence: str) -> Iterator[str]:
     if sentence.rstrip().endswith(_ASKS):
         return
-    lower = sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
+    shown = unmixed(_MARKUP.sub("", sentence))
+    lower = shown.replace("\u0130", "i").lower().replace("'", "\u2019")
     for language in _known().languages:
         for effect, pattern in language.effects.items():
             if any(_is_said(lower, match, language) for match in pattern.finditer(lower)):

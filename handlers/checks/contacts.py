@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import regex
 
 from handlers.rules.amounts import plain
+from handlers.rules.number_words import spelt_digits
 
 LINK, EMAIL, PHONE, ACCOUNT = "link", "email", "phone", "account"
 
@@ -21,18 +22,36 @@ _ENDINGS = (
     "|eg|za|ng|ke|au|nz|ca|dk|fi|gr|hu|tk|ml|ga|cf|gq|pw|ws|sh"
 )
 _LABEL = r"[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,62})"
+# A point that is spelt, so that no program sees a link in it.
+_POINT = r"\s?[\[({]\s?(?:\.|dot|punkt|punto|ponto|point)\s?[\])}]\s?|\s(?:dot|punkt)\s"
+_POINT_OF_FEW = r"\s(?:punto|ponto|point|punt|nokta)\s"  # words of other sentences, too
+_FEW_ENDINGS = "com|net|org|info|biz|shop|app|io"
+_SCHEMED = regex.compile(
+    r"[a-z][a-z0-9+.-]{1,20}:(?://|\\\\)[^\s<>\"\u00ab\u00bb]+"
+    r"|(?:javascript|data|tel|sms|mailto|whatsapp|intent):[^\s<>\"]+",
+    regex.IGNORECASE | regex.VERSION1,
+)
 _LINK = regex.compile(
-    r"(?:[a-z][a-z0-9+.-]{1,20}:(?://|\\\\)[^\s<>\"\u00ab\u00bb]+"
-    r"|(?:javascript|data|tel|sms|mailto|whatsapp|intent):[^\s<>\"]+"
-    rf"|(?<![\p{{L}}\p{{N}}@.])(?:www\.(?:{_LABEL}\.)*{_LABEL}|(?:{_LABEL}\.)+(?:{_ENDINGS}))"
+    rf"(?:(?<![\p{{L}}\p{{N}}@.])(?:www\.(?:{_LABEL}\.)*{_LABEL}|(?:{_LABEL}\.)+(?:{_ENDINGS}))"
     r"(?![\p{L}\p{N}@-])(?::\d{2,5})?(?:[/?#][^\s<>\"]*)?"
     rf"|(?<![\p{{L}}\p{{N}}@.])(?:{_LABEL}\.)+[\p{{L}}]{{2,24}}/[^\s<>\"]*"
+    rf"|(?<![\p{{L}}\p{{N}}@.])(?:{_LABEL}(?:{_POINT}|\.))*{_LABEL}"
+    rf"(?:(?:{_POINT})(?:{_ENDINGS})|(?:{_POINT_OF_FEW})(?:{_FEW_ENDINGS}))(?![\p{{L}}\p{{N}}@-])"
+    r"(?:/[^\s<>\"]*)?"
     r"|(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?::\d{2,5})?/[^\s<>\"]*)",
     regex.IGNORECASE | regex.VERSION1,
 )
 _EMAIL = regex.compile(
-    rf"[\p{{L}}\p{{N}}._%+'-]+\s?(?:@|\(at\)|\[at\])\s?(?:{_LABEL}\.)+\p{{L}}{{2,24}}",
+    rf"[\p{{L}}\p{{N}}._%+'-]+(?:\s?(?:@|[\[({{]\s?(?:at|@)\s?[\])}}])\s?"
+    rf"(?:{_LABEL}(?:\.|{_POINT}|{_POINT_OF_FEW}))+\p{{L}}{{2,24}}"
+    rf"|\sat\s(?:{_LABEL}(?:{_POINT}))+(?:{_ENDINGS})(?![\p{{L}}\p{{N}}]))",
     regex.IGNORECASE | regex.VERSION1,
+)
+# An address of a coin, or a key: nobody reads it, and it leads to somebody.
+_KEY = regex.compile(
+    r"(?<![\p{L}\p{N}])(?=[a-z]*\d)(?=(?:[a-z0-9]*\d){3})(?=(?:[a-z0-9]*[a-z]){3})[a-z0-9]{25,100}"
+    r"(?![\p{L}\p{N}])",
+    regex.IGNORECASE,
 )
 _IBAN = regex.compile(
     r"(?<![\p{L}\p{N}])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{1,4}){3,8}(?![\p{L}\p{N}])", regex.I
@@ -45,6 +64,8 @@ _NO_PHONES = regex.compile(
     r"|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?!\d)"
     r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d)"
 )
+_POINTS = regex.compile(rf"{_POINT}|{_POINT_OF_FEW}", regex.IGNORECASE)
+_AT = regex.compile(r"\s?(?:@|[\[({]\s?(?:at|@)\s?[\])}])\s?|\sat\s", regex.IGNORECASE)
 _SEPARATORS = regex.compile(r"[ ().\u2010-\u2015/-]")
 _BEFORE, _BEHIND = 100, 100  # characters around a name in which all of a link or address stands
 _TAIL = ".,;:!?)]}'\"*_~\u2019\u201d\u2026\u3002\uff0c\uff01\uff1f\u060c"
@@ -75,8 +96,9 @@ def ways_in(text: str) -> list[Way]:
                 found.append(Way(kind, match.start(), end, spelt))
                 taken[match.start() : end] = b"\x01" * (end - match.start())
     quiet = _NO_PHONES.sub(lambda m: " " * len(m[0]), shown)
-    numbers = (_number(match) for match in _RUN.finditer(quiet))
-    found += [one for one in numbers if one is not None and not any(taken[one.start : one.end])]
+    numbers = [one for match in _RUN.finditer(quiet) if (one := _number(match)) is not None]
+    numbers += [Way(PHONE, start, end, key) for start, end, key in spelt_digits(shown)]
+    found += [one for one in numbers if not any(taken[one.start : one.end])]
     return sorted(found, key=lambda way: way.start)
 
 
@@ -104,7 +126,9 @@ def _digits(shown: str) -> set[str]:
     """Every run of digits, without separators, and every account."""
     runs = {_only_digits(match[0]) for match in _RUN.finditer(shown)}
     return {run for run in runs if len(run) >= _MIN_PHONE} | {
-        match[0].replace(" ", "").replace("-", "").upper() for match in _IBAN.finditer(shown)
+        match[0].replace(" ", "").replace("-", "").upper()
+        for pattern in (_IBAN, _KEY)
+        for match in pattern.finditer(shown)
     }
 
 
@@ -118,18 +142,18 @@ def _same_number(one: str, told: str) -> bool:
 
 
 def _link(text: str) -> str | None:
-    text = text.casefold().replace("\\", "/")
+    text = _POINTS.sub(".", text.casefold()).replace("\\", "/")
     scheme, colon, rest = text.partition(":")
     if colon and scheme.isascii() and "." not in scheme and "/" not in scheme:
-        if scheme not in ("http", "https"):
+        if scheme not in ("http", "https", "hxxp", "hxxps"):
             return text
         text = rest.lstrip("/")
     return text.removeprefix("www.").rstrip("/") or None
 
 
 def _email(text: str) -> str | None:
-    folded = regex.sub(r"\s?(?:@|\(at\)|\[at\])\s?", "@", text.casefold())
-    return folded or None
+    folded = _AT.sub("@", text.casefold())
+    return _POINTS.sub(".", folded) or None
 
 
 def _iban(text: str) -> str | None:
@@ -137,6 +161,10 @@ def _iban(text: str) -> str | None:
     if not 15 <= len(plain_text) <= _MAX_ACCOUNT or sum(c.isdigit() for c in plain_text) < 10:
         return None
     return plain_text
+
+
+def _key(text: str) -> str | None:
+    return text.upper()
 
 
 def _only_digits(text: str) -> str:
@@ -175,7 +203,10 @@ def _luhn(digits: str) -> bool:
 
 
 _KINDS: tuple[tuple[str, "regex.Pattern[str]", Callable[[str], str | None]], ...] = (
+    # What stands before a link's host is a user's name, and no address.
+    (LINK, _SCHEMED, _link),
     (EMAIL, _EMAIL, _email),
     (LINK, _LINK, _link),
     (ACCOUNT, _IBAN, _iban),
+    (ACCOUNT, _KEY, _key),
 )

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from handlers.checks.contacts import Way, is_in
 from handlers.rules.amounts import Amount, is_price_in, stands_in
+from handlers.rules.prices import PERCENT, percents_in
 from handlers.rules.sums import Sum
 
 COUNTED_MAX = 100  # so many of a thing are counted though nobody named the number
@@ -21,6 +22,8 @@ class Told:
         return any(is_in(way, text) for text in self.texts)
 
     def names(self, amount: Amount) -> bool:
+        if amount.codes == PERCENT:
+            return any(amount.may_equal(one) for text in self.texts for one in percents_in(text))
         return any(stands_in(amount, text) for text in self.texts)
 
     def adds_up(self, total: Sum) -> bool:

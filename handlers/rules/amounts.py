@@ -1,7 +1,7 @@
 """Amounts of money in a text of any language: number and currency, as they are written. Pure.
 
 A number may be read in more than one way ("1.234"), and so may a sign ("$"): an amount has all its
-readings. Numbers in words ("ten euros") are not read.
+readings. Of numbers in words ("ten euros") the currency stands behind them.
 """
 
 import tomllib
@@ -15,14 +15,18 @@ from typing import Any
 
 import regex
 
+from handlers.rules.lookalikes import unmixed
+from handlers.rules.number_words import numerals, spelt_before
+
 ANY = "*"  # a sign of many currencies, or none at all
 _LONGEST = 40  # of a number, in characters
 _SPACES = "\u00a0\u2007\u2009\u202f"
 _SEPARATORS = {"\u066b": ".", "\u066c": ",", "\u3000": " ", **dict.fromkeys(_SPACES, " ")}
 # Digits in groups, or one run of them.
-_DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
-_NUMBER = rf"(?<![\w.,:/'\u2019]){_DIGITS}"
+DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
+NUMBER = rf"(?<![\w.,:/'\u2019]){DIGITS}"
 _BARE = regex.compile(r"\d[\d.,'\u2019]*(?: \d{3}(?!\d))*")
+_DIGIT = regex.compile(r"\d")
 _AROUND = 24  # characters: a sign, a scale and a word stand within them
 # Of sources: times, dates and years are no amounts.
 _TIMES = regex.compile(
@@ -71,17 +75,37 @@ def _plain(char: str) -> str:
 
 def amounts_in(text: str) -> list[Amount]:
     """Numbers that a currency stands beside, in their order."""
-    shown, known = plain(text), _known()
+    shown, known = unmixed(plain(text)), _known()
     found: dict[int, Amount] = {}
-    for pattern in (known.behind, known.before, known.ranges):
+    patterns = (known.behind, known.before, known.ranges) if _DIGIT.search(shown) else ()
+    for pattern in patterns:
         for match in pattern.finditer(shown, overlapped=True):
             if (amount := _amount(match, known)) is not None:
                 found.setdefault(match.start("number"), amount)
+    for one in _in_words(shown):
+        found.setdefault(one.start, one)
     apart: list[Amount] = []
     for start in sorted(found):  # of a number nothing but the whole
         if not apart or start >= apart[-1].end:
             apart.append(found[start])
     return apart
+
+
+def _in_words(shown: str) -> Iterator[Amount]:
+    known = _known()
+    for last in numerals(shown):
+        match = known.alone.match(shown, last.end())
+        if match is None:
+            continue
+        longest: dict[int, set[Decimal]] = {}
+        for spelt in spelt_before(shown, last.end()):
+            longest.setdefault(spelt.start, set()).add(Decimal(spelt.value))
+        start = min(longest, default=0)
+        if values := frozenset(longest.get(start, ())):
+            mark = match["mark"].casefold()
+            if mark in known.parts:
+                values |= {value / 100 for value in values}
+            yield Amount(start, match.end(), values, known.codes.get(mark, frozenset()))
 
 
 def stands_in(amount: Amount, text: str) -> bool:
@@ -112,6 +136,7 @@ def _named(amount: Amount, text: str) -> Iterator[bool]:
         timed = any(one.start() <= place < one.end() for one in _TIMES.finditer(around))
         if not marked and not timed and amount.values & readings(match[0].rstrip(".,'\u2019")):
             yield False
+    yield from (True for one in _in_words(shown) if amount.may_equal(one))
 
 
 def _far_from(amount: Amount, number: str) -> bool:
@@ -159,6 +184,7 @@ class _Known:
     behind: "regex.Pattern[str]"  # 38,50 EUR
     before: "regex.Pattern[str]"  # EUR 38.50
     ranges: "regex.Pattern[str]"  # the first of 38-45 EUR
+    alone: "regex.Pattern[str]"  # what stands behind a number in words
     codes: Mapping[str, frozenset[str]]
     parts: frozenset[str]
     scales: Mapping[str, int]
@@ -184,7 +210,7 @@ def _is_year(match: "regex.Match[str]") -> bool:
     return len(number) == 4 and number.isdigit() and number[:2] in ("19", "20")
 
 
-def _any_of(words: Iterable[str]) -> str:
+def words_of(words: Iterable[str]) -> str:
     """The longest first. One of letters begins and ends where they do, but in scripts without
     spaces."""
     return "|".join(
@@ -200,8 +226,8 @@ def _spaced(char: str) -> bool:
 
 
 def _behind(words: Iterable[str]) -> str:
-    """As _any_of(), after a number: whatever stands there begins."""
-    return _any_of(words).replace(r"(?<![\p{L}\p{M}])", "")
+    """As words_of(), after a number: whatever stands there begins."""
+    return words_of(words).replace(r"(?<![\p{L}\p{M}])", "")
 
 
 @cache
@@ -225,12 +251,15 @@ def _known() -> _Known:
         rf"(?P<mark>{_behind([*signs, *iso, *ambiguous, *small])}"
         rf"|(?i:{_behind([*words, *parts])}))"
     )
-    sign = rf"(?P<mark>{_any_of([*signs, *iso, *small])}|(?i:{_any_of(['euro', 'euros', 'usd'])}))"
+    sign = (
+        rf"(?P<mark>{words_of([*signs, *iso, *small])}|(?i:{words_of(['euro', 'euros', 'usd'])}))"
+    )
     behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?{mark}"
     return _Known(
-        behind=regex.compile(rf"(?P<number>{_NUMBER}){behind}", regex.VERSION1),
-        before=regex.compile(rf"{sign}[ ]?(?P<number>{_DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
-        ranges=regex.compile(rf"(?P<number>{_NUMBER}){_BETWEEN}{_NUMBER}{behind}", regex.VERSION1),
+        behind=regex.compile(rf"(?P<number>{NUMBER}){behind}", regex.VERSION1),
+        before=regex.compile(rf"{sign}[ ]?(?P<number>{DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
+        ranges=regex.compile(rf"(?P<number>{NUMBER}){_BETWEEN}{NUMBER}{behind}", regex.VERSION1),
+        alone=regex.compile(rf"[ ]?{mark}", regex.VERSION1),
         codes=codes,
         parts=frozenset(word.casefold() for word in parts),
         scales={word.casefold(): of for word, of in scales.items()},
