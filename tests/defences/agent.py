@@ -92,7 +92,7 @@ DEFENCES = (
                 "frozenset({HAND_OVER})",
             ),
         ),
-        ("tests/redteam/test_red_team.py::test_nothing_comes_of_it",),
+        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
     ),
     Defence(
         "agent: sums are made of what was told",

@@ -26,6 +26,8 @@ NEIGHBOUR = "What is a cake?,77.77 EUR at Zerberine's\n"
 # Rows that a run may leave beside messages; each with the contact that it is of.
 COUNTED = {
     "actions": "SELECT contact_id FROM actions WHERE user_id = $1",
+    "approved_alike": "SELECT contact_id FROM actions WHERE user_id = $1"
+    " AND auto_approved_by IS NOT NULL",
     "facts": "SELECT contact_id FROM facts WHERE user_id = $1",
     "orders": "SELECT contact_id FROM orders WHERE user_id = $1",
     "handovers": "SELECT contact_id FROM conversations"

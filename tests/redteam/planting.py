@@ -19,8 +19,9 @@ BY_KIND = {  # kinds of messages in which the words stand
     "file name": "document",
 }
 ROWS = ("question", "answer", "alternative", "category", "search")
-SHOWN_LATER = ("quoted", "edit", "reaction", "colleague", "fact", "request", "decision")
+SHOWN_LATER = ("quoted", "edit", "reaction", "colleague", "fact", "request", "decision", "approval")
 ASKED = {"call": "request_human_action", "with": {"type": "refund", "details": "money back"}}
+SMALL = {"type": "refund", "details": "money back", "amount": "5", "currency": "EUR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,12 @@ class Shop:
                 said = {"content_text": words}
                 await done(client.post(f"/conversations/{talk}/messages", said))
                 await done(client.post(f"/conversations/{talk}/handback"))
+            case "approval":
+                action = await self._action(attack)
+                similar = {"auto_approve_similar": True}
+                await done(client.post(f"/actions/{action}/approve", similar))
             case "decision":
-                action = await self.product.owner.fetchval(
-                    "SELECT id FROM actions WHERE user_id = $1 AND contact_id ="
-                    " (SELECT contact_id FROM conversations WHERE id = $2)",
-                    *(self.bot.user_id, await self._talk(attack)),
-                )
+                action = await self._action(attack)
                 answer = {"user_response": words}
                 await done(client.post(f"/actions/{action}/deny", answer))
             case _:
@@ -96,7 +97,7 @@ class Shop:
     async def ask(self, attack: Attack, wamid: str | None) -> None:
         """What the model answers as it is told."""
         words = self.marked(attack)
-        if attack.through == "text":
+        if attack.through in ("text", "approval"):
             await self.say(attack, f"{words} {attack.ask}")
         elif attack.through == "quoted":
             await self.do(attack, "text", text=f"{attack.asks} {attack.ask}", target=wamid)
@@ -115,6 +116,14 @@ class Shop:
             *(self.bot.user_id, attack.customer),
         )
         return talk
+
+    async def _action(self, attack: Attack) -> int:
+        action: int = await self.product.owner.fetchval(
+            "SELECT id FROM actions WHERE user_id = $1 AND contact_id ="
+            " (SELECT contact_id FROM conversations WHERE id = $2)",
+            *(self.bot.user_id, await self._talk(attack)),
+        )
+        return action
 
     async def _row(self, attack: Attack, words: str) -> None:
         row: dict[str, Any] = {"question": f"What of {attack.name}?", "answer": "Ask us."}
@@ -159,5 +168,7 @@ def before(attack: Attack) -> list[Any]:
             return [{"call": "request_human_action", "with": details}, "Hello."]
         case "decision":
             return [ASKED, "Hello."]
+        case "approval":
+            return [{"call": "request_human_action", "with": SMALL}, "Hello."]
         case _:
             return ["Hello."]
