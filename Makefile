@@ -9,7 +9,7 @@ CHAOS := tests/chaos/test_chaos.py
 SET_UP := $(PYTHON) -I local/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup broker broker-if-possible browser receivers pgbouncer demo dev test chaos defences check format schema events plans nouns bench lock clean
+.PHONY: help setup broker broker-if-possible browser receivers pgbouncer demo dev test chaos defences check format schema events plans nouns redteam bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,8 @@ plans: setup ## write the table of docs/plans.md anew, after a key of the plan
 	@exec $(RUN) -m tests.plans_page
 nouns: setup ## write the table of docs/testing.md anew, after an endpoint was added
 	@exec $(RUN) -m tests.api.nouns
+redteam: setup ## write the table of docs/red-team.md anew, after an attack was added
+	@exec $(RUN) -m tests.redteam.page
 
 bench: broker ## product beside a bare floor, some named in ARGS="ingress turn"; half an hour
 	@$(SET_UP) --bench

@@ -112,6 +112,8 @@ class Courier:
         wamid = inbound.wamids[0] if inbound.wamids else new_wamid()
         stamp = inbound.timestamp or str(int(time.time()))
         told = content(kind, doing.text, self._target(doing, person), _media_id())
+        if kind == "document" and doing.filename is not None:
+            told[kind]["filename"] = doing.filename
         if kind == "echo":
             value = {"message_echoes": [self._echo(inbound, person, wamid, stamp, told)]}
             field = "smb_message_echoes"

@@ -80,9 +80,13 @@ def _matching_rule(state: State, messages: list[Message]) -> Rule | None:
     system = history.system_prompt(messages)
     inputs = "\n".join(history.texts_of(fresh, "user"))
     results = "\n".join(history.texts_of(fresh, "tool"))
+    told = "\n".join(history.content_text(message) for message in messages)
 
     def fits(rule: Rule) -> bool:
-        pairs = ((rule.match, inputs), (rule.system_match, system), (rule.tool_match, results))
+        pairs = (
+            *((rule.match, inputs), (rule.system_match, system), (rule.tool_match, results)),
+            (rule.anywhere, told),
+        )
         return all(regex is None or regex.search(text) for regex, text in pairs)
 
     return state.rules.take(fits)

@@ -31,6 +31,7 @@ class Rule:
     match: re.Pattern[str] | None
     system_match: re.Pattern[str] | None
     tool_match: re.Pattern[str] | None
+    anywhere: re.Pattern[str] | None  # of all that it is told, old and new
     reply: str | None
     tool_calls: tuple[ToolCall, ...]
     message: dict[str, object]  # what else the assistant's message has, or has instead
@@ -55,6 +56,7 @@ def _rule(where: str, value: object) -> Rule:
         match=given.take("match", fields.regex, None),
         system_match=given.take("system_match", fields.regex, None),
         tool_match=given.take("tool_match", fields.regex, None),
+        anywhere=given.take("anywhere", fields.regex, None),
         reply=given.take("reply", fields.text, None),
         tool_calls=given.take("tool_calls", _tool_calls, ()),
         message=given.take("message", _object, {}),

@@ -12,6 +12,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from db.conversation_events import DECIDED, HANDED_BACK, NOBODY_CAME, Event
+from handlers.checks.answer import bare
 from handlers.fixed.texts import DETAILS_UNITS, Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.cutting import both_ends
@@ -60,5 +61,8 @@ def event_text(content: str, voice: Voice) -> str | None:
 def decided_text(data: dict[str, Any], voice: Voice) -> str:
     kinds = {"approved": Kind.APPROVED, "denied": Kind.DENIED}
     kind = kinds.get(str(data.get("status")), Kind.EXPIRED)
-    text = voice.says(kind, details=both_ends(str(data.get("details", "")), DETAILS_UNITS))
+    details = str(data.get("details", ""))
+    if kind is not Kind.APPROVED:  # then they are a model's words that no person granted
+        details = bare(details)
+    text = voice.says(kind, details=both_ends(details, DETAILS_UNITS))
     return f"{text} {data['response']}" if data.get("response") else text

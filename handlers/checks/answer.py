@@ -7,12 +7,14 @@ from typing import Final
 import regex
 
 from handlers.checks.claims import claims_in
-from handlers.checks.contacts import ways_in
+from handlers.checks.contacts import Way, ways_in
 from handlers.checks.told import Told
-from handlers.rules.amounts import Amount, amounts_in
+from handlers.rules.amounts import Amount
+from handlers.rules.prices import prices_in
 
 AMOUNT: Final = "amount"
 CLAIM: Final = "claim"
+HIDDEN: Final = "\u2026"
 FINDINGS_MAX, FINDING_CHARS = 20, 200
 
 _EMPTY = regex.compile(r"\(\s*\)|\[\s*\]|<\s*>|(?<!\S)[:\u2192-]+(?=\s*$)", regex.M)
@@ -60,8 +62,14 @@ def checked(text: str, told: Told, instead: str) -> Checked:
     return Checked(_without(text, removed) if removed else text, shown)
 
 
+def bare(text: str) -> str:
+    """Without anything that would have to be told: of words that nobody stands for."""
+    found: list[Way | Amount] = [*ways_in(text), *prices_in(text)]
+    return _without(text, [(one.start, one.end, HIDDEN) for one in found]) if found else text
+
+
 def _foreign(text: str, told: Told) -> list[Amount]:
-    return [one for one in amounts_in(text) if not told.names(one)]
+    return [one for one in prices_in(text) if not told.names(one)]
 
 
 def _without(text: str, removed: Sequence[tuple[int, int, str]]) -> str:

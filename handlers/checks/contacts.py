@@ -5,13 +5,14 @@ none either, as far as it is shorter than a phone's or stands behind letters. Te
 through as they are seen, in a time that grows as they do: the patterns never go back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import regex
 
 from handlers.checks.hosts import DOT, DOTTED, IBANS, host_key, is_host
+from handlers.rules.number_words import spelt_digits
 from handlers.rules.seen import Seen, seen
 
 LINK, EMAIL, PHONE, ACCOUNT = "link", "email", "phone", "account"
@@ -89,7 +90,8 @@ def _whole(view: Seen, way: Way, text: str) -> tuple[int, int]:
 def _ways(shown: str) -> list[Way]:
     found: list[Way] = []
     taken = bytearray(len(shown))
-    for finder in (_emails, _links, _accounts, _numbers):
+    # What stands before the host of a whole link is a user's name, and no address.
+    for finder in (_whole_links, _emails, _links, _accounts, _numbers):
         for way in finder(shown):
             if not any(taken[way.start : way.end]):
                 found.append(way)
@@ -97,20 +99,39 @@ def _ways(shown: str) -> list[Way]:
     return found
 
 
-def is_in(way: Way, text: str) -> bool:
-    """Whether a text names it; a number may stand there with or without its country, and among
-    other digits. Most texts do not, and that is seen at once."""
-    told = _searched(seen(text).text)
-    if way.kind in (LINK, EMAIL):
-        first = way.key.partition("/")[0].rpartition("@")[2]
-        return (first in told.lower or told.is_dotted) and any(
-            kind == way.kind and _same_link(way.key, key) for kind, key in _names(told.shown)
+class Named:
+    """What some texts name. Most of what is looked for they do not, and that is seen at once in all
+    of them."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = [_searched(seen(text).text) for text in texts]
+        self._all = _Searched(
+            "",
+            "\n".join(one.lower for one in self._texts),
+            "\n".join(one.bare for one in self._texts),
+            any(one.is_dotted for one in self._texts),
         )
-    if way.key.lstrip("0")[-_MIN_PHONE:] not in told.bare:
+
+    def have(self, way: Way) -> bool:
+        """A number may stand there with or without its country, and among other digits."""
+        return _may_name(self._all, way) and any(_is_in(one, way) for one in self._texts)
+
+
+def _is_in(told: "_Searched", way: Way) -> bool:
+    if not _may_name(told, way):
         return False
+    if way.kind in (LINK, EMAIL):
+        names = _names(told.shown)
+        return any(kind == way.kind and _same_link(way.key, key) for kind, key in names)
     if not way.key.isdigit():
         return way.key in told.bare
     return any(_same_number(way.key, run) for run in _digits(told.shown))
+
+
+def _may_name(told: "_Searched", way: Way) -> bool:
+    if way.kind in (LINK, EMAIL):
+        return way.key.partition("/")[0].rpartition("@")[2] in told.lower or told.is_dotted
+    return way.key.lstrip("0")[-_MIN_PHONE:] in told.bare
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +174,14 @@ def _same_number(one: str, told: str) -> bool:
 # ---- each kind -----------------------------------------------------------------------------------
 
 
-def _links(shown: str) -> Iterator[Way]:
+def _whole_links(shown: str) -> Iterator[Way]:
     for match in _SCHEME.finditer(shown):
         text = match[0].rstrip(_TAIL)
         if key := _link(text):
             yield Way(LINK, match.start(), match.start() + len(text), key)
+
+
+def _links(shown: str) -> Iterator[Way]:
     for match in _HOST.finditer(shown):
         rest = match["rest"].rstrip(_TAIL)
         ends = is_host(match["host"], rest)
@@ -175,7 +199,7 @@ def _link(text: str) -> str:
     text = text.casefold().replace("\\", "/")
     scheme, colon, rest = text.partition(":")
     if colon and scheme.isascii() and "." not in scheme and "/" not in scheme:
-        if scheme not in ("http", "https"):
+        if scheme not in ("http", "https", "hxxp", "hxxps"):
             return text
         text = rest.lstrip("/")
     host, slash, path = text.partition("/")
@@ -223,7 +247,10 @@ def _bare(text: str) -> str:
 
 def _numbers(shown: str) -> Iterator[Way]:
     quiet = _NO_PHONES.sub(lambda m: " " * len(m[0]), shown)
-    return (way for match in _RUN.finditer(quiet) if (way := _number(match)) is not None)
+    for match in _RUN.finditer(quiet):
+        if (way := _number(match)) is not None:
+            yield way
+    yield from (Way(PHONE, start, end, digits) for start, end, digits in spelt_digits(shown))
 
 
 def _only_digits(text: str) -> str:

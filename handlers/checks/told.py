@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
-from handlers.checks.contacts import Way, is_in
+from handlers.checks.contacts import Named, Way
 from handlers.rules.amounts import Amount, Numbers
+from handlers.rules.prices import PERCENT, percents_in
 from handlers.rules.sums import Operand, Sum
 
 COUNTED_MAX = 100  # so many of a thing are counted though nobody named the number
@@ -21,9 +22,11 @@ class Told:
     by_customer: Sequence[str] = ()  # may be repeated, and lowers no price
 
     def leads(self, way: Way) -> bool:
-        return any(is_in(way, text) for text in (*self.texts, *self.by_customer))
+        return self._named.have(way)
 
     def names(self, amount: Amount) -> bool:
+        if amount.codes == PERCENT:
+            return any(amount.may_equal(one) for one in self._percents)
         return self._own.have(amount) or self._customers.have(amount)
 
     def adds_up(self, total: Sum) -> bool:
@@ -60,6 +63,14 @@ class Told:
 
     def _has(self, value: Decimal) -> bool:
         return self.names(Amount(0, 0, frozenset([value]), frozenset()))
+
+    @cached_property
+    def _named(self) -> Named:
+        return Named((*self.texts, *self.by_customer))
+
+    @cached_property
+    def _percents(self) -> list[Amount]:
+        return [one for text in (*self.texts, *self.by_customer) for one in percents_in(text)]
 
     @cached_property
     def _own(self) -> Numbers:

@@ -1,7 +1,7 @@
 """Amounts of money in a text of any language: number and currency, as they are written. Pure.
 
 A number may be read in more than one way ("1.234"), and so may a sign ("$"): an amount has all its
-readings. Numbers in words ("ten euros") are not read.
+readings. Of numbers in words ("ten euros") the currency stands behind them.
 """
 
 import tomllib
@@ -14,13 +14,15 @@ from typing import Any
 
 import regex
 
+from handlers.rules.number_words import numerals, spelt_before
 from handlers.rules.seen import seen
 
 ANY = "*"  # a sign of many currencies, or none at all
 _LONGEST = 40  # of a number, in characters
 # Digits in groups, or one run of them.
-_DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
-_NUMBER = rf"(?<![\w.,:/'\u2019]){_DIGITS}"
+DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
+NUMBER = rf"(?<![\w.,:/'\u2019]){DIGITS}"
+_DIGIT = regex.compile(r"\d")
 _BARE = regex.compile(r"\d[\d.,'\u2019]*(?: \d{3}(?!\d))*")
 PLACES_MAX = 500  # where the same digits stand, that are looked at
 _AROUND = 24  # characters: a sign, a scale and a word stand within them
@@ -59,23 +61,50 @@ def amounts_in(text: str) -> list[Amount]:
     view = seen(text)
     return [
         replace(one, start=start, end=end)
-        for one in _amounts(view.text)
+        for one in seen_amounts(view.text)
         for start, end in (view.place(one.start, one.end),)
     ]
 
 
-def _amounts(shown: str) -> list[Amount]:
+def seen_amounts(shown: str) -> list[Amount]:
+    """Of a text as it is seen."""
     known = _known()
     found: dict[int, Amount] = {}
-    for pattern in (known.behind, known.before, known.ranges):
+    patterns = (known.behind, known.before, known.ranges) if _DIGIT.search(shown) else ()
+    for pattern in patterns:
         for match in pattern.finditer(shown, overlapped=True):
             if (amount := _amount(match, known)) is not None:
                 found.setdefault(match.start("number"), amount)
+    for one in _in_words(shown):
+        found.setdefault(one.start, one)
     apart: list[Amount] = []
     for start in sorted(found):  # of a number nothing but the whole
         if not apart or start >= apart[-1].end:
             apart.append(found[start])
     return apart
+
+
+@lru_cache(maxsize=1_024)
+def _in_words(shown: str) -> tuple[Amount, ...]:
+    """The last ones are kept, as of seen()."""
+    return tuple(_worded(shown))
+
+
+def _worded(shown: str) -> Iterator[Amount]:
+    known = _known()
+    for last in numerals(shown):
+        match = known.alone.match(shown, last.end())
+        if match is None:
+            continue
+        longest: dict[int, set[Decimal]] = {}
+        for spelt in spelt_before(shown, last.end()):
+            longest.setdefault(spelt.start, set()).add(Decimal(spelt.value))
+        start = min(longest, default=0)
+        if values := frozenset(longest.get(start, ())):
+            mark = match["mark"].casefold()
+            if mark in known.parts:
+                values |= {value / 100 for value in values}
+            yield Amount(start, match.end(), values, known.codes.get(mark, frozenset()))
 
 
 class Numbers:
@@ -85,8 +114,10 @@ class Numbers:
     def __init__(self, texts: Iterable[str]) -> None:
         self._places: dict[str, dict[_Place, None]] = {}
         self._read: dict[_Place, tuple[Sequence[Amount], bool]] = {}
+        self._in_words: list[Amount] = []
         for text in texts:
             shown = seen(text).text
+            self._in_words += _in_words(shown)
             for match in _BARE.finditer(shown):
                 near = max(0, match.start() - _AROUND), match.end() + _AROUND
                 place = _Place(shown[slice(*near)], match.start() - near[0], match[0])
@@ -113,11 +144,12 @@ class Numbers:
                     yield True
                 elif not marked and not timed and amount.values & readings(place.bare):
                     yield False
+        yield from (True for one in self._in_words if amount.may_equal(one))
 
     def _context(self, place: "_Place") -> tuple[Sequence[Amount], bool]:
         if (read := self._read.get(place)) is None:
             around, at = place.around, place.at
-            marked = [one for one in _amounts(around) if one.start <= at < one.end]
+            marked = [one for one in seen_amounts(around) if one.start <= at < one.end]
             timed = any(one.start() <= at < one.end() for one in _TIMES.finditer(around))
             read = self._read[place] = (marked, timed)
         return read
@@ -185,6 +217,7 @@ class _Known:
     behind: "regex.Pattern[str]"  # 38,50 EUR
     before: "regex.Pattern[str]"  # EUR 38.50
     ranges: "regex.Pattern[str]"  # the first of 38-45 EUR
+    alone: "regex.Pattern[str]"  # what stands behind a number in words
     codes: Mapping[str, frozenset[str]]
     parts: frozenset[str]
     scales: Mapping[str, int]
@@ -210,7 +243,7 @@ def _is_year(match: "regex.Match[str]") -> bool:
     return len(number) == 4 and number.isdigit() and number[:2] in ("19", "20")
 
 
-def _any_of(words: Iterable[str], *, begins: bool = True) -> str:
+def words_of(words: Iterable[str], *, begins: bool = True) -> str:
     """One of letters begins and ends where they do, but in scripts without spaces. Those that begin
     and end alike stand together, the longest first, so that most places are passed in one step;
     before them "kr.", since "kr" is what it begins with. `begins`: False after a number, where
@@ -245,20 +278,23 @@ def _known() -> _Known:
     codes = {word.casefold(): _codes(of) for word, of in (signs | words).items()}
     codes |= {code.casefold(): frozenset([code]) for code in [*iso, *ambiguous]}
     codes["tl"] = frozenset(["TRY"])
-    scale = rf"(?P<scale>(?i:{_any_of(scales, begins=False)}))"
+    scale = rf"(?P<scale>(?i:{words_of(scales, begins=False)}))"
     # Codes are capitals; words are taken in any case.
     mark = (
-        rf"(?P<mark>{_any_of([*signs, *iso, *ambiguous, *small], begins=False)}"
-        rf"|(?i:{_any_of([*words, *parts], begins=False)}))"
+        rf"(?P<mark>{words_of([*signs, *iso, *ambiguous, *small], begins=False)}"
+        rf"|(?i:{words_of([*words, *parts], begins=False)}))"
     )
-    sign = rf"(?P<mark>{_any_of([*signs, *iso, *small])}|(?i:{_any_of(['euro', 'euros', 'usd'])}))"
+    sign = (
+        rf"(?P<mark>{words_of([*signs, *iso, *small])}|(?i:{words_of(['euro', 'euros', 'usd'])}))"
+    )
     sign = rf"(?:{sign}[ ]?|(?<!\d[ ]?[(\[]?){sign}{_AFTER})"
     # 38,50 EUR; 38,- EUR; 38.50 (EUR); 38.50 in EUR
     behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?(?:in )?[(\[]?{mark}"
     return _Known(
-        behind=regex.compile(rf"(?P<number>{_NUMBER}){behind}", regex.VERSION1),
-        before=regex.compile(rf"{sign}(?P<number>{_DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
-        ranges=regex.compile(rf"(?P<number>{_NUMBER}){_BETWEEN}{_NUMBER}{behind}", regex.VERSION1),
+        behind=regex.compile(rf"(?P<number>{NUMBER}){behind}", regex.VERSION1),
+        before=regex.compile(rf"{sign}(?P<number>{DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
+        ranges=regex.compile(rf"(?P<number>{NUMBER}){_BETWEEN}{NUMBER}{behind}", regex.VERSION1),
+        alone=regex.compile(rf"[ ]?{mark}", regex.VERSION1),
         codes=codes,
         parts=frozenset(word.casefold() for word in parts),
         scales={word.casefold(): of for word, of in scales.items()},

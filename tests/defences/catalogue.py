@@ -1,6 +1,7 @@
 """The defences: what is taken out, and which tests have to notice."""
 
 from tests.defences import (
+    agent,
     api,
     apps,
     claims,
@@ -743,6 +744,7 @@ DEFENCES = (
     *sends.DEFENCES,
     *intake.DEFENCES,
     *knowledge.DEFENCES,
+    *agent.DEFENCES,
     *outbound.DEFENCES,
     *deliveries.DEFENCES,
     *apps.DEFENCES,

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.factories import Tenant
-from tests.model.product import MAX_UNKNOWN, Request, answered_by, event_name
+from tests.model.decisions import ACTIONS, check_actions
+from tests.model.product import MAX_UNKNOWN, STOP, Request, answered_by, event_name
 from tests.model.stepping import Job, Stepper
 
 UNSETTLED = ("queued", "sending", "unknown")
 RANK = ("accepted", "sent", "failed", "delivered", "read", "played")  # upwards only, once there
 
 SAID_BY_PERSON = ("human", "echo")  # through the API, and on the phone
+IN_CODE = ("opted_out", "opted_in")  # what is said without a model
 AT_LIMIT = ("daily_message_limit", "monthly_message_limit")
 
 TALKS = """
-SELECT v.id, v.user_id, v.input_seq, v.answered_seq, v.ready_at, v.lease_owner, v.epoch, v.attempts,
-       v.rebuild_thread, coalesce(v.taken_over_until > now(), false) AS taken_over,
+SELECT v.id, v.user_id, v.contact_id, c.marketing_choice, v.input_seq, v.answered_seq, v.ready_at,
+       v.lease_owner, v.epoch, v.attempts, v.rebuild_thread, v.taken_over_by AS by,
+       coalesce(v.taken_over_until > now(), false) AS taken_over,
        coalesce(v.taken_over_until > now() AND v.taken_over_by = 'human', false) AS human,
        c.wa_id AS phone
   FROM conversations v JOIN contacts c ON c.id = v.contact_id
@@ -35,15 +38,22 @@ SELECT id, user_id, conversation_id, direction, status, message_id AS wamid, con
   FROM messages ORDER BY id
 """
 DEAD = "SELECT message_id, user_id FROM dead_sends"
-EVENTS = "SELECT id, conversation_id, input_seq, settled_at, reason FROM conversation_events"
-HOLDS = "SELECT user_id, conversation_id, usage_day, messages, overage FROM usage_reservations"
+EVENTS = """
+SELECT id, conversation_id, input_seq, settled_at, reason, kind,
+       (data ->> 'action_id')::bigint AS action
+  FROM conversation_events
+"""
+HOLDS = """
+SELECT user_id, conversation_id, usage_day, messages, overage, actions FROM usage_reservations
+"""
 COUNTERS = """
 SELECT 'day' AS what, user_id, tracking_date AS day, daily_messages_sent AS sent,
        messages_reserved AS reserved, daily_overage_messages AS overage,
-       daily_messages_received AS received FROM usage_tracking
+       daily_messages_received AS received, actions_created AS actions,
+       actions_reserved FROM usage_tracking
 UNION ALL
 SELECT 'month', user_id, make_date(year, month, 1), total_messages_sent, messages_reserved,
-       overage_messages, 0
+       overage_messages, 0, 0, 0
   FROM monthly_usage_summary
 """
 
@@ -56,6 +66,7 @@ class Snapshot:
     counters: list[Any]
     dead: dict[int, int]  # message -> tenant
     events: dict[int, Any]
+    actions: dict[int, Any]
 
     def of(self, talk: int, direction: str) -> list[Any]:
         return [
@@ -65,7 +76,7 @@ class Snapshot:
         ]
 
 
-EMPTY = Snapshot({}, {}, [], [], {}, {})
+EMPTY = Snapshot({}, {}, [], [], {}, {}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,8 @@ class Judge:
         self.went_unknown: set[tuple[int, int]] = set()
         self.silenced_at: dict[int, int] = {}  # conversation -> the step at which a human took over
         self.replays: dict[tuple[int, int], int] = {}  # (message, attempt before) -> the step
+        self.answers: Counter[tuple[int, str]] = Counter()  # to each input of a conversation
+        self._stops: set[str] = set()  # what customers wrote that was STOP when it was recorded
         self._claims: set[tuple[int, int]] = set()
         self._settled_by_person: set[int] = set()  # conversations that are leased for nothing
         self.idle: set[int] = set()  # in which a turn may find nothing to say
@@ -110,9 +123,12 @@ class Judge:
             await look(COUNTERS),
             {r["message_id"]: r["user_id"] for r in await look(DEAD)},
             {r["id"]: r for r in await look(EVENTS)},
+            {r["id"]: r for r in await look(ACTIONS)},
         )
         for message_id in now.messages.keys() - before.messages.keys():
             self._recorded[message_id] = self._stepper.step
+            if now.messages[message_id]["text"] == STOP:
+                self._stops.add(now.messages[message_id]["wamid"])
         for talk in now.talks.values():
             self._talk_moved(before, before.talks.get(talk["id"]), talk)
             self._talk(talk)
@@ -127,6 +143,13 @@ class Judge:
         assert before.messages.keys() <= now.messages.keys()
         self._answered_once()
         self._counted()
+        told = Counter(e["action"] for e in now.events.values() if e["action"] is not None)
+        check_actions(before.actions, now.actions, told, self._tally)
+        for event in now.events.values():
+            was = before.events.get(event["id"])
+            if event["settled_at"] is not None and (was is None or was["settled_at"] is None):
+                self._tally[f"event {event['kind']}: {event['reason'] or 'told'}"] += 1
+                self._tally[f"event {event['kind']}"] += 1
 
     # ---- conversations --------------------------------------------------------------------------
 
@@ -197,16 +220,31 @@ class Judge:
             assert settled or told, f"an answer to nothing: {reply}"
             assert not was["taken_over"], f"it was told to be silent: {was}"
             if reply["kind"] == "reply":
-                assert answered_by(reply["text"]) == settled | told, (reply, settled, told)
-                assert reply["usage_day"] is not None, "an answer outside the meter"
+                self._replied(was, talk, reply, settled | told)
             else:
                 assert reply["usage_day"] is None, "a notice that costs something"
-                assert reply["in_reply_to"] in settled, reply
-                if reply["metadata"]["reason"] not in AT_LIMIT:
+                assert reply["in_reply_to"] is None or reply["in_reply_to"] in settled, reply
+                reason = reply["metadata"]["reason"]
+                self._tally[f"notice: {reason}"] += 1
+                if reason not in (*AT_LIMIT, *IN_CODE):
                     assert talk["taken_over"], "an apology, and nobody was called"
         if settled and not said:
             answers = [r for r in replies if r["metadata"].get("reason") not in AT_LIMIT]
             self._settled_alike(talk, settled, answers)
+
+    def _replied(self, was: Any, talk: Any, reply: Any, settled: set[str]) -> None:
+        self.answers.update((talk["id"], name) for name in settled)
+        assert reply["usage_day"] is not None, "an answer outside the meter"
+        model = reply["metadata"]["model"]
+        if model == "the model":
+            named = answered_by(reply["text"])
+            # What a choice about advertising says is answered by code, beside it.
+            assert named <= settled <= named | self._stops, (reply, settled)
+        else:
+            self._tally[f"answered {model}"] += 1
+        if talk["taken_over"] and not was["taken_over"]:
+            assert talk["by"] == "bot", f"silenced by its own answer: {talk}"
+            self._tally[f"handed over: {model}"] += 1
 
     def _settled_alike(self, talk: Any, settled: set[str], replies: list[Any]) -> None:
         """All inputs of a turn end in the same way: answered, or with one reason why not."""
@@ -270,6 +308,8 @@ class Judge:
             for wamid in answered_by(m["text"])
         )
         assert not answered or max(answered.values()) == 1, f"answered twice: {answered}"
+        twice = [name for name, times in self.answers.items() if times > 1]
+        assert not twice, f"answered twice: {twice}"
 
     def _outbound(self, m: Any) -> None:
         """A state that nothing would ever move on is a message that is lost."""
@@ -422,7 +462,19 @@ class Judge:
         assert +counted_sent == sent, (counted_sent, sent)
         assert +counted_overage == overage, (counted_overage, overage)
         assert +counted_reserved == reserved, (counted_reserved, reserved)
+        self._counted_actions()
         assert +counted_received == received, (counted_received, received)
+
+    def _counted_actions(self) -> None:
+        created = Counter((a["user_id"], a["usage_day"]) for a in self.now.actions.values())
+        reserved: Counter[Any] = Counter()
+        for hold in self.now.holds:
+            reserved[hold["user_id"], hold["usage_day"]] += hold["actions"]
+        days = [row for row in self.now.counters if row["what"] == "day"]
+        counted = Counter({(r["user_id"], r["day"]): r["actions"] for r in days})
+        held = Counter({(r["user_id"], r["day"]): r["actions_reserved"] for r in days})
+        assert +counted == created, (counted, created)
+        assert +held == +reserved, (held, reserved)
 
     # ---- in the end -----------------------------------------------------------------------------
 
@@ -431,6 +483,8 @@ class Judge:
         waits = [f"unanswered {t}" for t in self.now.talks.values() if _busy(t)]
         waits += [f"unsent {m}" for m in self.now.messages.values() if m["status"] in UNSETTLED]
         waits += [f"held {h}" for h in self.now.holds]
+        waits += [f"undecided {a}" for a in self.now.actions.values() if a["status"] == "pending"]
+        waits += [f"with nobody {t}" for t in self.now.talks.values() if t["by"] == "bot"]
         waits += [f"untold {e}" for e in self.now.events.values() if e["settled_at"] is None]
         return waits
 
@@ -441,6 +495,10 @@ class Judge:
             if m["direction"] == "inbound"
         )
         assert found == Counter((tenant.user_id, wamid) for tenant, wamid in written)
+        messages = self.now.messages.values()
+        stopped = {m["conversation_id"] for m in messages if m["wamid"] in self._stops}
+        for talk in (self.now.talks[id] for id in stopped):
+            assert talk["marketing_choice"] == "stop", f"a STOP is lost: {talk}"
         took: dict[int, list[Acceptance]] = defaultdict(list)
         for acceptance in self.acceptances:
             took[acceptance.request.message_id].append(acceptance)

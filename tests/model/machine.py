@@ -69,13 +69,35 @@ WHICH = st.integers(0, 11)
 WORKER = st.integers(0, WORKERS - 1)
 # What outsiders mostly say.
 VERDICTS: dict[str, tuple[str, ...]] = {
-    THINK: (*(["reply"] * 14), "no_answer", "no_answer", "refuses", *(["breaks"] * 4)),
+    THINK: (
+        *(["reply"] * 24),
+        *("no_answer", "no_answer", "no_answer", "refuses", "refuses", *(["breaks"] * 6)),
+        *("hands over", "hands over", "remembers", "calls nonsense", "asks and hands over"),
+        *(
+            "hands over, then fails",
+            "asks, then fails",
+            "asks",
+            "asks",
+            "asks for 40",
+            "asks for many",
+            *(["asks for 5", "asks for 20"] * 3),
+        ),
+    ),
     CALL: (
         *(["accepted"] * 4),
         *(["accepted, answer lost", "never arrived"] * 2),
         *product.REFUSALS,
     ),
 }
+# A history may be about one thing, so that more of it happens: what the bot does when nobody comes
+# in, or what is decided.
+ABOUT = ("anything", "anything", "the bot", "decisions", "decisions", "a limit")
+OF_DECISIONS = (
+    *(["reply"] * 8),
+    *("no_answer", "breaks", "hands over", "asks and hands over", "asks", "asks", "asks for many"),
+    *("hands over, then fails", "asks, then fails"),
+    *(["asks for 5", "asks for 20", "asks for 20"] * 3),
+)
 COMMITS_THAT_BREAK = 0.05
 CLAIMS = st.sampled_from(["turns", "turns", "sends"])
 
@@ -113,6 +135,11 @@ WITH held AS (SELECT id FROM conversation_events FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE conversation_events e
    SET due_at = due_at - interval '1 day', created_at = created_at - interval '1 day'
   FROM held WHERE e.id = held.id;
+WITH held AS (SELECT id FROM actions FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE actions a
+   SET expires_at = expires_at - interval '1 day',
+       auto_approve_until = auto_approve_until - interval '1 day'
+  FROM held WHERE a.id = held.id;
 WITH held AS (SELECT user_id FROM send_limits FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE send_limits l
    SET full_at = full_at - interval '1 day', held_until = held_until - interval '1 day',
@@ -136,6 +163,10 @@ PLANS = (
     '{"limits": {"on_message_limit": "overage"}}',
 )
 PEOPLE_DO = ("take over", "take over for a while", "write", "echo", "hand back")
+DECISIONS = ("approve", "approve similar", "approve similar", "approve anybody's", "deny")
+# What a customer writes: nothing in particular, or what somebody has to act on.
+WRITES = ("new", "new", "new", "new", "new", "wish", "stop")
+KINDS = ("new", "new", "new", "late", "late", "again", "again", "wish", "stop")
 # These two never have the same date.
 ZONES = ("Pacific/Kiritimati", "Etc/GMT+12")
 
@@ -247,9 +278,10 @@ class Machine(RuleBasedStateMachine):
         self.written = 0
         self.debounce = product.AT_ONCE
         self.dice = random.Random()
+        self.about = ABOUT[0]
         self.draining = False
         self.outside = Process(WorkerId(0))  # people of the business, and the operator
-        self.echoes = 0
+        self.echoes = self.changes = 0
         self._claimed: list[Claimed] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -270,9 +302,14 @@ class Machine(RuleBasedStateMachine):
         debounce=st.sampled_from([product.AT_ONCE, product.AT_ONCE, product.LATER]),
         plan=st.sampled_from(PLANS),
         seed=st.integers(0, 2**32),
+        about=st.sampled_from(ABOUT),
     )
-    def begin(self, daily: int, monthly: int, debounce: Debounce, plan: str, seed: int) -> None:
-        self.debounce = debounce
+    def begin(
+        self, daily: int, monthly: int, debounce: Debounce, plan: str, seed: int, about: str
+    ) -> None:
+        self.debounce, self.about = debounce, about
+        if about != "anything":
+            daily = monthly = 1 if about == "a limit" else 50
         self.dice = random.Random(seed)
         self.run(self._begin(daily, monthly, plan))
         self.broken = False
@@ -324,6 +361,8 @@ class Machine(RuleBasedStateMachine):
             await self._finish()
             await self._settle_unknown(self.processes[0], "end")
             await self._raise_passed(self.processes[0], "end")
+            await self._start("expire", self.processes[0], product.expire, "end")
+            await self._start("end handovers", self.processes[0], product.end_handovers, "end")
             await self._finish()
             await self.judge.look()
             if not self.judge.at_rest() and all(b.acknowledged for b in self.batches):
@@ -364,6 +403,8 @@ class Machine(RuleBasedStateMachine):
     async def _let_on(self, job: Job, verdict: str | None = None) -> None:
         if verdict is None and job.gate in VERDICTS:
             said = VERDICTS[job.gate]
+            if job.gate == THINK and self.about == "decisions":
+                said = OF_DECISIONS
             verdict = said[0] if self.draining else self.dice.choice(said)
         elif job.gate == COMMIT and not self.draining and self.dice.random() < COMMITS_THAT_BREAK:
             verdict = verdict or self.dice.choice((LOST, UNHEARD))
@@ -447,7 +488,18 @@ class Machine(RuleBasedStateMachine):
         other, until = dice.randrange(60), dice.choice(HOW_FAR)
         match dice.choice(self._to_do()):
             case "write":
-                self.run(self._write(self.people[other % PEOPLE], ["new"], process, until))
+                kind = dice.choice(WRITES)
+                self.run(self._write(self.people[other % PEOPLE], [kind], process, until))
+            case "change":
+                self.run(self._change(other, ("edit", "revoke")[other % 2], process, until))
+            case "decide":
+                self.run(self._decide(other, dice.choice(DECISIONS), "end"))
+            case "withdraw":
+                self.run(self._decide(other, "withdraw", until))
+            case "expire":
+                self.run(self._start("expire", process, product.expire, until))
+            case "end handovers":
+                self.run(self._start("end handovers", process, product.end_handovers, until))
             case "wait":
                 self.run(self._day_passes())
             case "settle":
@@ -493,7 +545,14 @@ class Machine(RuleBasedStateMachine):
         if any(m["replayed_at"] for m in outbox):
             todo += ["wait", "settle", "settle"]
         if talks:
-            todo += ["person"]
+            todo += ["person", "change"]
+        actions = now.actions.values()
+        if any(a["status"] == "pending" for a in actions):
+            todo += ["decide", "decide", "decide", "wait", "expire"]
+        if any(a["approves"] for a in actions):
+            todo += ["withdraw"]
+        if any(t["by"] == "bot" for t in talks):
+            todo += ["wait", "end handovers", "end handovers"]
         if any(e["settled_at"] is None for e in self.judge.now.events.values()):
             todo += ["wait", "raise", "turns"]
         if any(t["lease_owner"] and ("turn", t["id"]) not in self.holding.values() for t in talks):
@@ -526,7 +585,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         who=st.integers(0, PEOPLE - 1),
-        kinds=st.lists(st.sampled_from(["new", "new", "late", "again"]), min_size=1, max_size=3),
+        kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
         worker=WORKER,
         until=FAR,
     )
@@ -543,7 +602,10 @@ class Machine(RuleBasedStateMachine):
                 self.written += 1
                 wamid = f"wamid.{self.written}"
                 person.wamids.append(wamid)
-            items.append((wamid, self.written - (50 if kind == "late" else 0)))
+            at = self.written - (50 if kind == "late" else 0)
+            text = {"wish": product.WISH, "stop": product.STOP}.get(kind, f"text of {wamid}")
+            self.count(f"written: {kind}")
+            items.append((wamid, at, text))
         body = product.wrote(person.tenant, person.phone, items)
         handle = partial(product.record, batch=body, debounce=self.debounce)
         await self._deliver(process, Batch("ingest", handle), until)
@@ -777,6 +839,14 @@ class Machine(RuleBasedStateMachine):
     def people_do_something(self, which: int, what: str, until: str) -> None:
         self.run(self._people(which, what, until))
 
+    @rule(which=WHICH, kind=st.sampled_from(["edit", "edit", "revoke"]), worker=WORKER, until=FAR)
+    def customer_thinks_again(self, which: int, kind: str, worker: int, until: str) -> None:
+        self.run(self._change(which, kind, self.processes[worker], until))
+
+    @rule(which=WHICH, verdict=st.sampled_from([*DECISIONS, "withdraw"]), until=FAR)
+    def people_decide(self, which: int, verdict: str, until: str) -> None:
+        self.run(self._decide(which, verdict, until))
+
     @rule(which=WHICH, times=st.integers(1, 3), until=FAR)
     def the_operator_replays(self, which: int, times: int, until: str) -> None:
         self.run(self._replay(which, times, until))
@@ -791,6 +861,8 @@ class Machine(RuleBasedStateMachine):
         if not talks:
             return
         talk = talks[which % len(talks)]
+        if self.about != "anything":
+            what = "hand back"
         user_id = self.judge.now.talks[talk]["user_id"]
         of = next(t for t in self.tenants if t.user_id == user_id)
         self.count(f"person: {what}")
@@ -807,6 +879,39 @@ class Machine(RuleBasedStateMachine):
                 hours = 3 if what == "take over for a while" else None
                 takes = partial(product.take_over, of=of, talk=talk, hours=hours)
                 await self._start(what, self.outside, takes, until)
+
+    async def _change(self, which: int, kind: str, process: Process, until: str) -> None:
+        """Of what is recorded; that of others is as well a matter of the log's order."""
+        there = [m for m in self.judge.now.messages.values() if m["direction"] == "inbound"]
+        if not there:
+            return
+        target = there[-1 - which % len(there)]
+        talk = self.judge.now.talks[target["conversation_id"]]
+        of = next(t for t in self.tenants if t.user_id == target["user_id"])
+        self.changes += 1
+        done = "after" if target["input_seq"] <= talk["answered_seq"] else "before"
+        self.count(f"{kind} {done} its turn")
+        wamid, at = f"wamid.CHANGE{self.changes}", self.written + self.changes
+        body = product.changed(of, talk["phone"], wamid, at, target["wamid"], kind)
+        handle = partial(product.record, batch=body, debounce=self.debounce)
+        await self._deliver(process, Batch("ingest", handle), until)
+
+    async def _decide(self, which: int, verdict: str, until: str) -> None:
+        """Mostly what waits; now and then what is decided already."""
+        actions = list(self.judge.now.actions.values())
+        if verdict == "withdraw":
+            found = [a for a in actions if a["approves"]]
+        else:
+            found = [a for a in actions if a["status"] == "pending"] or actions
+        if not found:
+            return
+        action = found[which % len(found)]
+        of = next(t for t in self.tenants if t.user_id == action["user_id"])
+
+        async def work(job: Job) -> None:
+            self.count(f"decision: {await product.decide(job, of, action, verdict)}")
+
+        await self._start(verdict, self.outside, work, until)
 
     async def _echo(self, of: Tenant, talk: int, which: int, until: str) -> None:
         """Written after some of what the customer wrote, and heard of whenever the log has it."""

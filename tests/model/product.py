@@ -5,10 +5,12 @@ model and the Graph API are played by objects that stop the job and ask the test
 everything else is the product itself, with its own SQL.
 """
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 
 import asyncpg
@@ -16,14 +18,13 @@ import asyncpg
 from cli.dead_items import BUSY, _queue_again
 from db import conversations, sends, status_fence, workers
 from db.conversations import Claim, Debounce
-from db.ids import ConversationId, MessageId, UserId, Wamid, WorkerId
+from db.ids import ActionId, ConversationId, MessageId, UserId, Wamid, WorkerId
 from db.pool import Conn, connect_owner, create_pool, tenant
 from db.sends import Pace, SendClaim
-from handlers.actions import raise_passed_events
-from handlers.agent.answerer import Kind, NoAnswer
-from handlers.agent.graph import Agent, Reply, Task
-from handlers.agent.knowledge import Knowledge
-from handlers.agent.memory import SlotSaver
+from handlers import actions
+from handlers.actions import Similar, expire_overdue, raise_passed_events
+from handlers.agent.graph import Agent
+from handlers.handovers import end_overdue_handovers
 from handlers.ingest import batch
 from handlers.ingest.envelope import Envelope, encode
 from handlers.ingest.recording import record_batch
@@ -45,10 +46,17 @@ from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from handlers.whatsapp.cloud_api.wire import OUR_ID, callback_data, split
 from handlers.whatsapp.port import Accepted, Outcome, RefusalKind, Refused, Unknown
 from tests.factories import Tenant
-from tests.model.stepping import CALL, THINK, Job
+from tests.model.stepping import CALL, Job
+from tests.model.thinking import Model, ModelBroke, event_name
 from tests.unit.payloads import FAILURE, change, value, webhook
 
-__all__ = ["BUSY", "MAX_UNKNOWN"]
+__all__ = ["BUSY", "MAX_UNKNOWN", "event_name"]
+
+# How far a decision approves more by itself.
+SIMILAR = {
+    "approve similar": Similar(max_amount=Decimal(20), max_per_day=Decimal(45)),
+    "approve anybody's": Similar(max_amount=Decimal(20), max_per_day=Decimal(45), any_contact=True),
+}
 
 # Real time must not matter: what lies ahead lies hours ahead, and time is made to pass by a day.
 AT_ONCE = Debounce(quiet=timedelta(0), longest=timedelta(0))
@@ -58,50 +66,14 @@ UNKNOWN_WAIT = timedelta(hours=1)
 PAIR = Pace(every=PAIR_EVERY, burst=PAIR_BURST)
 # What is old is not answered, and an echo silences the bot for an hour from when it was written.
 SENT_AT = int(time.time()) - 1_800
-
-
-class ModelBroke(Exception):
-    """What the test lets the model raise: a turn that fails."""
-
-
-class BareShelf:
-    """The chatbots of the model know nothing, and nobody has to look it up."""
-
-    async def knowledge(self, pool: Any, user_id: Any, chatbot_id: Any, version: int) -> Knowledge:
-        return Knowledge(version, ())
-
-
-class Model:
-    """In the place of handlers.agent.graph.Agent."""
-
-    def __init__(self, job: Job) -> None:
-        self.saver = SlotSaver()
-        self.shelf = BareShelf()
-        self._job = job
-
-    def answerer(self, user_id: Any, context: Any) -> None:
-        """Nobody else's."""
-
-    async def run(self, task: Task) -> Reply:
-        about = [str(row.wamid) for row in task.inputs]
-        about += [event_name(event.id) for event in task.events]
-        verdict = await self._job.stop(THINK, about)
-        if verdict == "no_answer":
-            raise NoAnswer("http_500")
-        if verdict == "refuses":
-            raise NoAnswer("http_418", Kind.NEVER)
-        if verdict == "breaks":
-            raise ModelBroke
-        # A reply says what it answers, so that the record can be judged by it.
-        return Reply("answers " + " ".join(about), "the model", (), (), 0, 0, task.slot)
-
-
-def event_name(event_id: int) -> str:
-    return f"event:{event_id}"
+NAMES = re.compile(r"wamid\.[A-Z]*\d+|event:\d+")
+# What customers write besides: that they want a person, and no advertising.
+WISH, STOP = "I want to talk to a human", "STOP"
 
 
 def answered_by(text: str) -> set[str]:
-    return set(text.split()[1:])
+    """Of a model's own reply; what code says beside it names none."""
+    return set(NAMES.findall(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +132,7 @@ async def merge(job: Job, batch: bytes) -> None:
 
 
 async def turn(job: Job, worker_id: WorkerId, claim: Claim) -> None:
-    await run_turn(job.pool, cast("Agent", Model(job)), worker_id, claim)
+    await run_turn(job.pool, cast("Agent", Model(job, claim.epoch)), worker_id, claim)
 
 
 async def send(job: Job, worker_id: WorkerId, claim: SendClaim) -> None:
@@ -208,6 +180,14 @@ async def release_replayed(job: Job) -> int:
 
 async def raise_passed(job: Job) -> None:
     await raise_passed_events(job.pool, Sweep("passed_event"))
+
+
+async def expire(job: Job) -> None:
+    await expire_overdue(job.pool, Sweep("overdue_action"))
+
+
+async def end_handovers(job: Job) -> None:
+    await end_overdue_handovers(job.pool, Sweep("overdue_handover"))
 
 
 async def sweep_dead(job: Job) -> list[workers.Freed]:
@@ -260,6 +240,23 @@ async def person_writes(job: Job, of: Tenant, talk: int) -> str | None:
     return None
 
 
+async def decide(job: Job, of: Tenant, action: Mapping[str, Any], verdict: str) -> str:
+    """Through the API. What came of it."""
+    action_id, approves = ActionId(action["id"]), verdict.startswith("approve")
+    similar = SIMILAR.get(verdict)
+    if similar is not None and action["amount"] is None:
+        similar = Similar(any_contact=similar.any_contact)  # only equal ones
+    async with tenant(job.pool, of.user_id) as conn:
+        if verdict == "withdraw":
+            outcome = await actions.withdraw(conn, of.user_id, action_id)
+        else:
+            becomes: actions.Verdict = "approved" if approves else "denied"
+            outcome = await actions.decide(
+                conn, of.user_id, action_id, becomes, "as you like", similar=similar
+            )
+    return "gone" if outcome is None else verdict if outcome.won else "decided before"
+
+
 async def replay(job: Job, user_id: UserId, message_id: MessageId) -> str | None:
     """As `swiftreplies dead replay` does it, once. Why not; '' when it is not dead."""
     async with tenant(job.pool, user_id) as conn:
@@ -269,19 +266,28 @@ async def replay(job: Job, user_id: UserId, message_id: MessageId) -> str | None
 # ---- what comes from outside --------------------------------------------------------------------
 
 
-def wrote(of: Tenant, phone: str, items: Sequence[tuple[str, int]]) -> bytes:
-    """An entry of the log with texts of one customer: (wamid, WhatsApp's time)."""
+def wrote(of: Tenant, phone: str, items: Sequence[tuple[str, int, str]]) -> bytes:
+    """An entry of the log with texts of one customer: (wamid, WhatsApp's time, text)."""
     texts = [
         {
             "from": phone,
             "id": wamid,
             "timestamp": str(SENT_AT + at),
             "type": "text",
-            "text": {"body": f"text of {wamid}"},
+            "text": {"body": text},
         }
-        for wamid, at in items
+        for wamid, at, text in items
     ]
     return _entry(of, messages=texts)
+
+
+def changed(of: Tenant, phone: str, wamid: str, at: int, target: str, kind: str) -> bytes:
+    """An entry with an edit or a revocation of what a customer wrote."""
+    told: dict[str, Any] = {"original_message_id": target}
+    if kind == "edit":
+        told["message"] = {"type": "text", "text": {"body": f"edit {wamid}"}}
+    change_ = {"from": phone, "id": wamid, "timestamp": str(SENT_AT + at), "type": kind, kind: told}
+    return _entry(of, messages=[change_])
 
 
 def echoed(of: Tenant, phone: str, wamid: str, at: int) -> bytes:

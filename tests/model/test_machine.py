@@ -43,6 +43,20 @@ SEEN = (
     *("swept conversation", "swept message", "let go", "killed with work in hand"),
     *("said by a person: human", "said by a person: echo", "person: hand back"),
     *("replayed", "replay released", "replay: not dead"),
+    *("written: wish", "written: stop", "notice: opted_out"),
+    *(f"{kind} {when} its turn" for kind in ("edit", "revoke") for when in ("before", "after")),
+    *(
+        "model: asks for 20",
+        "model: asks, then fails",
+        "model: remembers",
+        "model: calls nonsense",
+        "answered offline",
+    ),
+    *("action: requested", "action: approved", "action: denied", "action: expired"),
+    *("action: approves more", "action: approved by an earlier decision", "action: withdrawn"),
+    *("decision: decided before", "answered fixed"),
+    *("handed over: the model", "handed over: offline", "handed over: fixed"),
+    *("event action_decided: told", "event handed_back", "event nobody_came"),
 )
 
 

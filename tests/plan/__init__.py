@@ -31,9 +31,10 @@ class House:
     agent: Agent = field(default_factory=lambda: Agent(Offline()))
 
     async def write(self, of: Tenant, wamid: str, who: str = "13035550111", age_s: int = 0) -> None:
-        """A customer writes."""
+        """A customer writes, who calls themselves Noor."""
         at = round(datetime.now(UTC).timestamp()) - age_s
-        await record_batch(self.pool, [to(of, wrote(wamid, who, at))], DEBOUNCE)
+        person = [{"profile": {"name": "Noor"}, "wa_id": who}]
+        await record_batch(self.pool, [to(of, wrote(wamid, who, at), contacts=person)], DEBOUNCE)
 
     async def turns(self) -> int:
         """Every conversation with something to answer has its turn. How many."""

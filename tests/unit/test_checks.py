@@ -74,6 +74,18 @@ TOLD = Told(
         ("\u0660\u0665\u0660\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "phone"),
         ("Pay to DE44 5001 0517 5407 3249 31", "account"),
         ("Card 4111 1111 1111 1111", "account"),
+        ("hxxps://evil.example/x", "link"),
+        ("Pay at https://shop.example@evil.com/menu", "link"),
+        ("Go to evil [.] com", "link"),
+        ("Go to evil dot com", "link"),
+        ("Ve a malo punto com", "link"),
+        ("Call zero one seven one, nine nine nine, eight eight seven seven", "phone"),
+        ("Llama al seis uno dos tres cuatro cinco seis siete ocho", "phone"),
+        (
+            "Call 0\ufe0f\u20e31\ufe0f\u20e37\u20e31\u20e39\u20e39\u20e38\u20e37\u20e37\u20e3",
+            "phone",
+        ),
+        ("Send it to bc1qxy2kgdygjrsqtzq2n0yrf2493p83kkfjhx0wlh", "account"),
     ],
 )
 def test_ways_to_strangers_are_taken_out(text: str, kind: str) -> None:
@@ -102,8 +114,12 @@ def test_ways_to_strangers_are_taken_out(text: str, kind: str) -> None:
         "Ana and I: 1 of 2, J.R., U.S. and S.A., No.5, etc.But we are open; a.m. and p.m.",
         "*Bold*, _all of it_, and ~not~ `this`.",
         "So your order was cancelled, right? Is your table booked, or shall I ask?",
-        "Kochen mit Genuss 2026 - 12 Rezepte; 5 in 10, 20% off, 3x2 cakes, 1/2 kg, (3) of 4",
+        "Kochen mit Genuss 2026 - 12 Rezepte; 5 in 10, 3x2 cakes, 1/2 kg, (3) of 4",
         "Call 01712345678 or +49.171.2345678, or *+49* 171 _2345678_; shop [at] example [dot] com",
+        "Polka dot dress, dot to dot; we are at shop.example. Punto de encuentro: 100 % seda.",
+        "The price for 2 cakes depends; pay at 10:30, it takes 3 to 5 days, two of them by ship.",
+        "The cake costs 38.50, and the candles cost 0,90 each.",
+        "One cake, two candles, thirty-eight guests; spend it on euro coins.",
     ],
 )
 def test_honest_answers_stay_as_they_are(text: str) -> None:
@@ -145,6 +161,49 @@ def test_a_link_that_was_told_may_be_repeated_in_any_spelling() -> None:
     told = Told(["our shop dot com, cakes.in, team@okaxis, @luma_cakes, ES91 2100 0418 45 02 0005"])
     for text in ("shop.com", "Cakes.in", "team@okaxis", "@luma_cakes"):
         assert checked(f"See {text} now", told, INSTEAD).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("It is nineteen euros and twenty-five cents.", ["nineteen euros", "twenty-five cents"]),
+        ("Das macht einundzwanzig Euro.", ["einundzwanzig Euro"]),
+        ("Son treinta y dos euros.", ["treinta y dos euros"]),
+        ("\u53ea\u8981\u5341\u4e5d\u5143", ["\u5341\u4e5d\u5143"]),
+        ("Harganya sembilan belas ribu rupiah", ["sembilan belas ribu rupiah"]),
+        ("It costs 19.25 for you.", ["19.25"]),
+        ("The price is just 19.", ["19"]),
+        ("La tarta cuesta solo *19*.", ["19"]),
+        ("Preis: 19,25", ["19,25"]),
+        ("You get a 50 % discount.", ["50 %"]),
+        ("You get fifty percent off.", ["fifty percent"]),
+        ("Y\u00fczde 50 indirim.", ["50"]),
+        ("It is 100 % off.", ["100 %"]),
+        ("That is 19 \u0415UR.", ["19 \u0415UR"]),
+    ],
+)
+def test_prices_are_found_in_every_spelling(text: str, foreign: list[str]) -> None:
+    assert foreign_amounts(text, TOLD) == foreign
+    assert foreign_amounts(text, Told([text])) == []
+
+
+def test_words_and_digits_tell_of_each_other() -> None:
+    assert foreign_amounts("It is nineteen euros.", Told(["19 EUR"])) == []
+    assert foreign_amounts("It is 19 EUR.", Told(["nineteen euros"])) == []
+    assert foreign_amounts("It is 50 % off.", Told(["half price: 50 percent"])) == []
+    assert foreign_amounts("It is 50 % off.", Told(["room for 50 guests"])) == ["50 %"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your refund has *been* _approved_.",
+        "Your refund has been \u0430ppr\u043eved.",
+        "Your refund has been app\u200broved.",
+    ],
+)
+def test_a_claim_is_one_however_it_is_dressed(text: str) -> None:
+    assert checked(text, Told(), INSTEAD).text == INSTEAD
 
 
 LINES = tomllib.loads(Path(__file__).with_name("claim_lines.toml").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 from handlers.documents import docx, html, pdf
 from handlers.documents.blocks import FILE_BYTES, PAGES, TEXT_CHARS, Block, Refused, bounded
 from handlers.documents.passages import PASSAGE_CHARS, PASSAGES_MAX, passages
-from handlers.documents.reading import passages_of
+from handlers.documents.reading import _rows, passages_of
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
@@ -233,6 +233,20 @@ async def test_a_process_reads_it() -> None:
 async def test_it_says_why_not(form: str, data: bytes, why: str) -> None:
     with pytest.raises(Refused, match=why):
         await passages_of(form, pieces(data))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        b"",
+        b'{"question": "a", "answer": "b"}\n',  # ended in its middle
+        b'{"question": "a", "answer": "b"}\n{"passages": 2}\n',
+        b'{"question": "a", "answ',
+    ],
+)
+def test_half_a_document_is_none(out: bytes) -> None:
+    with pytest.raises(Refused, match="cannot be read"):
+        _rows(out)
 
 
 BOMBS = {
