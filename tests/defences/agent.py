@@ -134,7 +134,7 @@ DEFENCES = (
         "agent: who takes of a decision holds it",
         "the lock of the decisions that may approve",
         (Change(ACTIONS, " ORDER BY a.id FOR NO KEY UPDATE OF a;", " ORDER BY a.id;"),),
-        (f"{BOUNDS}::test_withdrawn_it_approves_nothing_and_waits_for_who_takes_of_it",),
+        (f"{BOUNDS}::test_a_withdrawal_waits_for_who_takes_of_it_though_no_sum_is_taken",),
     ),
     Defence(
         "agent: a decision is of one contact",
@@ -176,13 +176,8 @@ DEFENCES = (
                 "RETURNING chatbot_id, contact_id;",
                 "\nRETURNING chatbot_id, contact_id;",
             ),
-            Change(
-                "db/migrations/0081_hand_over.sql",
-                "     WHERE v.taken_over_by = 'bot' AND v.taken_over_until <= now()\n",
-                "     WHERE v.taken_over_until <= now()\n",
-            ),
         ),
-        (f"{HAND_OVER}::test_who_said_a_word_keeps_it",),
+        (f"{HAND_OVER}::test_who_says_a_word_as_the_time_ends_keeps_it",),
     ),
     Defence(
         "agent: nobody is told that nobody came where no word is taken",
