@@ -26,7 +26,7 @@ _SENTENCE = regex.compile(r"(?:[^.!?\u3002\uff01\uff1f\u0964\n]|\.(?=\S))*")
 
 def prices_in(text: str) -> list[Amount]:
     """In their order; none overlap."""
-    shown = plain(text)
+    shown = _small(plain(text))
     found = amounts_in(text)
     for one in (*percents_in(text), *_without_currency(shown)):
         if not any(one.start < other.end and other.start < one.end for other in found):
@@ -36,12 +36,17 @@ def prices_in(text: str) -> list[Amount]:
 
 def percents_in(text: str) -> list[Amount]:
     """A whole is a part only where it is said to be taken off."""
-    shown = plain(text)
+    shown = _small(plain(text))
     return [
         one
         for one in (*_in_digits(shown), *_in_words(shown))
         if one.values != {_WHOLE} or _is_taken_off(shown, one)
     ]
+
+
+def _small(text: str) -> str:
+    """In small letters, and as long as the text."""
+    return text.replace("\u0130", "I").lower()
 
 
 def _in_digits(shown: str) -> Iterator[Amount]:
@@ -103,14 +108,14 @@ def _known() -> _Known:
 
     def words(name: str, key: str = "words") -> str:
         listed = (word.replace("_", " ") for word in told[name][key].split())
-        return f"(?i:{words_of(listed)})"
+        return words_of(listed)
 
     gap = r"[\s:=*_~\u2013\u2014-]{0,3}"
     return _Known(
-        percent_mark=regex.compile(rf"\s?{words('percent')}", regex.V1),
-        percent_before=regex.compile(rf"{words('percent', 'before')}\s?\Z", regex.V1),
+        percent_mark=regex.compile(rf"\s?(?:{words('percent')})", regex.V1),
+        percent_before=regex.compile(rf"(?:{words('percent', 'before')})\s?\Z", regex.V1),
         priced=regex.compile(
-            rf"{words('price')}{gap}(?:{words('between')}{gap}){{0,4}}\Z", regex.V1
+            rf"(?:{words('price')}){gap}(?:(?:{words('between')}){gap}){{0,4}}\Z", regex.V1
         ),
         behind=regex.compile(
             rf"\s*(?:[.!?,;:)*_~\u3002\uff01\uff1f\u0964]|\Z|\n|{words('behind')})", regex.V1
