@@ -40,7 +40,13 @@ STACKS = (
 # Begun first, or one pytest process would still be at them when the others have ended.
 LONGEST = (
     *("tests/e2e/test_actions", "tests/e2e/", "tests/ingest_log/", "tests/model/", "tests/worker/"),
-    *("tests/ingress/", "tests/phone/", "tests/test_servers", "tests/packaging/test_policies"),
+    *(
+        "tests/redteam/",
+        "tests/ingress/",
+        "tests/phone/",
+        "tests/test_servers",
+        "tests/packaging/test_policies",
+    ),
 )
 
 

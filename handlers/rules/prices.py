@@ -29,9 +29,10 @@ _SENTENCE = regex.compile(r"(?:[^.!?\u3002\uff01\uff1f\u0964\n]|\.(?=\S))*")
 def prices_in(text: str) -> list[Amount]:
     """In their order; none overlap."""
     view = seen(text)
-    taken = bytearray(len(view.text))
+    small = _small(view.text)
+    taken = bytearray(len(small))
     found = []
-    for one in chain(seen_amounts(view.text), _percents(view.text), _without_currency(view.text)):
+    for one in chain(seen_amounts(view.text), _percents(small), _without_currency(small)):
         if not any(taken[one.start : one.end]):
             taken[one.start : one.end] = b"\x01" * (one.end - one.start)
             found.append(one)
@@ -44,7 +45,7 @@ def prices_in(text: str) -> list[Amount]:
 
 def percents_in(text: str) -> list[Amount]:
     """Where they stand in the text as it is seen."""
-    return list(_percents(seen(text).text))
+    return list(_percents(_small(seen(text).text)))
 
 
 def _percents(shown: str) -> Iterator[Amount]:
@@ -55,6 +56,11 @@ def _percents(shown: str) -> Iterator[Amount]:
     for one in (*_in_digits(shown), *_in_words(shown)):
         if one.values != {_WHOLE} or _stands_in(taken_off, one):
             yield one
+
+
+def _small(text: str) -> str:
+    """In small letters, and as long as the text."""
+    return text.replace("\u0130", "I").lower()
 
 
 def _in_digits(shown: str) -> Iterator[Amount]:
@@ -113,14 +119,14 @@ def _known() -> _Known:
 
     def words(name: str, key: str = "words") -> str:
         listed = (word.replace("_", " ") for word in told[name][key].split())
-        return f"(?i:{words_of(listed)})"
+        return words_of(listed)
 
     gap = r"[\s:=*_~\u2013\u2014-]{0,3}"
     return _Known(
-        percent_mark=regex.compile(rf"\s?{words('percent')}", regex.V1),
-        percent_before=regex.compile(rf"(?<={words('percent', 'before')}\s?)", regex.V1),
+        percent_mark=regex.compile(rf"\s?(?:{words('percent')})", regex.V1),
+        percent_before=regex.compile(rf"(?<=(?:{words('percent', 'before')})\s?)", regex.V1),
         priced=regex.compile(
-            rf"(?<={words('price')}{gap}(?:{words('between')}{gap}){{0,4}})", regex.V1
+            rf"(?<=(?:{words('price')}){gap}(?:(?:{words('between')}){gap}){{0,4}})", regex.V1
         ),
         behind=regex.compile(
             rf"\s*(?:[.!?,;:)*_~\u3002\uff01\uff1f\u0964]|\Z|\n|{words('behind')})", regex.V1

@@ -64,8 +64,13 @@ DEFENCES = (
         (
             Change(
                 "handlers/checks/claims.py",
-                'unmixed(_MARKUP.sub("", sentence))',
-                "sentence",
+                "    view = seen(text)\n",
+                "    view = Seen(text)\n",
+            ),
+            Change(
+                "handlers/checks/claims.py",
+                "from handlers.rules.seen import seen\n",
+                "from handlers.rules.seen import Seen\n",
             ),
         ),
         (f"{CHECKS}::test_a_claim_is_one_however_it_is_dressed",),
@@ -76,8 +81,8 @@ DEFENCES = (
         (
             Change(
                 "handlers/agent/evidence.py",
-                "own = isinstance(message, AIMessage) and n >= begun",
-                "own = False",
+                "if n < begun and not _is_call(message):",
+                "if not _is_call(message):",
             ),
         ),
         (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
@@ -134,7 +139,7 @@ DEFENCES = (
         "agent: who takes of a decision holds it",
         "the lock of the decisions that may approve",
         (Change(ACTIONS, " ORDER BY a.id FOR NO KEY UPDATE OF a;", " ORDER BY a.id;"),),
-        (f"{BOUNDS}::test_withdrawn_it_approves_nothing_and_waits_for_who_takes_of_it",),
+        (f"{BOUNDS}::test_a_withdrawal_waits_for_who_takes_of_it_though_no_sum_is_taken",),
     ),
     Defence(
         "agent: a decision is of one contact",
@@ -176,13 +181,8 @@ DEFENCES = (
                 "RETURNING chatbot_id, contact_id;",
                 "\nRETURNING chatbot_id, contact_id;",
             ),
-            Change(
-                "db/migrations/0081_hand_over.sql",
-                "     WHERE v.taken_over_by = 'bot' AND v.taken_over_until <= now()\n",
-                "     WHERE v.taken_over_until <= now()\n",
-            ),
         ),
-        (f"{HAND_OVER}::test_who_said_a_word_keeps_it",),
+        (f"{HAND_OVER}::test_who_says_a_word_as_the_time_ends_keeps_it",),
     ),
     Defence(
         "agent: nobody is told that nobody came where no word is taken",

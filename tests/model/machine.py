@@ -89,15 +89,23 @@ VERDICTS: dict[str, tuple[str, ...]] = {
         *product.REFUSALS,
     ),
 }
-# A history may be about one thing, so that more of it happens: what the bot does when nobody comes
-# in, or what is decided.
-ABOUT = ("anything", "anything", "the bot", "decisions", "decisions", "a limit")
-OF_DECISIONS = (
-    *(["reply"] * 8),
-    *("no_answer", "breaks", "hands over", "asks and hands over", "asks", "asks", "asks for many"),
-    *("hands over, then fails", "asks, then fails"),
-    *(["asks for 5", "asks for 20", "asks for 20"] * 3),
-)
+# A history is about one thing, so that more of it happens: anything, or, while no person comes in,
+# what is decided, what a model that fails leaves, a limit.
+ABOUT = ("decisions", "anything", "failures", "a limit", "decisions", "anything")
+OPENING = 50  # things that happen first in such a one, before rules are drawn
+THINKS: dict[str, tuple[str, ...]] = {
+    "decisions": (
+        *(["reply"] * 8),
+        *("no_answer", "breaks", "hands over", "asks and hands over", "asks", "asks for many"),
+        *("hands over, then fails", "asks, then fails", *(["asks for 5", "asks for 20"] * 5)),
+    ),
+    "failures": (
+        *(["reply"] * 5),
+        *("no_answer", "no_answer", "no_answer", "refuses", "refuses", "breaks", "breaks"),
+        *("hands over, then fails", "asks, then fails", "hands over", "remembers"),
+        *("calls nonsense", "calls nonsense"),
+    ),
+}
 COMMITS_THAT_BREAK = 0.05
 CLAIMS = st.sampled_from(["turns", "turns", "sends"])
 
@@ -261,6 +269,7 @@ def _life(name: str) -> Any:
 
 class Machine(RuleBasedStateMachine):
     world: ClassVar[World]
+    number: ClassVar[int] = 0  # of the history
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,7 +287,7 @@ class Machine(RuleBasedStateMachine):
         self.written = 0
         self.debounce = product.AT_ONCE
         self.dice = random.Random()
-        self.about = ABOUT[0]
+        self.about = ABOUT[self.number % len(ABOUT)]
         self.draining = False
         self.outside = Process(WorkerId(0))  # people of the business, and the operator
         self.echoes = self.changes = 0
@@ -302,17 +311,16 @@ class Machine(RuleBasedStateMachine):
         debounce=st.sampled_from([product.AT_ONCE, product.AT_ONCE, product.LATER]),
         plan=st.sampled_from(PLANS),
         seed=st.integers(0, 2**32),
-        about=st.sampled_from(ABOUT),
     )
-    def begin(
-        self, daily: int, monthly: int, debounce: Debounce, plan: str, seed: int, about: str
-    ) -> None:
-        self.debounce, self.about = debounce, about
+    def begin(self, daily: int, monthly: int, debounce: Debounce, plan: str, seed: int) -> None:
+        self.debounce, about = debounce, self.about
         if about != "anything":
             daily = monthly = 1 if about == "a limit" else 50
-        self.dice = random.Random(seed)
+        self.dice = random.Random(seed * 1_000 + self.number)
         self.run(self._begin(daily, monthly, plan))
         self.broken = False
+        for _ in range(OPENING):
+            self.one_thing()
 
     async def _begin(self, daily: int, monthly: int, plan: str) -> None:
         owner = self.world.owner
@@ -403,8 +411,8 @@ class Machine(RuleBasedStateMachine):
     async def _let_on(self, job: Job, verdict: str | None = None) -> None:
         if verdict is None and job.gate in VERDICTS:
             said = VERDICTS[job.gate]
-            if job.gate == THINK and self.about == "decisions":
-                said = OF_DECISIONS
+            if job.gate == THINK:
+                said = THINKS.get(self.about, said)
             verdict = said[0] if self.draining else self.dice.choice(said)
         elif job.gate == COMMIT and not self.draining and self.dice.random() < COMMITS_THAT_BREAK:
             verdict = verdict or self.dice.choice((LOST, UNHEARD))
@@ -488,7 +496,7 @@ class Machine(RuleBasedStateMachine):
         other, until = dice.randrange(60), dice.choice(HOW_FAR)
         match dice.choice(self._to_do()):
             case "write":
-                kind = dice.choice(WRITES)
+                kind = dice.choice(WRITES if self.about != "failures" else (*WRITES, "wish"))
                 self.run(self._write(self.people[other % PEOPLE], [kind], process, until))
             case "change":
                 self.run(self._change(other, ("edit", "revoke")[other % 2], process, until))
@@ -550,7 +558,7 @@ class Machine(RuleBasedStateMachine):
         if any(a["status"] == "pending" for a in actions):
             todo += ["decide", "decide", "decide", "wait", "expire"]
         if any(a["approves"] for a in actions):
-            todo += ["withdraw"]
+            todo += ["withdraw", "write", "write", "turns", "turns"]
         if any(t["by"] == "bot" for t in talks):
             todo += ["wait", "end handovers", "end handovers"]
         if any(e["settled_at"] is None for e in self.judge.now.events.values()):

@@ -21,7 +21,7 @@ import asyncpg
 from db.pool import Conn, Pool
 
 LOOK_S = 0.003  # a statement that took longer may be waiting for a lock: look
-GIVE_UP_S = 20.0
+GIVE_UP_S = 60.0  # of a machine that is loaded
 NEVER_S = 1e6  # that the clock is moved on ends no statement that waits for a lock
 
 # Where a job can stand.

@@ -92,7 +92,7 @@ def unseen(world: World) -> list[str]:
 def one_history(world: World, n: int) -> None:
     """Two of each seed: the first is Hypothesis's simplest, in which nothing happens. Of more it
     would make most by small changes to one that it had."""
-    machine: type[Machine] = type("Model", (Machine,), {"world": world})
+    machine: type[Machine] = type("Model", (Machine,), {"world": world, "number": n})
     how = settings(
         max_examples=2,
         stateful_step_count=STEPS,

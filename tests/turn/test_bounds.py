@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import pytest
 
-from db.actions import Action
+from db.actions import Action, withdraw_action
 from db.ids import ActionId, ContactId, ConversationId
 from db.pool import Conn, Pool, tenant
 from handlers.actions import Outcome, Request, Similar, create, decide, withdraw
@@ -196,6 +197,28 @@ async def test_withdrawn_it_approves_nothing_and_waits_for_who_takes_of_it(
     assert not again.won
     stranger = await make_tenant(owner)
     assert await withdrawn(pool, stranger, first.id) is None
+
+
+async def test_a_withdrawal_waits_for_who_takes_of_it_though_no_sum_is_taken(
+    pool: Pool, owner: Conn
+) -> None:
+    """Of a decision without an amount nothing is written when it approves."""
+    user = await make_tenant(owner)
+    who = await make_conversation(owner, user)
+    (first,) = await ask(pool, user, who, refund(None))
+    await approved(pool, user, first)
+    async with tenant(pool, user.user_id) as conn:
+        await conn.execute("SELECT FROM conversations WHERE id = $1 FOR NO KEY UPDATE", who[1])
+        await conn.execute("SELECT reserve_messages($1, $2, 1)", user.user_id, who[1])
+        await conn.execute("SELECT reserve_actions($1, $2, 1)", user.user_id, who[1])
+        (again,) = await create(conn, user.user_id, who[1], (refund(None),), 24)
+        assert again.auto_approved_by == first.id
+        async with tenant(pool, user.user_id) as other:
+            # As withdraw() does, once it has the conversation, which may be another of the contact.
+            await other.execute("SET LOCAL lock_timeout = '50ms'")
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await withdraw_action(other, user.user_id, first.id)
+    assert (await withdrawn(pool, user, first.id)) is not None
 
 
 async def test_a_bound_that_does_not_fit_is_refused_and_nothing_is_decided(

@@ -1,5 +1,6 @@
 """A chatbot hands over to a person when it should, and takes it up again when nobody came."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from handlers.handovers import end_overdue_handovers
 from handlers.process.sweeps import Sweep
 from handlers.takeover import hand_back_conversation, queue_message_of_person
 from handlers.turns.run import run_turn
+from tests.db.test_turn_queries import until_somebody_waits_for_a_lock
 from tests.factories import Tenant, make_conversation, make_tenant
 from tests.turn.shop import ME, Shop, Who, open_shop
 from tests.turn.test_actions import said, told, turns, write
@@ -162,6 +164,24 @@ async def test_who_said_a_word_keeps_it(pool: Pool, owner: Conn, agent: Agent) -
         await queue_message_of_person(conn, user.user_id, who[1], "Here I am.", {})
     assert (await state(owner))[0] == "human"
     await end_overdue_handovers(pool, Sweep("test"))
+    assert (await state(owner))[0] == "human"
+    assert "conversation.handed_back" not in await told(owner)
+
+
+async def test_who_says_a_word_as_the_time_ends_keeps_it(
+    pool: Pool, owner: Conn, agent: Agent
+) -> None:
+    user, who = await customer(owner)
+    await write(owner, user, who, "a human please")
+    await turns(pool, agent)
+    await owner.execute(
+        "UPDATE conversations SET last_inbound_at = now(), taken_over_until = now()"
+    )
+    async with tenant(pool, user.user_id) as conn:
+        await queue_message_of_person(conn, user.user_id, who[1], "Here I am.", {})
+        ends = asyncio.create_task(end_overdue_handovers(pool, Sweep("test")))
+        await until_somebody_waits_for_a_lock(owner)
+    await ends
     assert (await state(owner))[0] == "human"
     assert "conversation.handed_back" not in await told(owner)
 
