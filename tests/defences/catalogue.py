@@ -8,6 +8,7 @@ from tests.defences import (
     intake,
     knowledge,
     lives,
+    meets,
     outbound,
     people,
     plans,
@@ -746,5 +747,6 @@ DEFENCES = (
     *outbound.DEFENCES,
     *deliveries.DEFENCES,
     *apps.DEFENCES,
+    *meets.DEFENCES,
     *usage.DEFENCES,
 )
