@@ -47,7 +47,8 @@ async def passages_of(form: str, pieces: AsyncIterator[bytes]) -> list[dict[str,
         if process.returncode is None:
             process.kill()
             await asyncio.wait_for(process.wait(), END_S)
-    return _rows(out)
+    # In a thread: of a long document it is megabytes of JSON, and the loop has others' turns.
+    return await asyncio.to_thread(_rows, out)
 
 
 async def _give(process: asyncio.subprocess.Process, pieces: AsyncIterator[bytes]) -> None:
@@ -83,6 +84,8 @@ def _rows(out: bytes) -> list[dict[str, Any]]:
     except ValueError:
         raise Refused(_DAMAGED) from None
     end = lines.pop() if lines else {}
+    if not isinstance(end, dict):
+        raise Refused(_DAMAGED)
     if "refused" in end:
         raise Refused(str(end["refused"]))
     if end.get("passages") != len(lines):  # killed by one of its bounds

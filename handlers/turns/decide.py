@@ -235,10 +235,13 @@ def _choice_line(read: Read) -> tuple[str, str] | None:
 
 
 def _with_choice(text: str, read: Read) -> str:
+    """And what is said to a choice: of an answer that leaves no room for it less is said."""
     line = _choice_line(read)
-    if line is None or not fits(both := f"{text}\n\n{line[0]}"):
-        return text if line is None else line[0]
-    return both
+    if line is None:
+        return text
+    if fits(both := f"{text}\n\n{line[0]}"):
+        return both
+    return fitted(text, f"{read.found.voice.says(Kind.SHORTENED)}\n\n{line[0]}", cut=True)
 
 
 def _contact_day(read: Read, reason: str) -> Notice:

@@ -118,7 +118,11 @@ async def _billed(turn: Turn) -> AsyncIterator[Conn]:
 
 
 def _calls(turn: Turn) -> list[Calls]:
-    return [Calls(model=model, **asdict(of)) for model, of in turn.bill.spent.by_model.items()]
+    """In the order of their names, as rows of usage are locked."""
+    return [
+        Calls(model=model, **asdict(of))
+        for model, of in sorted(turn.bill.spent.by_model.items(), key=lambda one: one[0])
+    ]
 
 
 def _tokens(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -198,6 +202,9 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         if context.rebuild_thread:
             await trust_thread(conn, claim.user_id, claim.conversation_id, context.forgotten)
     await _settle(conn, turn, read, say)
+    # The contact's day before the tenant's, which requests are counted on.
+    if read.found.plan.limit(Limit.MAX_MESSAGES_PER_CONTACT_DAY) is not None:
+        count_answer(conn, claim.user_id, claim.conversation_id, say.unit.usage_day)
     expiry_hours = read.found.plan.get(ACTION_EXPIRY_HOURS)
     await actions.create(conn, claim.user_id, claim.conversation_id, say.requests, expiry_hours)
     learnt = [(fact.about, fact.text) for fact in say.facts]
@@ -210,8 +217,6 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         await hand_over_by_bot(conn, claim, hours, say.handed_over)
     if context.off_topic or say.off_topic:
         await note_topic(conn, claim.user_id, claim.conversation_id, off_topic=say.off_topic)
-    if read.found.plan.limit(Limit.MAX_MESSAGES_PER_CONTACT_DAY) is not None:
-        count_answer(conn, claim.user_id, claim.conversation_id, say.unit.usage_day)
     spend_messages(conn, claim.user_id, claim.conversation_id, 1)
     if not (
         is_open(read.found.since_inbound(turn.elapsed_s))

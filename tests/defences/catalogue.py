@@ -9,6 +9,7 @@ from tests.defences import (
     intake,
     knowledge,
     lives,
+    meets,
     outbound,
     people,
     plans,
@@ -749,5 +750,6 @@ DEFENCES = (
     *outbound.DEFENCES,
     *deliveries.DEFENCES,
     *apps.DEFENCES,
+    *meets.DEFENCES,
     *usage.DEFENCES,
 )

@@ -1,10 +1,12 @@
 """What happens to a conversation while a turn of it thinks, or because of what a turn did."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage
 
@@ -17,8 +19,9 @@ from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
 from handlers.agent.prompt import Briefing
 from handlers.agent.remembering import REMEMBER
-from handlers.agent.tools import REQUEST, SEARCH, Toolbox
+from handlers.agent.tools import PENDING, REQUEST, SEARCH, Toolbox
 from handlers.fixed.texts import Kind, fixed_text
+from tests.conftest import Database
 from tests.turn.shop import Shop, Who, open_shop
 from tests.turn.test_memory import change_of, changed, known
 from tests.turn.test_unanswered import noted
@@ -270,3 +273,57 @@ async def test_a_decision_is_told_although_the_answer_may_not_be_sent(
     (said,) = (await shop.turn(who)).said
     assert "has been approved" in said
     assert says not in said
+
+
+async def test_a_customer_s_day_is_locked_before_the_tenant_s(
+    shop: Shop, database: Database
+) -> None:
+    """Whoever reserves has the customer's day and waits for the tenant's: a turn with a request
+    that had them the other way round was a deadlock, and an answer that was paid for was lost."""
+    await shop.owner.execute(
+        "UPDATE user_subscriptions"
+        """ SET subscription_config = '{"limits": {"max_messages_per_contact_day": 9}}'"""
+    )
+    who = await shop.customer()
+
+    class Asks(Meanwhile):
+        async def answer(
+            self, briefing: Briefing, messages: Sequence[AnyMessage], tools: Toolbox, may_call: bool
+        ) -> AIMessage:
+            assert await tools.call(REQUEST, {"type": "refund", "details": "x"}) == PENDING
+            await self.happens()
+            return AIMessage(self.says)
+
+    other, watching = [await asyncpg.connect(database.owner_url) for _ in range(2)]
+    locked = asyncio.Event()
+
+    async def reserves() -> None:
+        await other.execute("BEGIN")
+        await other.execute("SELECT FROM contact_days FOR UPDATE")
+        locked.set()
+
+    shop.agent = Agent(Asks(reserves))
+    turn = asyncio.create_task(shop.turn(who, "a refund please"))
+    try:
+        async with asyncio.timeout(30):
+            await locked.wait()
+            while not await watching.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND datname = current_database())"
+            ):
+                await asyncio.sleep(0.01)
+        await other.execute("SELECT FROM usage_tracking FOR UPDATE NOWAIT")
+    finally:
+        await other.close()
+        await watching.close()
+        said = (await turn).said
+    assert said == ["I see."]
+
+
+async def test_an_answer_is_not_lost_to_the_line_about_advertising(shop: Shop) -> None:
+    who = await shop.customer()
+    await shop.simulator.rules({"reply": "We bake bread every day. " * 163})
+    (said,) = (await shop.turn(who, "STOP", "what do you bake?")).said
+    assert said.startswith("We bake bread every day. We bake")
+    assert said.endswith(fixed_text(Kind.OPTED_OUT, "en"))
+    assert len(said) <= 4_096
