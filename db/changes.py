@@ -61,6 +61,13 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    place: int  # from 1
+    contact_id: ContactId
+    opt_out_words: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quoted:
     place: int
     content_text: str | None
@@ -72,6 +79,14 @@ async def known_messages(
     """The places, from 1, of those that are recorded."""
     rows = await conn.fetch(_SQL["known_messages"], user_id, chatbot_ids, wamids)
     return [row["place"] for row in rows]
+
+
+async def writers_of(
+    conn: Conn, user_id: UserId, chatbot_ids: Sequence[ChatbotId], wamids: Sequence[Wamid]
+) -> list[Writer]:
+    """Of the inbound ones among them, by contact."""
+    rows = await conn.fetch(_SQL["writers_of"], user_id, chatbot_ids, wamids)
+    return [Writer(**row) for row in rows]
 
 
 async def quoted_texts(

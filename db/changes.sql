@@ -48,6 +48,15 @@ UPDATE messages m
  WHERE m.user_id = $1 AND m.chatbot_id = $2 AND m.message_id = $3
 RETURNING m.id;
 
+-- name: writers_of
+-- Whose messages they are, with what their chatbots take for a stop.
+SELECT w.place::int, m.contact_id, b.opt_out_words
+  FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS w(chatbot_id, wamid, place)
+  JOIN messages m ON m.user_id = $1 AND m.chatbot_id = w.chatbot_id AND m.message_id = w.wamid
+  JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
+ WHERE m.direction = 'inbound' AND m.contact_id IS NOT NULL
+ ORDER BY m.contact_id, w.place;
+
 -- name: edit_message
 -- The newest edit by Meta's time counts, each once; the first text is kept, and what was sent with
 -- it. Of one that was answered already, what the answer was to. Only the side that wrote a message

@@ -35,6 +35,7 @@ from handlers.agent.answerer import (
     NoAnswer,
 )
 from handlers.agent.breaker import Breaker
+from handlers.agent.citing import TEXT_MAX
 from handlers.agent.completions import answer, dialect
 from handlers.agent.completions.answer import Answer
 from handlers.agent.completions.dialect import Concession
@@ -259,7 +260,9 @@ def as_message(read: Answer) -> AIMessage:
             )
     usage = read.usage
     return AIMessage(
-        read.text,
+        # Twice what a message may have: whose server answers megabytes would have all others wait
+        # while they are looked through.
+        read.text[:TEXT_MAX],
         tool_calls=calls,
         invalid_tool_calls=invalid,
         response_metadata={FINISH: read.finish} | ({CUT: True} if read.cut else {}),

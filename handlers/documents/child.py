@@ -7,6 +7,7 @@ no environment, no connection.
 """
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from typing import Any
 
 MEMORY_BYTES = 768 * 1024 * 1024
 CPU_S = 60
+NICE = 10
 OPEN_FILES = 32
 PASSAGE_BYTES = 64 * 1024
 
 
 def bound() -> None:
+    os.nice(NICE)  # somebody's conversation goes first
     for what, most in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_CPU, CPU_S),

@@ -18,6 +18,7 @@ _LEVEL = re.compile(
 )
 DEPTH = 200
 PIECE_BYTES = 64 * 1024
+OPEN_PIECES = 32  # of one tag or comment: it is read again with each
 
 
 def blocks(data: bytes) -> Iterator[Block]:
@@ -62,12 +63,17 @@ class _Reader:
         self._said: list[str] = []
         self._level = 0
         self._ready: list[Block] = []
+        self._open = 0
 
     def takes(self, piece: bytes, *, is_last: bool = False) -> list[Block]:
+        before = self._parser.CurrentByteIndex
         try:
             self._parser.Parse(piece, is_last)
         except expat.ExpatError as error:
             raise Refused(f"its XML is damaged ({expat.ErrorString(error.code)})") from error
+        self._open = self._open + 1 if self._parser.CurrentByteIndex == before else 0
+        if self._open > OPEN_PIECES:
+            raise Refused(f"it has a tag of more than {OPEN_PIECES * PIECE_BYTES:,} bytes")
         ready, self._ready = self._ready, []
         return ready
 
@@ -95,7 +101,7 @@ class _Reader:
     def _style(self, name: str, attributes: dict[str, str]) -> None:
         value = next((v for key, v in attributes.items() if _local(key) == "val"), "")
         if name == "outlineLvl":
-            self._level = int(value) + 1 if value.isdigit() and int(value) < 6 else self._level
+            self._level = int(value) + 1 if value.isdecimal() and int(value) < 6 else self._level
         elif value.lower() == "title":
             self._level = 1
         elif (found := _LEVEL.search(value)) is not None:

@@ -28,6 +28,7 @@ _MARKS = (
 )
 HEAD_BYTES = 4_096
 PIECE_CHARS = 64 * 1024
+OPEN_CHARS = 1024 * 1024  # of one tag or comment
 
 
 def blocks(data: bytes) -> Iterator[Block]:
@@ -36,6 +37,9 @@ def blocks(data: bytes) -> Iterator[Block]:
     reader = _Reader()
     for at in range(0, len(text), PIECE_CHARS):
         reader.feed(text[at : at + PIECE_CHARS])
+        # What has not ended is read again with each piece.
+        if len(reader.rawdata) > OPEN_CHARS:
+            raise Refused(f"it has a tag or a comment of more than {OPEN_CHARS:,} characters")
         yield from reader.ready()
     reader.close()
     reader.end_block()

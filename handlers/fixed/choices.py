@@ -31,8 +31,10 @@ def choice_of(text: str | None, own: Sequence[str] = ()) -> Choice | None:
 
 def spelling(text: str) -> str:
     """Without case, punctuation, and the accents of Latin letters; a word that is only repeated
-    once."""
+    once, and one that is spelled letter by letter in one."""
     said = words(_bare(searched(text).replace("_", " ")))
+    if len(said) > 2 and all(len(word) == 1 and word.isascii() for word in said):
+        return "".join(said)
     return " ".join(said[:1] if len(set(said)) == 1 else said)
 
 

@@ -1,6 +1,6 @@
 """What happens to messages that were sent before: edits, revocations, reactions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from db.changes import (
@@ -10,12 +10,15 @@ from db.changes import (
     known_messages,
     react,
     revoke_message,
+    writers_of,
 )
+from db.contacts import choose_marketing
 from db.conversations import forget_threads
 from db.facts import forget_facts_of
-from db.ids import ChatbotId, UserId
+from db.ids import ChatbotId, UserId, Wamid
 from db.pool import Conn
 from db.unanswered import forget_revoked
+from handlers.fixed.choices import choice_of
 from handlers.ingest.batch import Item
 from handlers.whatsapp.values import Change, Inbound, Parsed, Past, stand_in
 
@@ -43,6 +46,31 @@ async def with_targets(
                 value = stand_in(value)
         out.append(Item(item.arrived, value, item.chatbot_id))
     return out
+
+
+async def stopped_by_edits(
+    conn: Conn, user_id: UserId, items: Sequence[Item[Parsed]], done: Collection[Wamid] = ()
+) -> set[Wamid]:
+    """Who edits a message so that it is nothing but STOP says so by it. Before the conversations
+    are locked; and after the messages of the batch for those that were not known before, whose
+    people are locked by then (`done` are the others). START is for who writes it."""
+    edits = [
+        (item.chatbot_id, item.value, item.value.new.text)
+        for item in items
+        if isinstance(item.value, Change)
+        and (item.value.what, item.value.by) == ("edit", "customer")
+        and item.value.new is not None
+        and item.value.wamid not in done
+    ]
+    if not edits:
+        return set()
+    targets = [change.target for _, change, _ in edits]
+    writers = await writers_of(conn, user_id, [chatbot for chatbot, _, _ in edits], targets)
+    for writer in writers:
+        _, change, text = edits[writer.place - 1]
+        if choice_of(text, writer.opt_out_words) == "stop":
+            await choose_marketing(conn, user_id, writer.contact_id, "stop", change.at)
+    return {edits[writer.place - 1][1].wamid for writer in writers}
 
 
 async def apply_change(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, change: Change) -> bool:

@@ -29,7 +29,7 @@ from handlers.ingest.batch import (
     write_all,
     writing,
 )
-from handlers.ingest.changes import apply_change, with_targets
+from handlers.ingest.changes import apply_change, stopped_by_edits, with_targets
 from handlers.ingest.erased import park, without_erased
 from handlers.ingest.messages import record_messages
 from handlers.ingest.people import move
@@ -136,7 +136,9 @@ async def _record(
             lost += await _record_moves(conn, user_id, list(run))
             continue
         group = await with_targets(conn, user_id, list(run))
+        stopped = await stopped_by_edits(conn, user_id, group)
         recorded = await record_messages(conn, user_id, group, debounce, marker)
+        await stopped_by_edits(conn, user_id, group, stopped)
         new += recorded.new
         erased += recorded.erased
         lost += await _record_changes(conn, user_id, group)

@@ -69,12 +69,13 @@ class Found:
     @property
     def choice(self) -> Choice | None:
         """The last one about advertising that the customer made with nothing but a word. It was
-        taken down as it came in; a `resume` only of who had stopped."""
+        taken down as it came in, and what was not is not confirmed; a `resume` only of who had
+        stopped."""
         context = self.context
         for row in reversed(self.inputs):
             choice = self._choice_of(row)
-            if choice == "stop" or (
-                choice == context.marketing_choice and row.sent_at == context.marketing_choice_at
+            if choice == context.marketing_choice and (
+                choice == "stop" or row.sent_at == context.marketing_choice_at
             ):
                 return choice
         return None

@@ -83,3 +83,31 @@ async def test_meta_s_own_switch_and_a_word_are_one_choice(pool: Pool, owner: Co
     assert await choice(owner) == "resume"
     await record(pool, tenant, says("w.2", "STOP", AT + 10))
     assert await choice(owner) == "stop"
+
+
+def edits(wamid: str, of: str, what: str, at: int) -> object:
+    return wrote(
+        wamid,
+        at=at,
+        type="edit",
+        edit={"original_message_id": of, "message": {"type": "text", "text": {"body": what}}},
+    )
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_edit_that_leaves_nothing_but_stop_is_one(
+    pool: Pool, owner: Conn, *, at_once: bool
+) -> None:
+    tenant = await make_tenant(owner)
+    message, edit = says("w.1", "Hello"), edits("w.2", "w.1", "STOP", AT + 5)
+    for batch in [[message, edit]] if at_once else [[message], [edit]]:
+        await record(pool, tenant, *batch)
+    assert await choice(owner) == "stop"
+    await record(pool, tenant, says("w.3", "START", AT + 9), edit)  # and comes again
+    assert await choice(owner) == "resume"
+
+
+async def test_an_edit_that_says_more_is_none(pool: Pool, owner: Conn) -> None:
+    tenant = await make_tenant(owner)
+    await record(pool, tenant, says("w.1", "Hello"), edits("w.2", "w.1", "stop my order", AT + 5))
+    assert await choice(owner) is None

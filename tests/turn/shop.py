@@ -20,6 +20,7 @@ from handlers.agent.model import Model
 from handlers.agent.own_models import Installed, OwnModels
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import Toolbox
+from handlers.fixed.choices import choice_of
 from handlers.outbound.addresses import read_allow
 from handlers.outbound.guard import Outbound
 from handlers.process.secrets import Vault
@@ -104,6 +105,12 @@ class Shop:
                 input_seq=seq,
                 text=text,
             )
+            if choice_of(text) == "stop":  # as it is taken down when it comes in
+                await self.owner.execute(
+                    "UPDATE contacts SET marketing_choice = 'stop', marketing_choice_at = now()"
+                    " WHERE id = $1",
+                    who[0],
+                )
         await self.owner.execute(
             "UPDATE conversations SET ready_at = CASE WHEN id = $1 THEN now() END", who[1]
         )

@@ -71,6 +71,16 @@ async def test_stop_is_confirmed_without_a_model_and_outside_the_meter(
     assert tuple(row) == (True, "opted_out")
 
 
+async def test_what_was_not_taken_down_is_not_confirmed(shop: Shop) -> None:
+    """A word that became one after it was written: nobody promises what no row says."""
+    await shop.owner.execute("UPDATE chatbots SET opt_out_words = '{Schluss jetzt}'")
+    await shop.simulator.rules({"reply": "What do you mean?"})
+    who = await shop.customer()
+    turn = await shop.turn(who, "Schluss jetzt!")
+    assert turn.said == ["What do you mean?"]
+    assert await notices(shop, who) == []
+
+
 async def test_service_goes_on_after_it(shop: Shop) -> None:
     who = await shop.customer()
     await shop.turn(who, "STOP")

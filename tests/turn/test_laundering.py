@@ -112,3 +112,14 @@ async def test_ids_are_no_amounts(shop: Shop, owner: Conn) -> None:
     answer = f"The cake is {row} EUR."
     search = call("search_knowledge_base", query="Question j? cake")
     assert await says(shop, who, "hello", search, answer, answer) == [NO_AMOUNT]
+
+
+async def test_megabytes_of_an_answer_are_cut_before_they_are_looked_through(shop: Shop) -> None:
+    who = await shop.customer()
+    long = "The cake is 38,50 EUR. " * 60_000
+    beside = call("remember_fact", about="name", text="Ana") | {"reply": long}
+    (said,) = await says(shop, who, "how much?", beside, long)
+    assert said.startswith("The cake is 38,50 EUR.")
+    assert len(said) <= 4_096
+    kept = await shop.owner.fetchval("SELECT sum(length(blob)) FROM checkpoint_blobs")
+    assert kept < 100_000

@@ -30,6 +30,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         *("Unsubscribe", "opt-out", "¡BAJA!", "cancelar suscripcion", "Sair", "Arrêt", "ARRET"),
         *("Stopp", "abmelden", "DUR", "Abonelikten \u00e7\u0131k", "إيقاف", "रोकें", "स्टॉप", "Стоп"),
         *("退订", "停止。", "配信停止", "berhenti", "uitschrijven", "cancellami"),
+        *("S.T.O.P.", "s t o p", "Please stop", "stop messaging me", "Bitte keine Werbung!"),
         '[in reply to "Our summer sale"]\nStop',
     ],
 )

@@ -271,3 +271,22 @@ def test_what_it_may_use_is_bounded(what: str) -> None:
     assert ended.returncode != 0
     assert b"done" not in ended.stdout
     assert time.monotonic() - began < 120
+
+
+def test_a_tag_that_does_not_end_is_refused_before_it_is_read_again_and_again() -> None:
+    for page in (b"<!--" + b"a" * 2_000_000, b"<p title='" + b"a" * 2_000_000):
+        with pytest.raises(Refused, match="a tag or a comment of more than"):
+            list(html.blocks(page))
+    picture = b"<p>Hello <img src='data:image/png;base64," + b"a" * 900_000 + b"'> there</p>"
+    assert told(list(html.blocks(picture))) == told(list(html.blocks(b"<p>Hello there</p>")))
+    with pytest.raises(Refused, match="a tag of more than"):
+        list(docx.blocks(word(f"<w:p w:x='{'a' * 4_000_000}'/>")))
+    long = "a" * 1_000_000
+    assert list(docx.blocks(word(f"<w:p w:x='{long}'><w:r><w:t>Hi</w:t></w:r></w:p>"))) == [
+        Block("Hi")
+    ]
+
+
+def test_a_level_that_is_no_number_is_none() -> None:
+    level = "<w:pPr><w:outlineLvl w:val='\u00b2'/></w:pPr>"
+    assert list(docx.blocks(word(f"<w:p>{level}<w:r><w:t>Hi</w:t></w:r></w:p>"))) == [Block("Hi")]
