@@ -3537,7 +3537,7 @@ BEGIN
     RETURN v_terms;
 END $function$;
 
--- 0054_contacts.sql
+-- 0054_contacts.sql, 0097_search_in_runs.sql
 CREATE FUNCTION contacts_by_terms(p_user bigint, p_terms text[], p_else text[], p_before bigint, p_limit integer, p_steps integer, p_number text)
  RETURNS TABLE(id bigint, stopped bigint)
  LANGUAGE plpgsql
@@ -3546,55 +3546,89 @@ CREATE FUNCTION contacts_by_terms(p_user bigint, p_terms text[], p_else text[], 
 AS $function$
 DECLARE
     v_places constant integer := cardinality(p_terms);
+    v_shortest constant integer := 8;
+    v_longest constant integer := 64;
     v_below bigint := p_before;  -- all that is from here on has been looked at
-    v_found bigint;
-    v_other bigint;
-    v_at bigint;
-    v_agree integer := 0;
-    v_place integer := 1;
+    v_top bigint;  -- below it is the run that is read
+    v_low bigint;  -- down to it all runs are whole
+    v_half bigint;  -- the lowest of what is in the middle of the runs
+    v_run bigint[];
+    v_both bigint[];
+    v_length integer := CASE WHEN v_places = 1 THEN least(p_limit, v_longest) ELSE v_shortest END;
+    v_steps integer := 0;
     v_left integer := p_limit;
 BEGIN
-    FOR step IN 1 .. p_steps LOOP
-        SELECT t.of_contact INTO v_found FROM contact_terms t
-         WHERE t.user_id = p_user AND t.term = p_terms[v_place] AND t.of_contact < v_below
-         ORDER BY t.of_contact DESC LIMIT 1;
-        IF p_else[v_place] IS NOT NULL THEN
-            SELECT t.of_contact INTO v_other FROM contact_terms t
-             WHERE t.user_id = p_user AND t.term = p_else[v_place] AND t.of_contact < v_below
-             ORDER BY t.of_contact DESC LIMIT 1;
-            v_found := greatest(v_found, v_other);
-        END IF;
-        IF v_found IS NULL THEN
-            RETURN;
-        END IF;
-        v_agree := CASE WHEN v_found = v_at THEN v_agree + 1 ELSE 1 END;
-        v_at := v_found;
-        v_below := v_found + 1;
-        v_place := v_place % v_places + 1;
-        IF v_agree = v_places THEN
+    <<rounds>>
+    WHILE v_steps < p_steps LOOP
+        v_top := v_below;
+        v_low := 0;
+        v_half := v_below;
+        FOR v_place IN 1 .. v_places LOOP
+            v_steps := v_steps + 1 + v_length / 32;  -- as long as that
+            IF p_else[v_place] IS NULL THEN
+                v_run := ARRAY(SELECT t.of_contact FROM contact_terms t
+                                WHERE t.user_id = p_user AND t.term = p_terms[v_place]
+                                  AND t.of_contact < v_top
+                                ORDER BY t.of_contact DESC LIMIT v_length);
+            ELSE
+                v_run := ARRAY(SELECT e.of_contact FROM (
+                                   (SELECT t.of_contact FROM contact_terms t
+                                     WHERE t.user_id = p_user AND t.term = p_terms[v_place]
+                                       AND t.of_contact < v_top
+                                     ORDER BY t.of_contact DESC LIMIT v_length)
+                                   UNION
+                                   (SELECT t.of_contact FROM contact_terms t
+                                     WHERE t.user_id = p_user AND t.term = p_else[v_place]
+                                       AND t.of_contact < v_top
+                                     ORDER BY t.of_contact DESC LIMIT v_length)) e
+                                ORDER BY e.of_contact DESC LIMIT v_length);
+            END IF;
+            IF v_run = '{}' THEN
+                RETURN;
+            END IF;
+            v_top := v_run[1] + 1;
+            IF v_top <= v_low THEN  -- what the others have above it is nobody's
+                v_below := v_top;
+                v_length := v_shortest;
+                CONTINUE rounds;
+            END IF;
+            IF cardinality(v_run) = v_length THEN
+                v_low := greatest(v_low, v_run[v_length]);
+            END IF;
+            v_half := least(v_half, v_run[(cardinality(v_run) + 1) / 2]);
+            v_both := CASE WHEN v_place = 1 THEN v_run
+                           ELSE ARRAY(SELECT b.one FROM unnest(v_both) b (one)
+                                       WHERE b.one = ANY (v_run) ORDER BY b.one DESC) END;
+        END LOOP;
+        FOREACH id IN ARRAY v_both LOOP
             IF EXISTS (SELECT FROM contacts c
-                        WHERE c.user_id = p_user AND c.id = v_at AND c.erased_at IS NULL
+                        WHERE c.user_id = p_user AND c.id = contacts_by_terms.id
+                          AND c.erased_at IS NULL
                           AND (p_number IS NULL
                                OR right(c.phone_number, length(p_number)) = p_number
                                OR starts_with(c.phone_number, '+' || p_number)
                                OR EXISTS (SELECT FROM contact_terms t
-                                           WHERE t.user_id = p_user AND t.of_contact = v_at
+                                           WHERE t.user_id = p_user
+                                             AND t.of_contact = contacts_by_terms.id
                                              AND t.term = 'w:' || left(p_number, 12)))) THEN
-                id := v_at;
                 RETURN NEXT;
                 v_left := v_left - 1;
-                EXIT WHEN v_left = 0;
+                IF v_left = 0 THEN
+                    RETURN;
+                END IF;
             END IF;
-            v_below := v_at;
-            v_agree := 0;
-            v_at := NULL;
+        END LOOP;
+        IF v_low = 0 THEN
+            RETURN;
         END IF;
+        v_below := v_low;
+        -- Longer where most of all runs was of use.
+        v_length := CASE WHEN v_half >= v_low THEN least(v_length * 2, v_longest)
+                         ELSE greatest(v_length / 2, v_shortest) END;
     END LOOP;
-    IF v_left > 0 THEN
-        id := NULL;
-        stopped := v_below;
-        RETURN NEXT;
-    END IF;
+    id := NULL;
+    stopped := v_below;
+    RETURN NEXT;
 END $function$;
 
 -- 0036_contact_limit.sql
