@@ -12,7 +12,7 @@ from db.sql import load, values
 
 _SQL = load(__file__)
 
-SEARCH_STEPS = 10_000  # that a search makes for one page: 0.1 s
+SEARCH_STEPS = 10_000  # that a search makes for one page: some tenths of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

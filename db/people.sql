@@ -22,7 +22,7 @@ SELECT c.id, phone_number, bsuid, name, language, texts_of(tags) AS tags,
  ORDER BY c.id DESC;
 
 -- name: search_people
--- See contacts_by_terms() in migrations/0054. A row without an id says where it stopped looking.
+-- See contacts_by_terms() in migrations/0054 and 0097. A row without an id says where it stopped looking.
 WITH hit AS MATERIALIZED (
     SELECT h.id, h.stopped FROM contacts_by_terms($1, $2, $3, $4, $5 + 1, $7, $8) h
 ), measured AS (

@@ -1,5 +1,6 @@
 """What a contact is found by: each beginning once, whatever is missing or odd."""
 
+import random
 from typing import Any
 
 import pytest
@@ -51,3 +52,65 @@ async def test_rows_of_one_statement_get_theirs(owner: Conn) -> None:
     )
     assert wrong == []
     assert await owner.fetchval("SELECT count(DISTINCT of_contact) FROM contact_terms") == 200
+
+
+def has(terms: set[str], places: list[tuple[str, str | None]]) -> bool:
+    return all(one in terms or other in terms for one, other in places)
+
+
+async def walked(
+    owner: Conn, user: int, places: list[tuple[str, str | None]], limit: int, steps: int
+) -> list[int]:
+    """All that is found, page by page."""
+    found: list[int] = []
+    before: int | None = 10**18
+    terms, otherwise = [one for one, _ in places], [other for _, other in places]
+    while before is not None:
+        page = await owner.fetch(
+            "SELECT id, stopped FROM contacts_by_terms($1, $2, $3, $4, $5, $6, NULL)",
+            *(user, terms, otherwise, before, limit, steps),
+        )
+        ids = [row["id"] for row in page if row["id"] is not None]
+        stopped = [row["stopped"] for row in page if row["id"] is None]
+        assert len(ids) <= limit
+        assert all(one < before for one in stopped)  # it goes on
+        found += ids
+        before = stopped[0] if stopped else ids[-1] if len(ids) == limit else None
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_search_finds_all_that_have_all_terms_newest_first(owner: Conn, seed: int) -> None:
+    """Of terms that many have and few, near each other and far apart."""
+    dice = random.Random(seed)
+    of, other = await make_tenant(owner), await make_tenant(owner)
+    rows = await owner.fetch(
+        "INSERT INTO contacts (user_id, phone_number, name)"
+        " SELECT CASE WHEN n % 10 = 9 THEN $2::bigint ELSE $1::bigint END,"
+        "        '+1202' || lpad(n::text, 7, '0'), ''"
+        " FROM generate_series(1, 1000) n RETURNING id, user_id",
+        *(of.user_id, other.user_id),
+    )
+    await owner.execute("DELETE FROM contact_terms")
+    has_terms: dict[int, set[str]] = {row["id"]: set() for row in rows}
+    ids = sorted(has_terms)
+    for term in "abcdef":
+        share = dice.choice((0.9, 0.3, 0.05, 0.005))
+        first, last = sorted(dice.sample(range(len(ids)), 2)) if term in "ab" else (0, len(ids))
+        for one in ids[first:last]:
+            if dice.random() < share:
+                has_terms[one].add(term)
+    await owner.executemany(
+        "INSERT INTO contact_terms (user_id, term, of_contact)"
+        " SELECT user_id, $2, id FROM contacts WHERE id = $1",
+        [(one, term) for one, terms in has_terms.items() for term in sorted(terms)],
+    )
+    of_tenant = {row["id"] for row in rows if row["user_id"] == of.user_id}
+    for _ in range(12):
+        places = [
+            (dice.choice("abcdef"), dice.choice("abcdef") if dice.random() < 0.3 else None)
+            for _ in range(dice.randint(1, 3))
+        ]
+        wanted = [one for one in reversed(ids) if one in of_tenant and has(has_terms[one], places)]
+        limit, steps = dice.choice(((3, 10_000), (50, 10_000), (7, 3), (200, 1)))
+        assert await walked(owner, of.user_id, places, limit, steps) == wanted, (places, limit)
