@@ -20,9 +20,9 @@ from handlers.agent.answerer import (
 )
 from handlers.agent.graph import Reply, Task
 from handlers.agent.knowledge import Known, NotReady, fits_prompt
+from handlers.agent.lookup import LOOKED_AT, OFFLINE_BAR
 from handlers.agent.needs_human import owed, request_for
 from handlers.agent.off_topic import declines
-from handlers.agent.offline import LOOKED_AT, OFFLINE_BAR
 from handlers.agent.own_models import rates_for
 from handlers.agent.powers import Powers
 from handlers.agent.prompt import Beyond, Briefing, Fact, OpenAction, shown
