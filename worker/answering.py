@@ -19,7 +19,7 @@ from handlers.asks.run import run_ask
 from handlers.outbound.guard import ARRIVED_BYTES, Outbound
 from handlers.turns.presence import AT_ONCE, Presence
 from handlers.turns.run import run_turn
-from handlers.turns.think import TURN_TIMEOUT_S
+from handlers.turns.thinking import TURN_TIMEOUT_S
 from worker import asking, claims
 from worker.embedding import embedder_of
 from worker.indexing import build_indexes
