@@ -118,6 +118,7 @@ def _case(reader: Reader, node: Node, where: str) -> Case:
     if is_right and not any(one.checks for one in expects):
         judged = any(one.judge for one in expects)
         why = "only a judge looks at it" if judged else "nothing is expected of it"
+        why = why if turns else "it has no turns"
         reader.wrong(node.line, f"{where} cannot fail: {why}")
     return Case(name=name or "", line=node.line, setup=setup, turns=tuple(turns))
 
