@@ -85,13 +85,13 @@ def _run(args: argparse.Namespace) -> None:
         baseline=args.baseline is not None,
     )
     try:
-        suite = read_suite(_text_of(args.suite, BYTES_MAX), args.repeat)
+        suite = read_suite(text_of(args.suite, BYTES_MAX), args.repeat)
     except (Invalid, Refused) as error:
         lines = error.lines if isinstance(error, Invalid) else [str(error)]
         print(f"swiftreplies: {args.suite} is no suite:", file=sys.stderr)
         print("\n".join(f"  {one_line(line)}" for line in lines), file=sys.stderr)
         sys.exit(INVALID)
-    with _logged():
+    with logged():
         report = asyncio.run(eval_suite(Environment(os.environ), wanted, suite))
     if args.junit is not None:
         _write(args.junit, junit(report))
@@ -104,7 +104,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def logged() -> Iterator[None]:
     """What the agent logs, beside what is printed, and only what somebody should look at."""
     before = structlog.get_config()
     structlog.configure(
@@ -118,7 +118,7 @@ def _logged() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def _text_of(file: Path, most: int) -> str:
+def text_of(file: Path, most: int) -> str:
     try:
         return read_bounded(file, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -140,7 +140,7 @@ async def eval_suite(env: Environment, wanted: Wanted, suite: Suite) -> Report:
         owner = await chatbot_owner(conn, wanted.chatbot_id)
     if owner is None:
         raise Refused(f"there is no chatbot {wanted.chatbot_id}: see `swiftreplies chatbot create`")
-    draft = _draft(wanted)
+    draft = draft_of(wanted.kb, wanted.instructions)
     pool = await create_pool(url, size=POOL_SIZE, name="swiftreplies eval")
     try:
         async with _begun(pool, settings, (owner, wanted, suite, draft)) as session:
@@ -153,18 +153,18 @@ async def eval_suite(env: Environment, wanted: Wanted, suite: Suite) -> Report:
         pool.terminate()
 
 
-def _draft(wanted: Wanted) -> "Draft":
+def draft_of(kb: Path | None, instructions: Path | None) -> "Draft":
     """The model's libraries take seconds to load: only now, when there is something to run."""
     from handlers.agent.knowledge import Knowledge
     from handlers.agent.prompt import Row
     from handlers.evals.session import Draft
 
     known = None
-    if wanted.kb is not None:
-        rows, rejected = read_knowledge(wanted.kb)
+    if kb is not None:
+        rows, rejected = read_knowledge(kb)
         if rejected:
             told = "\n".join(f"  line {one['line']}: {one['why']}" for one in rejected[:20])
-            raise Refused(f"{wanted.kb} has rows that cannot be imported:\n{told}")
+            raise Refused(f"{kb} has rows that cannot be imported:\n{told}")
         known = Knowledge(
             -1,
             tuple(
@@ -181,8 +181,8 @@ def _draft(wanted: Wanted) -> "Draft":
             ),
         )
     text = None
-    if wanted.instructions is not None:
-        text = _text_of(wanted.instructions, INSTRUCTIONS_BYTES)
+    if instructions is not None:
+        text = text_of(instructions, INSTRUCTIONS_BYTES)
     return Draft(known, text)
 
 

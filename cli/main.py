@@ -37,6 +37,7 @@ NOUNS = (
     ("action", "cli.actions", "what the bots asked a person to decide"),
     ("kb", "cli.knowledge", "what chatbots know"),
     ("eval", "cli.evals", "a bot's own tests"),
+    ("replay", "cli.replays", "a recorded conversation, answered as the bot is now"),
     ("usage", "cli.usage", "whether the counters are what their rows say"),
     ("prices", "cli.prices", "what tokens cost"),
 )

@@ -310,3 +310,7 @@ async def eval_chatbot(conn: Conn, run: Running) -> ChatbotId | None:
 
 async def forget_evals(conn: Conn, after: timedelta, limit: int) -> int:
     return int(await conn.fetchval(_SQL["forget_evals"], after, limit))
+
+
+async def drop_eval(conn: Conn, user_id: UserId, eval_id: int) -> None:
+    await conn.execute(_SQL["drop_eval"], user_id, eval_id)

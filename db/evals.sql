@@ -162,3 +162,7 @@ SELECT forget_evals($1, $2);
 SELECT concat_ws(' ', p.name, p.description, p.price::text, u.currency) AS told
   FROM products p JOIN users u ON u.id = $1
  WHERE p.user_id = $1 AND coalesce(p.is_active, false) ORDER BY p.id LIMIT $2;
+
+-- name: drop_eval
+-- Of what was no suite: it only held tokens.
+DELETE FROM evals WHERE user_id = $1 AND id = $2;

@@ -26,6 +26,7 @@ class RecordedTalk:
     contact_name: str | None
     contact_language: str | None
     timezone: str
+    instructions: list[str]  # for this conversation, as they are now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class RecordedAction:
 class RecordedFact:
     about: str
     text: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +95,9 @@ async def recorded_actions(
 
 
 async def recorded_facts(
-    conn: Conn, user_id: UserId, contact_id: ContactId, before: datetime, limit: int
+    conn: Conn, user_id: UserId, contact_id: ContactId, limit: int
 ) -> list[RecordedFact]:
-    args = (user_id, contact_id, before, limit)
+    args = (user_id, contact_id, limit)
     return [RecordedFact(**row) for row in await conn.fetch(_SQL["recorded_facts"], *args)]
 
 

@@ -1,7 +1,12 @@
 -- name: recorded_talk
 -- Who spoke with whom.
 SELECT v.id, v.chatbot_id, v.contact_id, v.thread_id, b.name AS chatbot_name, b.texts,
-       c.name AS contact_name, c.language AS contact_language, u.timezone
+       c.name AS contact_name, c.language AS contact_language, u.timezone,
+       ARRAY (SELECT left(i.instruction_text, 2000) FROM conversation_instructions i
+               WHERE i.user_id = $1 AND i.chatbot_id = v.chatbot_id
+                 AND i.contact_id = v.contact_id AND i.is_active
+                 AND (i.expires_at IS NULL OR i.expires_at > now())
+               ORDER BY i.id DESC LIMIT 20) AS instructions
   FROM conversations v
   JOIN contacts c ON c.user_id = $1 AND c.id = v.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
@@ -42,9 +47,9 @@ SELECT id, request_type, request_details AS details, amount, currency, status, c
  ORDER BY id LIMIT $5;
 
 -- name: recorded_facts
--- That were known at a moment, as they are now.
-SELECT about, text FROM facts
- WHERE user_id = $1 AND contact_id = $2 AND created_at < $3 ORDER BY id LIMIT $4;
+-- As they are now.
+SELECT about, text, created_at FROM facts
+ WHERE user_id = $1 AND contact_id = $2 ORDER BY id LIMIT $3;
 
 -- name: recorded_events
 SELECT id, input_seq, kind, data, created_at FROM conversation_events

@@ -18,7 +18,9 @@ from handlers.agent.prompt import Row, shown
 from handlers.agent.spending import Spent
 from handlers.asks.watched import Watched, WatchedToolbox
 from handlers.evals.outcome import How, Outcome, Use
+from handlers.evals.record import NO_RECORD, Record
 from handlers.evals.talk import Talk
+from handlers.evals.taped import TapedToolbox
 from handlers.plans import Feature, Limit
 from handlers.rules.budgets import budget_of
 from handlers.turns.decide import (
@@ -68,6 +70,7 @@ class Bench:
     thinker: Thinker
     known: Known
     catalogue: Sequence[str] = ()  # texts of products
+    record: Record = NO_RECORD  # of tools, where a conversation is replayed
 
 
 async def answered(bench: Bench, talk: Talk, paying: Paying) -> Outcome:
@@ -126,7 +129,7 @@ def _thinking(bench: Bench, talk: Talk, this: Found) -> Thinking:
         return "granted" if fits else "max_actions_per_day"
 
     watched = Watched(bench.known)
-    tools = WatchedToolbox(
+    tools = TapedToolbox(
         watched,
         budget_of(this.context.budgets),
         powers_of(this),
@@ -134,6 +137,7 @@ def _thinking(bench: Bench, talk: Talk, this: Found) -> Thinking:
         reserve=reserve,
         wrote=tuple(shown(row.content_text) for row in this.inputs if row.content_text),
     )
+    tools.record = bench.record
     return Thinking(tools, watched)
 
 

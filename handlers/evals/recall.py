@@ -26,13 +26,13 @@ async def recall(conn: Conn, user_id: UserId, conversation_id: ConversationId) -
         return Recorded(talk=talk, messages=[])
     began = messages[0].created_at
     who = (user_id, talk.contact_id)
-    facts = await recorded_facts(conn, *who, began, FACTS_MAX)
+    facts = await recorded_facts(conn, *who, FACTS_MAX)
     rows = await questions_of(conn, user_id, talk.chatbot_id, cited_by(messages))
     return Recorded(
         talk=talk,
         messages=messages,
         actions=await recorded_actions(conn, *who, talk.chatbot_id, began, ACTIONS_MAX),
-        facts=[(fact.about, fact.text) for fact in facts],
+        facts=[(fact.about, fact.text) for fact in facts if fact.created_at < began],
         questions={row.id: row.question for row in rows},
     )
 

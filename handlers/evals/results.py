@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.evals.outcome import Failed, Judged, Outcome
+from handlers.evals.outcome import Failed, Judged, Outcome, Use
 from handlers.evals.suite import Case, Turn
 from handlers.rules.cutting import head
 from handlers.rules.texts import storable
@@ -113,7 +113,7 @@ def case_json(result: CaseResult) -> dict[str, Any]:
         for place, one in enumerate(run.turns, start=1)
         if one.judged is not None
     ]
-    shown: dict[str, Any] = _plain(
+    shown: dict[str, Any] = plain(
         {
             "runs": len(result.runs),
             "passed_runs": sum(run.passed for run in result.runs),
@@ -128,22 +128,22 @@ def case_json(result: CaseResult) -> dict[str, Any]:
 
 
 def _turn(one: TurnRun) -> dict[str, Any]:
-    outcome = one.outcome
-    uses = [
-        {"name": head(use.name, SAID_UNITS), "arguments": _arguments(use.arguments)}
-        | ({"refused": True} if use.refused else {})
-        for use in outcome.tools[:USES_MAX]
-    ]
     after = one.turn.after
     return {
         "say": [head(text, SAID_UNITS) for text in one.turn.say],
         "after_s": None if after is None else round(after.total_seconds()),
+        **outcome_json(one.outcome),
+    }
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    return {
         "answer": outcome.text,
         "how": outcome.how,
         "reason": outcome.reason,
         "model": outcome.model,
         "cited": [head(text, SAID_UNITS) for text in outcome.cited[:USES_MAX]],
-        "tools": uses,
+        "tools": uses_json(outcome.tools),
         "actions": list(outcome.actions),
         "orders": list(outcome.orders),
         "handed_over": outcome.handed_over,
@@ -152,12 +152,20 @@ def _turn(one: TurnRun) -> dict[str, Any]:
     }
 
 
+def uses_json(uses: Sequence[Use]) -> list[dict[str, Any]]:
+    return [
+        {"name": head(use.name, SAID_UNITS), "arguments": _arguments(use.arguments)}
+        | ({"refused": True} if use.refused else {})
+        for use in uses[:USES_MAX]
+    ]
+
+
 def _arguments(given: Mapping[str, Any]) -> Any:
     text = json.dumps(given, ensure_ascii=False, default=str)
     return dict(given) if len(text) <= ARGUMENTS_UNITS else head(text, ARGUMENTS_UNITS)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What any reader of JSON takes, and PostgreSQL: a model writes arguments as it likes."""
     match value:
         case str():
@@ -165,8 +173,8 @@ def _plain(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else None
         case dict():
-            return {storable(str(key)): _plain(item) for key, item in value.items()}
+            return {storable(str(key)): plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case _:
             return value

@@ -55,6 +55,7 @@ def talk(**columns: Any) -> RecordedTalk:
         "contact_name": None,
         "contact_language": None,
         "timezone": "Europe/Madrid",
+        "instructions": [],
     }
     return RecordedTalk(**of | columns)
 
