@@ -12,7 +12,7 @@ from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER, Memory
 from handlers.agent.retrieval import Hit
-from handlers.agent.tools import REQUEST, SEARCH, Toolbox
+from handlers.agent.tools import AT_LIMIT, REQUEST, SEARCH, Toolbox
 from handlers.asks.answer import AskedRow, AskedTool
 from handlers.rules.budgets import Budget
 from handlers.rules.cutting import head
@@ -134,7 +134,7 @@ class WatchedToolbox(Toolbox):
         if result is None:
             result = await super().call(name, arguments)
         self.results.append(result)
-        if result.startswith("error:"):
+        if result.startswith("error:") or result == AT_LIMIT:
             self.refused.append(AskedTool(name, arguments))
         for request in self.requests[before:]:
             context = {k: v for k, v in request.context.items() if k != "customer_wrote"}

@@ -48,7 +48,7 @@ def record_of(messages: Sequence[AnyMessage]) -> Record:
             case ToolMessage() if message.tool_call_id in calls:
                 name, arguments = calls[message.tool_call_id]
                 if name != EVENT:
-                    refused = message.text.startswith("error:")
+                    refused = message.text.startswith("error:") or message.text == AT_LIMIT
                     uses.setdefault(row, []).append(Use(name, arguments, refused))
                 if _is_kept(name, message.text):
                     results[call_key(name, arguments)] = message.text

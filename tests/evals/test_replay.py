@@ -9,7 +9,6 @@ import pytest
 
 from db.pool import Conn, Pool, tenant
 from db.reconcile import recount
-from handlers.actions import Verdict, decide
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
 from handlers.evals.case import case_of
@@ -23,7 +22,7 @@ from tests.cli import Command
 from tests.conftest import Database
 from tests.factories import Tenant, make_conversation, make_tenant
 from tests.turn.shop import Shop, Who, open_shop
-from tests.turn.test_actions import turns, write
+from tests.turn.test_actions import decided, turns, write
 
 HOURS = ("When are you open?", "From 7:00 to 18:00.")
 REFUND = ("My cake is broken, I want my money back", "A person decides about that.")
@@ -108,7 +107,7 @@ async def test_the_same_bot_says_the_same_and_no_row_comes_of_it(
     replayed = (await command("replay", str(conversation), "--json")).json
     assert await everything(owner) == before
     assert [turn["say"] for turn in replayed["turns"]] == [
-        *([line for line in text.split("\n")] for text in (*said, "yes please")),
+        *(text.split("\n") for text in (*said, "yes please")),
     ]
     assert [turn["same"] for turn in replayed["turns"]] == [True] * 6
     assert (replayed["changed"], replayed["tokens"], replayed["stopped"]) == (0, 0, None)
@@ -184,16 +183,14 @@ async def test_a_decision_is_told_again_as_it_was_decided(
 ) -> None:
     _, conversation = await spoken(owner, pool, agent, ours, REFUND[0])
     action = await owner.fetchval("SELECT id FROM actions")
-    async with tenant(pool, ours.user_id) as conn:
-        verdict = Verdict(status="approved", response="Today.", by_user=True, similar=None)
-        await decide(conn, ours.user_id, action, verdict)
+    await decided(pool, ours, action, "approved", "Today.")
     await owner.execute("UPDATE conversations SET ready_at = now()")
     assert await turns(pool, agent) == 1
     replayed = (await command("replay", str(conversation), "--json")).json
-    asked, decided = replayed["turns"]
+    asked, told_later = replayed["turns"]
     assert asked["same"]
-    assert (decided["say"], decided["same"]) == ([], True)
-    assert decided["now"]["answer"].endswith("has been approved. Today.")
+    assert (told_later["say"], told_later["same"]) == ([], True)
+    assert told_later["now"]["answer"].endswith("has been approved. Today.")
 
 
 async def test_a_conversation_becomes_a_case_that_the_same_bot_passes(
@@ -260,9 +257,7 @@ async def test_a_model_is_asked_with_what_was_said_then_and_paid_for_as_a_test(
     assert replayed["tokens"] == spent > 0
     after = await everything(owner)
     changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"usage_tracking", "model_usage", "model_calls"} & changed | changed & {
-        "monthly_usage_summary"
-    }
+    assert changed <= {"usage_tracking", "monthly_usage_summary", "model_usage", "model_calls"}
     assert [one for one in await recount(owner, ours.user_id) if one.what.why is None] == []
 
 
@@ -296,16 +291,20 @@ async def test_tools_are_answered_from_the_record(
     owner: Conn, shop: Shop, command: Command
 ) -> None:
     """A request that the day's limit kept back then is kept back again."""
-    limit = {"limits": {"max_actions_per_day": 0}}
-    who = await shop.customer(**limit)
+    who = await shop.customer()
+    await owner.execute(
+        "UPDATE user_subscriptions SET subscription_config ="
+        ' \'{"limits": {"max_actions_per_day": 0}}\''
+    )
     call = {"name": "request_human_action", "arguments": {"type": "refund", "details": "5 EUR"}}
     await shop.simulator.rules({"match": "money", "tool_calls": [call]})
     first = await shop.turn(who, "my money please")
     assert "not requested" in json.dumps(first.requests[-1])
     await owner.execute("UPDATE user_subscriptions SET subscription_config = '{}'")
-    await shop.simulator.reset_log()
+    await shop.simulator.reset()
     replayed = (await modelled(command, shop.simulator)("replay", str(who[1]), "--json")).json
     (turn,) = replayed["turns"]
     assert turn["then"]["tools"] == turn["now"]["tools"]
+    assert [one["refused"] for one in turn["now"]["tools"]] == [True]
     assert turn["now"]["actions"] == []
     assert "not requested" in json.dumps((await shop.simulator.log("model"))[-1])
