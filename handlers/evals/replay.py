@@ -136,15 +136,21 @@ def _then(tape: Tape, answers: Sequence[RecordedMessage], last: MessageId | None
     metadata: Mapping[str, Any] = {} if reply is None else reply.metadata
     ids, tokens = metadata.get("kb_cited"), metadata.get("tokens")
     known = tape.questions
-    counted = isinstance(tokens, dict) and all(isinstance(n, int) for n in tokens.values())
     return Then(
         answers=[one.content_text or "" for one in answers],
         model=metadata.get("model"),
         cited=[known[n] for n in ids if n in known] if isinstance(ids, list) else [],
         tools=None if last is None else tape.record.uses.get(last),
-        tokens=tokens["input"] + tokens["output"] if counted else None,
+        tokens=_sum(tokens),
         handed_over=any(one.handed_over for one in answers),
     )
+
+
+def _sum(tokens: object) -> int | None:
+    if not isinstance(tokens, dict):
+        return None
+    parts = [tokens.get(kind) for kind in ("input", "output")]
+    return sum(part for part in parts if isinstance(part, int))
 
 
 # ---- as it was -----------------------------------------------------------------------------------

@@ -301,7 +301,7 @@ async def test_tools_are_answered_from_the_record(
     first = await shop.turn(who, "my money please")
     assert "not requested" in json.dumps(first.requests[-1])
     await owner.execute("UPDATE user_subscriptions SET subscription_config = '{}'")
-    await shop.simulator.reset()
+    await shop.simulator.rules({"match": "money", "tool_calls": [call]})
     replayed = (await modelled(command, shop.simulator)("replay", str(who[1]), "--json")).json
     (turn,) = replayed["turns"]
     assert turn["then"]["tools"] == turn["now"]["tools"]
