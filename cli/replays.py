@@ -38,7 +38,7 @@ def declare(noun: argparse.ArgumentParser) -> None:
     noun.description = (
         "Answers once more what a customer wrote, with the bot as it is now, and shows per turn"
         " what it said then and would say now. Before each turn stands what was really said. No"
-        " message leaves and no row is written; docs/evals.md has more."
+        " message leaves and no row is written; docs/replay.md has more."
     )
     noun.add_argument("conversation", type=row_id, metavar="CONVERSATION", help="its id")
     noun.add_argument("--kb", type=Path, metavar="FILE", help="knowledge instead of the bot's own")
