@@ -151,12 +151,12 @@ async def dead_holds(conn: Conn, run: Running) -> list[DeadHold]:
     return [DeadHold(**row) for row in rows]
 
 
-async def add_tokens(conn: Conn, run: Running, tokens: int) -> None:
-    await conn.execute(_SQL["add_tokens"], run.user_id, run.id, tokens)
+async def add_tokens(conn: Conn, user_id: UserId, eval_id: int, tokens: int) -> None:
+    await conn.execute(_SQL["add_tokens"], user_id, eval_id, tokens)
 
 
-async def places_done(conn: Conn, run: Running) -> set[int]:
-    return {row["place"] for row in await conn.fetch(_SQL["places_done"], run.user_id, run.id)}
+async def places_done(conn: Conn, user_id: UserId, eval_id: int) -> list[int]:
+    return [row["place"] for row in await conn.fetch(_SQL["places_done"], user_id, eval_id)]
 
 
 async def catalogue(conn: Conn, user_id: UserId, limit: int) -> list[str]:
@@ -297,14 +297,14 @@ async def lost_evals(conn: Conn, limit: int) -> list[LostEval]:
     return [LostEval(**row) for row in await conn.fetch(_SQL["lost_evals"], limit)]
 
 
-async def end_lost(conn: Conn, one: LostEval) -> Running | None:
-    """None: it is not lost."""
-    epoch: int | None = await conn.fetchval(_SQL["end_lost"], one.user_id, one.id)
-    return None if epoch is None else Running(one.user_id, one.id, epoch)
+async def end_lost(conn: Conn, one: LostEval) -> int | None:
+    """Its epoch now. None: it is not lost."""
+    epoch: int | None = await conn.fetchval(_SQL["end_lost"], *values(one))
+    return epoch
 
 
-async def eval_chatbot(conn: Conn, run: Running) -> ChatbotId | None:
-    chatbot_id: ChatbotId | None = await conn.fetchval(_SQL["eval_chatbot"], run.user_id, run.id)
+async def eval_chatbot(conn: Conn, user_id: UserId, eval_id: int) -> ChatbotId | None:
+    chatbot_id: ChatbotId | None = await conn.fetchval(_SQL["eval_chatbot"], user_id, eval_id)
     return chatbot_id
 
 

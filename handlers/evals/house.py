@@ -39,7 +39,7 @@ async def take_over(pool: Pool, run: Running, chatbot_id: ChatbotId) -> None:
                 cached_tokens=0,
                 output_tokens=0,
             )
-            await add_tokens(conn, run, dead.asked)
+            await add_tokens(conn, run.user_id, run.id, dead.asked)
             count_test_calls(conn, run.user_id, bill, calls, "eval")
 
 
@@ -52,10 +52,10 @@ async def clear_evals(pool: Pool, sweep: Sweep[LostEval]) -> None:
 
 async def _end_lost(pool: Pool, one: LostEval) -> None:
     async with tenant(pool, one.user_id) as conn:
-        run = await end_lost(conn, one)
-        chatbot_id = None if run is None else await eval_chatbot(conn, run)
-    if run is not None and chatbot_id is not None:
-        await take_over(pool, run, chatbot_id)
+        epoch = await end_lost(conn, one)
+        chatbot_id = await eval_chatbot(conn, one.user_id, one.id)
+    if epoch is not None and chatbot_id is not None:
+        await take_over(pool, Running(one.user_id, one.id, epoch), chatbot_id)
 
 
 async def forget_old_evals(pool: Pool) -> None:

@@ -46,6 +46,8 @@ def read_suite(text: str, repeat: int | None = None) -> Suite:
 
 def _suite(reader: Reader, root: Node, repeat: int | None) -> Suite:
     given = reader.mapping(root, "the suite", ("bot", "suite", "repeat", "now", "cases"))
+    if not isinstance(root, Mapped):
+        raise Invalid(reader.mistakes)
     bot = _name(reader, given.get("bot"), root.line, "bot")
     name = _name(reader, given["suite"], root.line, "suite") if "suite" in given else bot
     own = reader.whole(given["repeat"], "repeat", 1, REPEAT_MAX) if "repeat" in given else 1

@@ -42,7 +42,7 @@ async def do_eval(pool: Pool, agent: Agent, job: JobClaim) -> None:
         context=context,
     )
     async with tenant(pool, job.user_id) as conn:
-        done = await places_done(conn, run)
+        done = set(await places_done(conn, run.user_id, run.id))
     until = time.monotonic() + SLICE_S
     todo = [place for place in range(len(suite.cases)) if place not in done]
     going = await run_cases(session, todo, is_over=lambda: time.monotonic() > until)
