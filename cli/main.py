@@ -36,6 +36,8 @@ NOUNS = (
     ("dead", "cli.dead_items", "what could not be processed, why, and again"),
     ("action", "cli.actions", "what the bots asked a person to decide"),
     ("kb", "cli.knowledge", "what chatbots know"),
+    ("eval", "cli.evals", "a bot's own tests"),
+    ("replay", "cli.replays", "a recorded conversation, answered as the bot is now"),
     ("usage", "cli.usage", "whether the counters are what their rows say"),
     ("prices", "cli.prices", "what tokens cost"),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Literal
 
 from db.conversations import TurnContext
 from db.ids import ChatbotId, UserId, WorkerId
@@ -132,10 +133,14 @@ async def read_ask(conn: Conn, claim: AskClaim) -> tuple[str, TurnContext] | Non
     """The question, and what a turn of a conversation with nobody would know. None: it is somebody
     else's, or nobody waits any more."""
     row = await conn.fetchrow(_SQL["read_ask"], *values(claim))
-    if row is None:
-        return None
-    found = dict(row)
-    return found.pop("question"), TurnContext(**found)
+    context = None if row is None else await read_bot(conn, claim.user_id, row["chatbot_id"])
+    return None if row is None or context is None else (row["question"], context)
+
+
+async def read_bot(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> TurnContext | None:
+    """As a turn of a conversation with nobody would know it."""
+    row = await conn.fetchrow(_SQL["read_bot"], user_id, chatbot_id)
+    return TurnContext(**row) if row else None
 
 
 async def reserve_test_tokens(conn: Conn, claim: AskClaim, least: int, most: int) -> Held:
@@ -151,12 +156,14 @@ async def bill_ask(conn: Conn, claim: AskClaim) -> Bill | None:
     return Bill(**row) if row else None
 
 
-def count_test_calls(conn: Conn, user_id: UserId, bill: Bill, of: Calls) -> None:
+def count_test_calls(
+    conn: Conn, user_id: UserId, bill: Bill, of: Calls, kind: Literal["ask", "eval"] = "ask"
+) -> None:
     """With the COMMIT."""
     model = f"convert_from(decode('{of.model.encode().hex()}', 'hex'), 'UTF8')"
     at_commit(
         conn,
-        f"SELECT count_test_calls({user_id:d}, {bill.chatbot_id:d}, '{bill.usage_day}', 'ask',"
+        f"SELECT count_test_calls({user_id:d}, {bill.chatbot_id:d}, '{bill.usage_day}', '{kind}',"
         f" {model}, {of.calls:d}, {of.input_tokens:d}, {of.cached_tokens:d}, {of.output_tokens:d})",
     )
 

@@ -59,9 +59,13 @@ DELETE FROM asks WHERE user_id = $1 AND id = $2 AND lease_owner IS NULL AND sett
 SELECT user_id, id, epoch FROM claim_asks($1, $2, $3, $4, $5);
 
 -- name: read_ask
--- The question, and of the chatbot what a turn would know, with nobody as its customer.
-SELECT a.question,
-       b.id AS chatbot_id, 0::bigint AS contact_id, 'ask:' || a.id AS thread_id,
+-- Nothing comes back when it is somebody else's, or nobody waits any more.
+SELECT question, chatbot_id FROM asks
+ WHERE user_id = $1 AND id = $2 AND epoch = $3 AND settled_at IS NULL;
+
+-- name: read_bot
+-- What a turn would know, with nobody as its customer.
+SELECT b.id AS chatbot_id, 0::bigint AS contact_id, 'nobody' AS thread_id,
        0::bigint AS answered_seq, 0 AS attempts, false AS rebuild_thread,
        NULL::timestamptz AS failing_since, 0 AS model_tries, false AS told_slow,
        false AS chatbot_failing, true AS mine, now() AS now, now() AS last_inbound_at,
@@ -76,11 +80,10 @@ SELECT a.question,
        coalesce((SELECT as_object(s.subscription_config) FROM user_subscriptions s
                   WHERE s.user_id = $1 AND s.is_active), '{}') AS plan,
        '[]'::jsonb AS open_actions, '[]'::jsonb AS facts, b.budgets,
-       b.model, b.model_keys, b.topic
-  FROM asks a
-  JOIN chatbots b ON b.user_id = $1 AND b.id = a.chatbot_id
+       b.model, b.model_keys, b.topic, b.opt_out_words
+  FROM chatbots b
   JOIN users u ON u.id = $1
- WHERE a.user_id = $1 AND a.id = $2 AND a.epoch = $3 AND a.settled_at IS NULL;
+ WHERE b.user_id = $1 AND b.id = $2;
 
 -- name: reserve_test_tokens
 SELECT outcome, granted FROM reserve_test_tokens($1, $2, $3, $4, $5);

@@ -31,9 +31,11 @@ class Job:
     settled_at: datetime | None
 
 
-async def claim_job(conn: Conn, worker_id: WorkerId, term: timedelta) -> JobClaim | None:
-    """Across tenants. None: there is none."""
-    row = await conn.fetchrow(_SQL["claim_job"], worker_id, term)
+async def claim_job(
+    conn: Conn, worker_id: WorkerId, term: timedelta, kinds: Sequence[str]
+) -> JobClaim | None:
+    """Across tenants, of these kinds. None: there is none."""
+    row = await conn.fetchrow(_SQL["claim_job"], worker_id, term, kinds)
     return JobClaim(**row) if row else None
 
 

@@ -1,5 +1,5 @@
 -- name: claim_job
-SELECT user_id, id, epoch FROM claim_job($1, $2);
+SELECT user_id, id, epoch FROM claim_job($1, $2, $3);
 
 -- name: job_kind
 -- Nothing comes back when it is somebody else's, or took its worker down too often.

@@ -36,6 +36,14 @@ class Asked:
     question: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedOnce:
+    question: str
+    asked_at: datetime
+    chatbot_name: str
+    timezone: str  # the tenant's
+
+
 async def asked_before(
     conn: Conn, user_id: UserId, chatbot_id: ChatbotId, limit: int
 ) -> list[Asked]:
@@ -71,6 +79,13 @@ async def list_unanswered(
     before = BEYOND if after is None else after
     rows = await conn.fetch(_SQL["list_unanswered"], user_id, chatbot_id, before, limit)
     return listed(Unanswered, rows)
+
+
+async def read_unanswered(
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId, unanswered_id: UnansweredId
+) -> AskedOnce | None:
+    row = await conn.fetchrow(_SQL["read_unanswered"], user_id, chatbot_id, unanswered_id)
+    return AskedOnce(**row) if row else None
 
 
 async def clear_unanswered(

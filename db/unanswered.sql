@@ -53,6 +53,17 @@ SELECT g.id, $2::bigint AS chatbot_id, l.question, g.count, g.people, g.first_as
   JOIN messages m ON m.user_id = $1 AND m.id = l.message_id
  ORDER BY g.id DESC LIMIT $4;
 
+-- name: read_unanswered
+-- One question of the list, as it was worded last.
+SELECT q.question, q.created_at AS asked_at, b.name AS chatbot_name, u.timezone
+  FROM unanswered_questions o
+  JOIN unanswered_questions q ON q.user_id = $1 AND q.chatbot_id = $2 AND q.key = o.key
+  JOIN messages m ON m.user_id = $1 AND m.id = q.message_id
+  JOIN chatbots b ON b.user_id = $1 AND b.id = $2
+  JOIN users u ON u.id = $1
+ WHERE o.user_id = $1 AND o.chatbot_id = $2 AND o.id = $3
+ ORDER BY q.id DESC LIMIT 1;
+
 -- name: clear_unanswered
 -- All that asked the same as this one; nothing comes back when it is not there.
 WITH gone AS (

@@ -60,8 +60,8 @@ PLACES: Final[dict[str, str]] = {
     " notice, and silence",
     Limit.MAX_TOKENS_PER_CONTACT_DAY: "tokens of models for one customer, a day of the tenant's;"
     " then one notice, and silence",
-    Limit.MAX_TEST_TOKENS_PER_DAY: "`POST /v1/chatbots/{id}/ask`: tokens of the model, a day of the"
-    " tenant's; 0: never",
+    Limit.MAX_TEST_TOKENS_PER_DAY: "`POST /v1/chatbots/{id}/ask` and `evals`, `swiftreplies"
+    " eval`: tokens of the model, a day of the tenant's; 0: never",
     "limits.on_message_limit": "at a message limit: `refuse` gives no answer, `overage` gives one"
     " and counts it apart",
     "limits.message_limit_notice": "with `refuse`: what the customer is told, once a conversation"

@@ -22,6 +22,18 @@ class Business:
     instructions: str
     about: str
     try_this: tuple[str, ...]
+    timezone: str
+    language: str
+    hours: dict[str, list[list[str]]]
+
+
+def _weekly(**hours: str) -> dict[str, list[list[str]]]:
+    """Days of one name, as tue_wed="07:00-18:00"."""
+    return {
+        day: [span.split("-") for span in spans.split()]
+        for days, spans in hours.items()
+        for day in days.split("_")
+    }
 
 
 BAKERY = Business(
@@ -37,6 +49,9 @@ BAKERY = Business(
         "My cake was broken, I want a refund",
         "Can you repair my bicycle?",
     ),
+    timezone="Europe/Dublin",
+    language="en",
+    hours=_weekly(tue_wed_thu_fri_sat="07:00-18:00", sun="08:00-13:00"),
 )
 BUSINESSES = (
     BAKERY,
@@ -45,12 +60,17 @@ BUSINESSES = (
         "Milo",
         "Harbour Dental",
         "You are Milo of Harbour Dental: calm, exact. Appointments are moved by the front desk.",
-        "You write to a dentist. Its bot knows hours, prices and what to do when it hurts.",
+        "You write to a dentist, in English or German. Its bot knows hours, prices and what to do"
+        " when it hurts.",
         (
             "When are you open?",
             "My tooth hurts badly",
+            "Was kostet eine Zahnreinigung?",
             "Can you move my appointment to Friday?",
         ),
+        timezone="Europe/Berlin",
+        language="en",
+        hours=_weekly(mon_tue_wed_fri="08:00-17:30", thu="08:00-20:00"),
     ),
     Business(
         "hostel.csv",
@@ -63,6 +83,9 @@ BUSINESSES = (
             "¿Cuánto cuesta una doble?",
             "Quiero cancelar mi reserva",
         ),
+        timezone="Europe/Madrid",
+        language="es",
+        hours=_weekly(mon_tue_wed_thu_fri_sat_sun="08:00-23:00"),
     ),
 )
 
@@ -73,6 +96,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
     tenant = await stack.command(
         *("tenant", "create", "--email", f"demo-{stamp}@{business.bot.lower()}.example"),
         *("--name", business.name, "--json"),
+        *("--timezone", business.timezone, "--language", business.language),
     )
     user = str(tenant["user_id"])
     number, phone_number_id = f"+1{stamp}", f"40987{stamp}"
@@ -104,7 +128,21 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
         number=number,
         api_key=key["api_key"],
     )
+    await _with_hours(stack, bot, business)
     return await with_webhook(stack, bot)
+
+
+async def _with_hours(stack: Stack, bot: Bot, business: Business) -> None:
+    """As data, so that the bot knows whether it is open."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {bot.api_key}"}) as api,
+        api.patch(
+            f"{stack.ingress_url}/v1/chatbots/{bot.chatbot_id}",
+            json={"business_hours": business.hours},
+        ) as answer,
+    ):
+        if answer.status != 200:
+            raise StackError(f"the hours were refused: {await answer.text()}")
 
 
 async def with_webhook(stack: Stack, bot: Bot) -> Bot:

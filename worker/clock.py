@@ -16,6 +16,7 @@ from handlers.deletion.work import delete_due
 from handlers.deliveries.forgetting import forget_old_deliveries
 from handlers.deliveries.webhooks import go_on_recovering
 from handlers.erasure.work import erase_due
+from handlers.evals.house import forget_old_evals
 from handlers.figures import forget_old_model_calls, make_due_figures
 from handlers.handovers import end_overdue_handovers
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
@@ -42,6 +43,7 @@ RECOVER_S = 0.5
 FIGURES_S = 10.0
 FORGET_CALLS_S = 600.0
 FORGET_ASKS_S = 15.0
+FORGET_EVALS_S = 600.0
 CONTRACT_S = 5.0
 WAIT_S = 1.0
 ERASE_S = 1.0
@@ -126,6 +128,7 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
         (FORGET_CALLS_S, "forget_calls", forget_old_model_calls),
         (FORGET_S, "forget_unanswered", forget_old_unanswered),
         (FORGET_ASKS_S, "forget_asks", forget_old_asks),
+        (FORGET_EVALS_S, "forget_evals", forget_old_evals),
         (FORGET_CALLS_S, "forget_contact_days", forget_old_contact_days),
     )
 

@@ -11,13 +11,13 @@ from handlers.embeddings.work import embed_one
 from worker.clock import every
 from worker.liveness import TERM
 from worker.process import Worker
-from worker.settings import Settings
+from worker.settings import ModelSettings
 
 LOOK_S = 1.0
 
 
 @asynccontextmanager
-async def embedder_of(settings: Settings) -> AsyncIterator[Embedder | None]:
+async def embedder_of(settings: ModelSettings) -> AsyncIterator[Embedder | None]:
     if settings.embedding_model is None:
         yield None
         return

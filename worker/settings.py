@@ -11,23 +11,29 @@ OFFLINE_MODEL = "offline"
 KNOWLEDGE_MEMORY_MB = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    database_url: str = field(repr=False)
-    log_url: str = field(repr=False)
-    graph_url: str
-    graph_version: str
-    shared_token: str | None = field(repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """Of whoever asks a model."""
+
     openai_key: str | None = field(repr=False)
     openai_url: str | None
     openai_model: str
     embedding_model: str | None  # None: rows are found by their words alone
     secrets_keys: tuple[str, ...] = field(repr=False)
+    knowledge_bytes: int
+    outbound_allow: Allow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ModelSettings):
+    database_url: str = field(repr=False)
+    log_url: str = field(repr=False)
+    graph_url: str
+    graph_version: str
+    shared_token: str | None = field(repr=False)
     debounce: timedelta
     debounce_max: timedelta
     send_unknown: timedelta
-    knowledge_bytes: int
-    outbound_allow: Allow
     host: str
     metrics_port: int | None
     log_level: str
@@ -39,7 +45,7 @@ def read(values: Mapping[str, str]) -> Settings:
     """Raises BadConfiguration with every problem."""
     env = Environment(values)
     log_level, log_format = env.logging()
-    key, model = _model(env)
+    model = read_model(env)
     settings = Settings(
         database_url=env.database_url(),
         log_url=env.log_url(),
@@ -52,11 +58,11 @@ def read(values: Mapping[str, str]) -> Settings:
         ),
         graph_version=env.text("WHATSAPP_API_VERSION", "v25.0", what="e.g. v25.0"),
         shared_token=env.optional("WHATSAPP_ACCESS_TOKEN"),
-        openai_key=key,
-        openai_url=_model_url(env),
-        openai_model=model,
-        embedding_model=_embedding_model(env),
-        secrets_keys=env.secrets_keys(),
+        openai_key=model.openai_key,
+        openai_url=model.openai_url,
+        openai_model=model.openai_model,
+        embedding_model=model.embedding_model,
+        secrets_keys=model.secrets_keys,
         debounce=env.milliseconds(
             "DEBOUNCE_MS", 1_500, high=60_000, what="quiet after which a burst is over"
         ),
@@ -69,8 +75,8 @@ def read(values: Mapping[str, str]) -> Settings:
             high=3_600_000,
             what="how long a send with unknown outcome waits for a status",
         ),
-        knowledge_bytes=_knowledge_bytes(env),
-        outbound_allow=env.outbound_allow(),
+        knowledge_bytes=model.knowledge_bytes,
+        outbound_allow=model.outbound_allow,
         host=env.text("HOST", "127.0.0.1", what="address to listen on"),
         metrics_port=env.number(
             "METRICS_PORT", None, low=0, high=65_535, what="for /metrics, /healthz and /readyz"
@@ -82,6 +88,20 @@ def read(values: Mapping[str, str]) -> Settings:
         env.problems.append("DEBOUNCE_MAX_MS is less than DEBOUNCE_MS: a burst would end before it")
     env.check()
     return settings
+
+
+def read_model(env: Environment) -> ModelSettings:
+    """What is wrong is among the environment's problems."""
+    key, model = _model(env)
+    return ModelSettings(
+        openai_key=key,
+        openai_url=_model_url(env),
+        openai_model=model,
+        embedding_model=_embedding_model(env),
+        secrets_keys=env.secrets_keys(),
+        knowledge_bytes=_knowledge_bytes(env),
+        outbound_allow=env.outbound_allow(),
+    )
 
 
 def _model(env: Environment) -> tuple[str | None, str]:

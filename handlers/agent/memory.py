@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     BaseCheckpointSaver,
@@ -56,15 +57,22 @@ class SlotSaver(BaseCheckpointSaver[int]):
         loaded = _slot.get().loaded
         if loaded is None:
             return None
+        checkpoint: Any = {**loaded.checkpoint, "channel_values": self._values(loaded)}
+        metadata: Any = loaded.metadata
+        thread = (config.get("configurable") or {})["thread_id"]
+        return CheckpointTuple(_at(thread, loaded.checkpoint_id), checkpoint, metadata)
+
+    def _values(self, loaded: checkpoints.Checkpoint) -> dict[str, Any]:
         values = dict(loaded.checkpoint.get("channel_values", {}))
         stored = zip(loaded.channels, loaded.versions, loaded.types, loaded.blobs, strict=True)
         for channel, version, kind, blob in stored:
             if str(loaded.checkpoint["channel_versions"].get(channel)) == version:
                 values[channel] = self.serde.loads_typed((kind, blob or b""))
-        checkpoint: Any = {**loaded.checkpoint, "channel_values": values}
-        metadata: Any = loaded.metadata
-        thread = (config.get("configurable") or {})["thread_id"]
-        return CheckpointTuple(_at(thread, loaded.checkpoint_id), checkpoint, metadata)
+        return values
+
+    def messages(self, loaded: checkpoints.Checkpoint) -> list[AnyMessage]:
+        """Of a thread."""
+        return list(self._values(loaded).get("messages", ()))
 
     async def aput(
         self,

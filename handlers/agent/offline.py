@@ -1,6 +1,6 @@
 """The built-in answerer: the knowledge base word for word. No model, no network."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -13,25 +13,21 @@ from langchain_core.messages import (
 )
 
 from handlers.agent.citing import KB_CITED, SAYS_NOTHING
+from handlers.agent.courtesy import returned
 from handlers.agent.events import EVENT, event_text
-from handlers.agent.knowledge import NotReady, Searched
+from handlers.agent.knowledge import NotReady
+from handlers.agent.lines import Line, lines_of
+from handlers.agent.lookup import rows_for
 from handlers.agent.needs_human import needs_human, request_for
+from handlers.agent.past import NOTED
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import LATE, Briefing, Row
 from handlers.agent.tools import ALREADY, PENDING, REQUEST, Toolbox
-from handlers.agent.wishes import accepts, asks_open_now, wants_human
+from handlers.agent.when_open import Moment, told_of_days, told_of_now, told_of_week
 from handlers.fixed.texts import Kind
-from handlers.rules.cutting import units
-from handlers.rules.reply import sentences
+from handlers.fixed.voice import Voice
 
 OFFLINE = "offline"  # the value of OPENAI_MODEL
-# Tuned on the phrasings in tests/agent/test_offline.py: below the bar an answer is a guess, and
-# within the margin two rows answer different questions about equally well.
-OFFLINE_BAR = 0.22
-OFFLINE_MARGIN = 0.03
-LOOKED_AT = 6  # rows
-LONG_UNITS = 200
-LAST_SENTENCES = 3  # of a long message, each asked by itself
 CALLBACK = "callback"  # type of a request for a person, where none can take over
 
 
@@ -49,34 +45,31 @@ class Offline:
         may_call: bool,
     ) -> AIMessage:
         turn, voice = of_this_turn(messages), briefing.voice
-        lines = [
-            m.text for m in turn if isinstance(m, HumanMessage) and not m.text.startswith(LATE)
-        ]
-        wishes = [text for text in lines if _wants_person(text, messages, turn, briefing)]
-        asks_open = [text for text in lines if briefing.opening and asks_open_now(text)]
-        asked = [text for text in lines if text not in (*wishes, *asks_open)]
+        earlier = messages[: len(messages) - len(turn)]
+        lines = lines_of(
+            _written(turn), _written(earlier), earlier[-1].text if earlier else None, briefing
+        )
+        wishes = [line.text for line in lines if line.wants_person]
+        asked = [line for line in lines if line.question and not _in_hours(line)]
         results = {m.name: m.text for m in turn if isinstance(m, ToolMessage)}
-        happened = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
-        told = [text for event in happened if (text := event_text(event, voice))]
-        rows = await offline_rows(asked, tools)
+        answered = await rows_for(asked, tools)
+        rows = list(dict.fromkeys(row for _, row in answered))
         if asked and not rows and not tools.knowledge.complete:
             raise NotReady  # what nobody could look for may be there
         delegated = [row for row in rows if needs_human(row)]
         if may_call and not results.keys() & {REQUEST, HAND_OVER}:
-            calls = _calls(delegated, asked, wishes, _before(messages, turn), tools)
+            texts = [line.text for line in asked]
+            calls = _calls(delegated, texts, wishes, _before(messages, turn), tools)
             if calls:
                 return AIMessage("", tool_calls=calls)
-        said = [*told, *(row.answer for row in rows)]
-        if asks_open and briefing.opening is not None:
-            kind = Kind.OPEN_NOW if briefing.opening.open_now else Kind.CLOSED_NOW
-            said.append(voice.says(kind, hours=briefing.opening.spelt))
-        if REQUEST in results:
-            kept = results[REQUEST] in (PENDING, ALREADY)
-            said.append(voice.says(Kind.REQUEST_KEPT if kept else Kind.REQUEST_REFUSED))
-        if HAND_OVER in results:
-            said.append(voice.says(Kind.HANDOVER))
-        elif wishes and REQUEST not in results:
-            said.append(voice.says(Kind.NOBODY))
+        happened = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
+        said = [text for event in happened if (text := event_text(event, voice))]
+        said += [row.answer for row in rows]
+        said += _hours(lines, {line for line, _ in answered}, briefing)
+        said += _of_tools(results, bool(wishes), voice)
+        kinds = frozenset(kind for line in lines for kind in line.said.kinds)
+        if not said and not asked and (courtesy := returned(kinds)) is not None:
+            said = [voice.says(courtesy)]
         can_call = tools.powers.hands_over or tools.requests_actions
         unknown = Kind.NO_INFORMATION if can_call else Kind.NO_ANSWER
         text = "\n\n".join(dict.fromkeys(said)) or voice.says(unknown)
@@ -84,12 +77,48 @@ class Offline:
         return AIMessage(text, response_metadata=told_of)
 
 
-def _wants_person(
-    text: str, messages: Sequence[AnyMessage], turn: Sequence[AnyMessage], briefing: Briefing
-) -> bool:
-    place = len(messages) - len(turn) - 1
-    offered = messages[place].text if place >= 0 else None
-    return wants_human(text) or accepts(text, offered, briefing.voice.own)
+def _written(messages: Sequence[AnyMessage]) -> list[str]:
+    """By the customer, and in time."""
+    return [
+        m.text
+        for m in messages
+        if isinstance(m, HumanMessage) and not m.text.startswith((LATE, NOTED))
+    ]
+
+
+def _in_hours(line: Line) -> bool:
+    """Answered by the hours alone. When it is open in general a row may say better."""
+    return line.opening is not None and line.opening is not Moment.ANY
+
+
+def _hours(lines: Sequence[Line], answered: Collection[Line], briefing: Briefing) -> list[str]:
+    said: list[str] = []
+    if briefing.opening is None:
+        return said
+    for line in lines:
+        match line.opening:
+            case None:
+                pass
+            case Moment.NOW:
+                said.append(told_of_now(briefing.opening, briefing.voice))
+            case Moment.ANY:
+                if line not in answered:
+                    said.append(told_of_week(briefing.opening, briefing.voice))
+            case days:
+                said.append(told_of_days(days, briefing.opening, briefing.voice))
+    return said
+
+
+def _of_tools(results: Mapping[str | None, str], wished: bool, voice: Voice) -> list[str]:
+    said = []
+    if REQUEST in results:
+        kept = results[REQUEST] in (PENDING, ALREADY)
+        said.append(voice.says(Kind.REQUEST_KEPT if kept else Kind.REQUEST_REFUSED))
+    if HAND_OVER in results:
+        said.append(voice.says(Kind.HANDOVER))
+    elif wished and REQUEST not in results:
+        said.append(voice.says(Kind.NOBODY))
+    return said
 
 
 def _before(messages: Sequence[AnyMessage], turn: Sequence[AnyMessage]) -> list[str]:
@@ -123,42 +152,3 @@ def of_this_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
         if isinstance(message, AIMessage) and not message.tool_calls:
             return messages[place + 1 :]
     return messages
-
-
-async def offline_rows(asked: Sequence[str], knowledge: Searched) -> list[Row]:
-    """The rows that answer: for each line of the burst by itself, else for the burst as a whole."""
-    found: list[Row] = []
-    for line in asked:
-        row = await _of_message(line, knowledge)
-        if row is not None and row not in found:
-            found.append(row)
-    if not found and len(asked) > 1:
-        row = await _best(" ".join(asked), knowledge)
-        found = [row] if row is not None else []
-    return found
-
-
-async def _of_message(text: str, knowledge: Searched) -> Row | None:
-    """Of a long one that as a whole finds nothing: by its last sentences, or else its first."""
-    row = await _best(text, knowledge)
-    if row is not None or units(text) <= LONG_UNITS:
-        return row
-    said = sentences(text)
-    for sentence in (*said[: -LAST_SENTENCES - 1 : -1], said[0]):
-        if (row := await _best(sentence, knowledge)) is not None:
-            return row
-    return None
-
-
-async def _best(question: str, knowledge: Searched) -> Row | None:
-    found = await knowledge.search(question, LOOKED_AT)
-    # By words: what a row means is no reason to copy its answer.
-    hits = sorted(found, key=lambda one: -one[1].share)[:2]
-    if not hits or hits[0][1].share < OFFLINE_BAR:
-        return None
-    best = hits[0][0]
-    if len(hits) > 1 and hits[0][1].share - hits[1][1].share < OFFLINE_MARGIN:
-        rival = hits[1][0]
-        if best.category is None or best.category != rival.category:
-            return None
-    return best

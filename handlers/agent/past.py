@@ -18,6 +18,7 @@ from handlers.agent.timeline import COLLEAGUE, noted_at
 from handlers.rules.cutting import head
 
 QUOTED_UNITS = 120
+NOTED = "[the customer "  # begins what we note of them
 EMOJI_UNITS = 40
 _ROUND = str.maketrans('[]"', "()'")
 
@@ -91,7 +92,7 @@ def _edit(row: TurnMessage, after: Sequence[TurnMessage]) -> _Late | None:
         return None
     answered = next((one.sent_at for one in after if _is_own(one)), row.sent_at)
     at = max(answered, _moment(row.metadata.get("edited_at")) or answered)
-    note = f'[the customer later changed "{_quoted(row.answered_text)}" to:]'
+    note = f'{NOTED}later changed "{_quoted(row.answered_text)}" to:]'
     text = f"{note}\n{shown(row.content_text)}"
     return _Late(at, _noted(f"edit-{row.id}", at, text))
 
@@ -105,7 +106,7 @@ def _reaction(row: TurnMessage, since: int) -> _Late | None:
     if not isinstance(emoji, str) or not emoji or at is None or int(at.timestamp()) <= since:
         return None
     emoji = head(emoji, EMOJI_UNITS).translate(_ROUND)
-    note = f'[the customer reacted with {emoji} to "{_quoted(row.content_text or "")}"]'
+    note = f'{NOTED}reacted with {emoji} to "{_quoted(row.content_text or "")}"]'
     return _Late(at, _noted(f"reaction-{row.id}", at, note))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import regex
 
-from handlers.fixed.texts import Kind, is_text
 from handlers.rules.texts import searched
 
 TEXT_CHARS = 500  # of a message; a wish is short
@@ -23,36 +22,20 @@ def asks_open_now(text: str) -> bool:
     return any(pattern.search(_folded(text)) for pattern in _known().open_now)
 
 
-def accepts(text: str, offered: str | None, own_texts: object) -> bool:
-    """Whether it says yes to the last answer, which offered a colleague."""
-    if offered is None or not is_text(Kind.NO_INFORMATION, offered, own_texts):
-        return False
-    return _bare(text) in _known().yes
-
-
 def _folded(text: str) -> str:
     return searched(text[:TEXT_CHARS])
-
-
-def _bare(text: str) -> str:
-    return " ".join(
-        regex.sub(r"[^\p{L}\p{M}\p{N}']+", " ", _folded(text).replace("\u2019", "'")).split()
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     human: Sequence["regex.Pattern[str]"]
     open_now: Sequence["regex.Pattern[str]"]
-    yes: frozenset[str]
 
 
 @cache
 def _known() -> _Known:
     told = tomllib.loads((Path(__file__).parent / "wishes.toml").read_text(encoding="utf-8"))
-    yes = told["yes"]["words"].replace("\n", "|").split("|")
     return _Known(
         human=[regex.compile(one) for one in told["human"].values()],
         open_now=[regex.compile(one) for one in told["open_now"].values()],
-        yes=frozenset(_bare(word) for word in yes if word),
     )

@@ -31,12 +31,11 @@ from db.messages import TurnMessage
 from db.model_calls import Calls
 from db.pool import CONFLICT, UNAVAILABLE, Pool, tenant
 from db.usage import Reservation
-from handlers.agent.answerer import EMPTY_ANSWER, Kind, NoAnswer
-from handlers.agent.graph import Agent, Reply, Task
+from handlers.agent.answerer import Kind, NoAnswer
+from handlers.agent.graph import Agent, Reply
 from handlers.agent.knowledge import NotReady
 from handlers.agent.memory import Slot
 from handlers.agent.offline import OFFLINE
-from handlers.agent.own_models import rates_for
 from handlers.agent.prompt import Briefing, shown, situation
 from handlers.agent.spending import Spent, noted_in, paid_from, prompt_tokens
 from handlers.asks.answer import Asked, AskedTokens, Failure, as_json
@@ -48,7 +47,13 @@ from handlers.rules.backoff import backoff
 from handlers.rules.budgets import budget_of
 from handlers.turns.decide import Read, Say, decide
 from handlers.turns.inputs import Found
-from handlers.turns.think import TURN_TIMEOUT_S, briefing_of, powers_of
+from handlers.turns.thinking import (
+    TURN_TIMEOUT_S,
+    Thinker,
+    powers_of,
+    task_of,
+    worded,
+)
 from handlers.turns.write import WRITE_PATIENCE_S
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -121,35 +126,22 @@ async def _answered(
 ) -> Asked:
     this = found_of(question, context)
     claim = purse.claim
-    answerer = agent.answerer(claim.user_id, context)
     async with asyncio.timeout(TURN_TIMEOUT_S):
         known = Watched(
             await agent.shelf.knowledge(pool, claim.user_id, context.chatbot_id, context.kb_version)
         )
-        budget = budget_of(context.budgets)
         tools = WatchedToolbox(
             known,
-            budget,
+            budget_of(context.budgets),
             powers_of(this),
             asks=this.plan.allows(Feature.ACTIONS_CENTER),
         )
-        task = Task(
-            thread_id=context.thread_id,
-            slot=Slot(None),  # and what the run leaves in it is kept by nobody
-            history=[],
-            inputs=this.inputs,
-            events=[],
-            briefing=briefing_of(this, known),
-            tools=tools,
-            rates=await rates_for(pool, claim.user_id, budget, answerer, "ask"),
-            answerer=answerer,
-        )
-        if answerer.name != OFFLINE:
+        # What the run leaves in its slot is kept by nobody.
+        task = await task_of(Thinker(pool, agent, claim.user_id, "ask"), this, Slot(None), tools)
+        if task.answerer is not None and task.answerer.name != OFFLINE:
             await purse.open(_prompt_tokens(task.briefing, tools, question))
         with noted_in(purse.spent), paid_from(purse.afford):
-            reply = await agent.run(task)
-    if not reply.text and reply.handed_over is None:
-        raise NoAnswer(EMPTY_ANSWER, Kind.NEVER)
+            reply = worded(await agent.run(task))
     return Asked(
         answer=_said(this, reply),
         knowledge=await known.answered_from(question, reply),

@@ -1,6 +1,7 @@
 """A run of the agent that is looked at: what it found, and which tools it would have used. Nothing
 is reserved, and nobody is asked to decide anything."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER, Memory
 from handlers.agent.retrieval import Hit
-from handlers.agent.tools import REQUEST, SEARCH, Toolbox
+from handlers.agent.tools import AT_LIMIT, REQUEST, SEARCH, Toolbox
 from handlers.asks.answer import AskedRow, AskedTool
 from handlers.rules.budgets import Budget
 from handlers.rules.cutting import head
@@ -101,17 +102,40 @@ async def _granted(_: int) -> str:
 class WatchedToolbox(Toolbox):
     """The model hears what it would in a turn."""
 
-    def __init__(self, knowledge: Watched, budget: Budget, powers: Powers, *, asks: bool) -> None:
+    def __init__(
+        self,
+        knowledge: Watched,
+        budget: Budget,
+        powers: Powers,
+        *,
+        asks: bool,
+        reserve: Callable[[int], Awaitable[str]] = _granted,
+        wrote: tuple[str, ...] = (),
+    ) -> None:
         """`asks`: the plan lets the bot ask a person."""
         super().__init__(
-            knowledge, _granted if asks else None, memory=Memory(), budget=budget, powers=powers
+            *(knowledge, reserve if asks else None, wrote),
+            memory=Memory(),
+            budget=budget,
+            powers=powers,
         )
         knowledge.searched = not fits_prompt(knowledge, budget.knowledge_tokens)
         self.used: list[AskedTool] = []
+        self.refused: list[AskedTool] = []  # nothing came of it
+        self.results: list[str] = []  # what the model heard
+
+    def answered_before(self, name: str, arguments: dict[str, Any]) -> str | None:  # noqa: ARG002
+        """What a call gave once, if that is to be given again."""
+        return None
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
         before = len(self.requests)
-        result = await super().call(name, arguments)
+        result = self.answered_before(name, arguments)
+        if result is None:
+            result = await super().call(name, arguments)
+        self.results.append(result)
+        if result.startswith("error:") or result == AT_LIMIT:
+            self.refused.append(AskedTool(name, arguments))
         for request in self.requests[before:]:
             context = {k: v for k, v in request.context.items() if k != "customer_wrote"}
             given = {"type": request.request_type, "details": request.details}

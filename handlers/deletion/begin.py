@@ -16,6 +16,7 @@ from db.deletions import (
     version_of_chatbot,
 )
 from db.erasures import Cancelled
+from db.evals import end_evals_of
 from db.ids import ChatbotId, UserId
 from db.imports import end_imports_of
 from db.pool import Conn
@@ -58,6 +59,7 @@ async def delete_chatbot(
     await begin_deletion(conn, user_id, chatbot_id)
     await delete_webhooks_of_chatbot(conn, user_id, chatbot_id)
     await end_imports_of(conn, user_id, chatbot_id)
+    await end_evals_of(conn, user_id, chatbot_id)
     for conversation_id in reserved:
         release_messages(conn, user_id, conversation_id)
     give_back(conn, user_id, cancelled)

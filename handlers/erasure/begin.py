@@ -11,6 +11,7 @@ from db.erasures import (
     numbers_of_tenant,
     silence_conversations,
 )
+from db.evals import forget_people_in_evals
 from db.exports import drop_exports_of, void_exports
 from db.ids import ContactId, UserId
 from db.imports import end_imports
@@ -37,6 +38,7 @@ async def erase_contact(conn: Conn, user_id: UserId, contact_id: ContactId) -> b
     await drop_exports_of(conn, user_id, contact_id)
     await void_exports(conn, user_id)
     await end_imports(conn, user_id)
+    await forget_people_in_evals(conn, user_id)
     await begin_contact(conn, user_id, contact_id, sorted(numbers), bsuids, found.stopped_at)
     await tell(conn, user_id, ContactErased(erased=contact_id))
     for conversation_id in conversations:
@@ -63,6 +65,7 @@ async def erase_tenant(conn: Conn, user_id: UserId) -> bool:
     ids = sorted({row.phone_number_id for row in rows if row.phone_number_id})
     await void_exports(conn, user_id)
     await end_imports(conn, user_id)
+    await forget_people_in_evals(conn, user_id)
     await begin_tenant(conn, user_id, numbers, ids)
     await hide_tenant(conn, user_id, number_marks([*numbers, *ids]))
     return True

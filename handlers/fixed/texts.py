@@ -42,6 +42,13 @@ class Kind(StrEnum):
     NOT_DONE = "not_done"
     OPEN_NOW = "open_now"
     CLOSED_NOW = "closed_now"
+    OPEN_ON = "open_on"
+    CLOSED_ON = "closed_on"
+    OPENING_HOURS = "opening_hours"
+    GREETING = "greeting"
+    THANKED = "thanked"
+    GOODBYE = "goodbye"
+    AGREED = "agreed"
     REFUSED = "refused"
     OPTED_OUT = "opted_out"
     OPTED_IN = "opted_in"
@@ -49,11 +56,17 @@ class Kind(StrEnum):
 
 DETAILS_UNITS = 200  # of a request, when it is named to the customer
 HOURS_UNITS = 40
+DAY_UNITS = 40  # a day's name, and its date
+SPANS_UNITS = 100  # of a day
+WEEK_UNITS = 1_000  # of all days of a week
 SHORTENED_UNITS = 200  # it takes its room from the answer
 # What may stand in braces in a text, and how long it gets.
 PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
     **{one: {"details": DETAILS_UNITS} for one in (Kind.APPROVED, Kind.DENIED, Kind.EXPIRED)},
     **{one: {"hours": HOURS_UNITS} for one in (Kind.OPEN_NOW, Kind.CLOSED_NOW)},
+    Kind.OPEN_ON: {"day": DAY_UNITS, "hours": SPANS_UNITS},
+    Kind.CLOSED_ON: {"day": DAY_UNITS},
+    Kind.OPENING_HOURS: {"hours": WEEK_UNITS},
 }
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")

@@ -7,7 +7,7 @@ what begins on it. Where the clock goes forward or back, the wall's times count.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -129,6 +129,23 @@ class Opening:
     open_now: bool
     note: str  # for a model, which is bad at it
     spelt: str  # for a customer of any language: until when, or when it opens
+    hours: Mapping[str, Any]  # that it is of
+    local: datetime
+
+    def on(self, day: date) -> str:
+        """What begins then, for a customer; empty: it is closed."""
+        closed = {_date(one) for one in self.hours.get(CLOSED, ())}
+        return _spelt(_spans_of(self.hours, day, closed))
+
+    def week(self) -> Iterator[tuple[int, int, str]]:
+        """Days that follow each other and have the same hours: the first, the last, the hours."""
+        monday = date(2001, 1, 1)  # of no year in particular
+        of_days = [_spelt(_spans_of(self.hours, monday + n * _DAY, set())) for n in range(7)]
+        first = 0
+        for day, spans in enumerate(of_days):
+            if day == len(of_days) - 1 or of_days[day + 1] != spans:
+                yield first, day, spans
+                first = day + 1
 
 
 def opening(hours: Mapping[str, Any] | None, local: datetime) -> Opening | None:
@@ -146,7 +163,18 @@ def opening(hours: Mapping[str, Any] | None, local: datetime) -> Opening | None:
     else:
         now = "open_now: false" + (f", opens{until}" if until else "")
         spelt = f"{found.until:%Y-%m-%d %H:%M}" if found.until else "\u2013"
-    return Opening(found.open_now, f"{now}. Opening hours: {json.dumps(days)}", spelt)
+    note = f"{now}. Opening hours: {json.dumps(days)}"
+    return Opening(found.open_now, note, spelt, hours, local)
+
+
+def _spelt(spans: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(f"{_clock(begins)}\u2013{_clock(ends)}" for begins, ends in spans)
+
+
+def _clock(minutes: int) -> str:
+    """24:00 is a day's end; later ones are of the next day."""
+    within = minutes if minutes <= 24 * 60 else minutes - 24 * 60
+    return f"{within // 60:02}:{within % 60:02}"
 
 
 def _spans_of(

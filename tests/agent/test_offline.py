@@ -1,19 +1,28 @@
 """The built-in answerer on a real knowledge base: what it finds, and what it leaves alone."""
 
 import csv
+import tomllib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
+from handlers.agent.courtesy import accepts, heard
 from handlers.agent.knowledge import Knowledge
-from handlers.agent.offline import Offline, offline_rows
+from handlers.agent.lines import lines_of
+from handlers.agent.lookup import rows_for
+from handlers.agent.offline import Offline
 from handlers.agent.prompt import Row
 from handlers.agent.tools import Toolbox
-from handlers.fixed.texts import Kind, fixed_text
+from handlers.fixed.texts import Kind, fixed_text, languages_spoken
+from handlers.fixed.voice import Voice
+from handlers.rules.hours import DAYS, opening
 from tests.unit.test_rules import BRIEFING
 
+AGENT = Path(__file__).parents[2] / "handlers" / "agent"
 BAKERY = Path(__file__).parents[2] / "local" / "demo_data" / "bakery.csv"
 
 
@@ -29,8 +38,16 @@ KNOWLEDGE = bakery()
 NO_ANSWER = fixed_text(Kind.NO_ANSWER, "en")  # nobody can be called
 
 
-async def found(*asked: str) -> list[str]:
-    return [row.question for row in await offline_rows(asked, Knowledge(1, KNOWLEDGE))]
+async def found(*asked: str, before: tuple[str, ...] = ()) -> list[str]:
+    return [row.question for row in await rows(asked, KNOWLEDGE, before)]
+
+
+async def rows(
+    asked: tuple[str, ...], knowledge: tuple[Row, ...], before: tuple[str, ...] = ()
+) -> list[Row]:
+    lines = [line for line in lines_of(asked, before, None, BRIEFING) if line.question]
+    found = [row for _, row in await rows_for(lines, Knowledge(1, knowledge))]
+    return list(dict.fromkeys(found))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +111,7 @@ async def test_a_close_call_is_no_answer() -> None:
         Row(1, None, "Do you sell red roses?", "Yes."),
         Row(2, None, "Do you sell red roses?", "No."),
     )
-    assert await offline_rows(["Do you sell red roses?"], Knowledge(1, twins)) == []
+    assert await rows(("Do you sell red roses?",), twins) == []
 
 
 async def test_a_long_message_is_answered_by_what_it_asks_at_its_end() -> None:
@@ -128,3 +145,225 @@ async def test_only_the_latest_burst_is_answered() -> None:
 async def test_without_knowledge_it_says_so() -> None:
     assert (await reply(HumanMessage("do you deliver?"), knowledge=())).text == NO_ANSWER
     assert (await reply()).text == NO_ANSWER
+
+
+# ---- what follows from what was asked before -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "question"),
+    [
+        ("I need a birthday cake", "how much is it?", "How much does a birthday cake cost?"),
+        (
+            "Do you make a birthday cake?",
+            "and for 20 people?",
+            "How much does a birthday cake cost?",
+        ),
+        ("do you deliver?", "how much is that?", "Do you deliver?"),
+        ("do you have anything vegan?", "and nuts?", "Which of your products contain nuts?"),
+        # What says enough by itself is not about what was before.
+        ("I need a birthday cake", "Where are you?", "Where are you? What is your address?"),
+        ("do you deliver?", "can I pay by card?", "How can I pay? Do you take cards?"),
+    ],
+)
+async def test_a_follow_up_is_read_with_the_question_before(
+    before: str, asked: str, question: str
+) -> None:
+    assert await found(asked, before=(before,)) == [question]
+    assert await found(before, asked, before=())  # also within a burst
+
+
+@pytest.mark.parametrize(
+    ("before", "asked"),
+    [
+        ("do you deliver?", "and can you repair my bicycle?"),
+        ("do you deliver?", "Who are you?"),
+        ("where are you?", "how much is it?"),  # no price stands there
+        ("Can you repair my bicycle?", "how much is it?"),
+        ("Can you repair my bicycle?", "and then?"),
+    ],
+)
+async def test_a_follow_up_that_no_row_answers_is_left_alone(before: str, asked: str) -> None:
+    assert await found(asked, before=(before,)) == []
+
+
+async def test_a_follow_up_looks_past_follow_ups_and_courtesy() -> None:
+    before = ("I need a birthday cake", "and for 12?", "thanks!", "ok")
+    assert await found("how much is it?", before=before) == ["How much does a birthday cake cost?"]
+
+
+# ---- courtesy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        *(("hi", Kind.GREETING), ("Hello Luma!", Kind.GREETING), ("hellooo", Kind.GREETING)),
+        *(("Good morning, how are you?", Kind.GREETING), ("\U0001f44b", Kind.GREETING)),
+        *(("thanks!", Kind.THANKED), ("ok, thank you so much :)", Kind.THANKED)),
+        *(("thanks, bye!", Kind.GOODBYE), ("See you tomorrow", Kind.GOODBYE)),
+        *(("ok", Kind.AGREED), ("no", Kind.AGREED), ("no, thanks", Kind.AGREED)),
+        *(("\U0001f44d\U0001f3fd", Kind.AGREED), ("yes", Kind.AGREED)),
+        *(("Hola, ¿qué tal?", Kind.GREETING), ("¡Muchas gracias!", Kind.THANKED)),
+        *(("Guten Tag", Kind.GREETING), ("vielen Dank", Kind.THANKED), ("nein", Kind.AGREED)),
+        *(("tschüß, schönen Tag noch", Kind.GOODBYE), ("Merci beaucoup", Kind.THANKED)),
+        *(("السلام عليكم", Kind.GREETING),),
+        *(("你好 在吗", Kind.GREETING), ("谢谢", Kind.THANKED)),
+        *(("ありがとうございます", Kind.THANKED),),
+        *(("привет", Kind.GREETING), ("teşekkürler", Kind.THANKED)),
+        *(("terima kasih", Kind.THANKED), ("धन्यवाद", Kind.THANKED)),
+    ],
+)
+async def test_courtesy_is_returned_and_is_no_question(said: str, kind: Kind) -> None:
+    answer = await reply(HumanMessage(said))
+    assert answer.text == fixed_text(kind, "en")  # of a voice that knows no other language
+    assert answer.response_metadata == {"kb_cited": [], "says_nothing": False}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Hi! do you deliver?",
+        "Good evening Luma, do you deliver? Thanks a lot!",
+        "no. do you deliver?",
+        '[in reply to "Hello"]\nthanks, and do you deliver?',
+    ],
+)
+async def test_a_question_beside_courtesy_is_all_that_is_answered(said: str) -> None:
+    answer = await reply(HumanMessage(said))
+    assert answer.text == next(r.answer for r in KNOWLEDGE if r.question == "Do you deliver?")
+
+
+async def test_a_question_that_only_begins_with_courtesy_stays_one() -> None:
+    for said in ("thanks for nothing, idiots", "hello kitty cakes", "no nuts please", "good pizza"):
+        assert (await reply(HumanMessage(said))).response_metadata["kb_cited"] != [] or (
+            await reply(HumanMessage(said))
+        ).text == NO_ANSWER
+
+
+@pytest.mark.parametrize("said", ["hi", "hola", "danke", "bye", "nein"])
+def test_no_courtesy_counts_as_a_yes(said: str) -> None:
+    offer = fixed_text(Kind.NO_INFORMATION, "en")
+    assert not accepts(heard(said), offer, None)
+
+
+@pytest.mark.parametrize(
+    "said", ["yes", "Yes, please!", "ok thanks", "\U0001f44d", "sí, gracias", "ja bitte", "好的"]
+)
+def test_a_yes_counts_after_an_offer_alone(said: str) -> None:
+    assert accepts(heard(said), fixed_text(Kind.NO_INFORMATION, "de"), None)
+    assert not accepts(heard(said), "We bake rye bread.", None)
+    assert not accepts(heard(f"{said}, no"), fixed_text(Kind.NO_INFORMATION, "de"), None)
+
+
+def test_every_language_has_words_for_everything() -> None:
+    for kind, phrases in tomllib.loads((AGENT / "courtesy.toml").read_text()).items():
+        lines = [line for line in phrases.strip().splitlines() if any(map(str.isalpha, line))]
+        assert len(lines) == len(languages_spoken()), kind
+    hours = tomllib.loads((AGENT / "when_open.toml").read_text())
+    assert set(hours) == languages_spoken()
+    keys = {*DAYS, "today", "tomorrow", "weekend", "open", "when", "around"}
+    assert all(set(of) == keys for of in hours.values())
+
+
+# ---- the hours -------------------------------------------------------------------------------
+
+HOURS: dict[str, Any] = {
+    "tue": [["07:00", "13:00"], ["14:00", "18:00"]],
+    "wed": [["07:00", "18:00"]],
+    "thu": [["07:00", "18:00"]],
+    "sat": [["20:00", "02:00"]],
+    "sun": [["00:00", "24:00"]],
+    "closed": ["2026-12-06"],
+}
+TUESDAY = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
+
+
+async def hours_told(*said: str, knowledge: tuple[Row, ...] = (), at: datetime = TUESDAY) -> str:
+    told = opening(HOURS, at)
+    messages: list[AnyMessage] = []
+    for text in said[:-1]:
+        messages += [HumanMessage(text), AIMessage("...")]
+    voice = Voice(wrote=said[::-1])
+    briefing = replace(BRIEFING, knowledge=knowledge, opening=told, voice=voice)
+    tools = Toolbox(Knowledge(1, knowledge), None)
+    answer = await Offline().answer(briefing, [*messages, HumanMessage(said[-1])], tools, True)
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Are you open now?", "Yes, we are open now: 09:30\u201313:00."),
+        ("are you open?", "Yes, we are open now: 09:30\u201313:00."),
+        (
+            "are you open today?",
+            "Tuesday 2026-12-01: we are open 07:00\u201313:00, 14:00\u201318:00.",
+        ),
+        ("when do you close tomorrow", "Wednesday 2026-12-02: we are open 07:00\u201318:00."),
+        ("Hi! Are you open on Monday?", "Monday 2026-12-07: we are closed."),
+        ("open on Saturday?", "Saturday 2026-12-05: we are open 20:00\u201302:00."),
+        ("and are you open on Sunday?", "Sunday 2026-12-06: we are closed."),  # that Sunday
+        ("¿Abren mañana?", "Miércoles 2026-12-02: está abierto 07:00\u201318:00."),
+        ("¿Están abiertos los lunes?", "Lunes 2026-12-07: está cerrado."),
+        (
+            "Haben Sie am Samstag offen?",
+            "Samstag 2026-12-05: Wir haben geöffnet von 20:00\u201302:00.",
+        ),
+        (
+            "Vous êtes ouverts demain ?",
+            "Mercredi 2026-12-02 : nous sommes ouverts 07:00\u201318:00.",
+        ),
+        ("你们明天营业吗", "星期三 2026-12-02\uff1a营业时间 07:00\u201318:00。"),
+        ("вы работаете завтра?", "Среда 2026-12-02: открыто 07:00\u201318:00."),
+    ],
+)
+async def test_the_hours_of_a_day(said: str, told: str) -> None:
+    assert await hours_told(said) == told
+
+
+async def test_the_weekend_is_two_days() -> None:
+    told = await hours_told("Are you open at the weekend?")
+    assert told.splitlines() == [
+        "Saturday 2026-12-05: we are open 20:00\u201302:00.",
+        "Sunday 2026-12-06: we are closed.",
+    ]
+
+
+async def test_the_hours_of_the_week_where_no_row_tells_them() -> None:
+    assert await hours_told("When are you open?") == (
+        "Our opening hours:\nMonday: \u2013\nTuesday: 07:00\u201313:00, 14:00\u201318:00\n"
+        "Wednesday\u2013Thursday: 07:00\u201318:00\nFriday: \u2013\nSaturday: 20:00\u201302:00\n"
+        "Sunday: 00:00\u201324:00"
+    )
+    assert await hours_told("When are you open?", knowledge=KNOWLEDGE) == KNOWLEDGE[0].answer
+
+
+async def test_a_burst_gets_its_hours_beside_its_rows() -> None:
+    briefing = replace(BRIEFING, opening=opening(HOURS, TUESDAY), voice=Voice(chosen="de"))
+    burst = [HumanMessage("Wann habt ihr geöffnet?"), HumanMessage("do you deliver?")]
+    tools = Toolbox(Knowledge(1, KNOWLEDGE), None)
+    answer = await Offline().answer(briefing, burst, tools, True)
+    delivery, hours = answer.text.split("\n\n")
+    assert delivery.startswith("We deliver")
+    assert hours.startswith("Unsere Öffnungszeiten:")
+
+
+async def test_a_day_alone_follows_a_question_about_hours_only() -> None:
+    assert (await hours_told("When are you open?", "and on Monday?")).endswith("we are closed.")
+    told = await hours_told("When are you open?", "and on Monday?", "what about tomorrow?")
+    assert told.startswith("Wednesday 2026-12-02")
+    assert "2026" not in await hours_told("Can you repair my bicycle?", "and on Monday?")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Is the pool open on Monday?", "Can I get a cake on Sunday?", "open a ticket", "Monday"],
+)
+async def test_what_asks_more_than_the_hours_is_not_answered_by_them(said: str) -> None:
+    assert await hours_told(said) == NO_ANSWER
+
+
+async def test_without_hours_nothing_is_said_of_them() -> None:
+    for said in ("Are you open on Monday?", "are you open now?", "When are you open?"):
+        assert (await reply(HumanMessage(said), knowledge=())).text == NO_ANSWER

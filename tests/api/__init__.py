@@ -14,6 +14,7 @@ from db.api_keys import NewApiKey, create_api_key
 from db.ids import ApiKeyId, ConversationId, MessageId
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
+from ingress.api.resources.evals import EXAMPLE
 from ingress.api.table import JSON, AnyEndpoint
 from tests.api.described import endpoint_of, wrong_in_answer
 from tests.factories import Tenant, make_conversation, make_message
@@ -104,6 +105,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "create_knowledge": {"question": "Do you deliver?", "answer": "Yes."},
     "answer_unanswered": {"question": "Do you gift-wrap?", "answer": "Yes."},
     "create_export": {"what": "usage"},
+    "create_eval": {"suite": EXAMPLE},
     "create_conversation": {"chatbot_id": 1, "contact_id": 1},
     "create_product": {"name": "Cake"},
     "create_order": {
@@ -153,6 +155,7 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         "fact_id": await make_fact(owner, message_id),
         "contact_id": await owner.fetchval("SELECT max(id) FROM contacts"),
         "conversation_id": conversation_id,
+        "eval_id": await make_eval(owner, of),
         "export_id": export_id,
         "knowledge_id": await make_knowledge(owner, of),
         "job_id": job_id,
@@ -212,6 +215,21 @@ async def make_export(owner: Conn, of: Tenant) -> tuple[int, int]:
         *(of.user_id, job_id),
     )
     return job_id, export_id
+
+
+async def make_eval(owner: Conn, of: Tenant) -> int:
+    """Of a command, and done."""
+    eval_id: int = await owner.fetchval(
+        "INSERT INTO evals (user_id, chatbot_id, name, repeat, total, status, passed, fell,"
+        " settled_at) VALUES ($1, $2, 'Luma', 1, 1, 'done', 1, '[]', now()) RETURNING id",
+        *(of.user_id, of.chatbot_id),
+    )
+    await owner.execute(
+        "INSERT INTO eval_cases (user_id, eval_id, place, name, passed, result)"
+        " VALUES ($1, $2, 0, 'hours', true, '{}')",
+        *(of.user_id, eval_id),
+    )
+    return eval_id
 
 
 async def make_knowledge(owner: Conn, of: Tenant, **columns: Any) -> int:

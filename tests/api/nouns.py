@@ -11,11 +11,11 @@ from tests.cli import ROOT
 DOES = ("create", "read", "change", "delete", "list", "import", "export", "others")
 # Beside test_walk.py, which calls every operation.
 TESTS = {
-    "chatbots": ("chatbots", "claims", "deletions", "ask"),
+    "chatbots": ("chatbots", "claims", "deletions", "ask", "evals"),
     "knowledge": ("knowledge", "imports"),
     "instructions": ("instructions",),
     "contacts": ("contacts", "spellings", "imports", "erasing"),
-    "conversations": ("people", "talks", "versions"),
+    "conversations": ("people", "talks", "versions", "cases"),
     "actions": ("people", "talks", "versions"),
     "products": ("products", "imports"),
     "orders": ("orders",),
@@ -25,7 +25,7 @@ TESTS = {
     "subscription": ("plan",),
     "api-keys": ("api_keys",),
     "exports": ("exports",),
-    "jobs": ("imports", "exports"),
+    "jobs": ("imports", "exports", "evals"),
 }
 BEGIN, END = "<!-- nouns: make nouns -->", "<!-- end of nouns -->"
 

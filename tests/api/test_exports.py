@@ -20,6 +20,7 @@ from tests.conftest import Database
 from tests.erasure.person import ADA, lives
 from tests.factories import Tenant, make_tenant
 from tests.ingress import DEAD_BROKER, Door, door
+from worker.jobs import KINDS
 from worker.liveness import TERM
 
 
@@ -39,7 +40,7 @@ async def make_all(pool: Pool, owner: Conn, store: Directory) -> None:
     me = WorkerId(await owner.fetchval("INSERT INTO workers (name) VALUES ('w') RETURNING id"))
     while True:
         async with pool.acquire() as conn:
-            job = await claim_job(conn, me, TERM)
+            job = await claim_job(conn, me, TERM, KINDS)
         if job is None:
             return
         await make_export(pool, store, job)

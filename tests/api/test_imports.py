@@ -35,6 +35,7 @@ from tests.factories import Tenant, make_tenant
 from tests.ingress import DEAD_BROKER, Door, door
 from tests.plan import House
 from tests.plans import ODD
+from worker.jobs import KINDS
 from worker.liveness import TERM
 
 CSV = {"Content-Type": "text/csv"}
@@ -59,7 +60,7 @@ async def a_worker(owner: Conn) -> WorkerId:
 
 async def claim(pool: Pool, by: WorkerId) -> JobClaim | None:
     async with pool.acquire() as conn:
-        return await claim_job(conn, by, TERM)
+        return await claim_job(conn, by, TERM, KINDS)
 
 
 @pytest.fixture

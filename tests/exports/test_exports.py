@@ -25,6 +25,7 @@ from tests.erasure import MARKER, begin, due, only
 from tests.erasure.person import ADA, BEN, lives
 from tests.factories import Tenant, make_tenant
 from tests.recording import plainly_logged
+from worker.jobs import KINDS
 from worker.liveness import TERM
 
 
@@ -57,7 +58,7 @@ async def worker(owner: Conn) -> WorkerId:
 
 async def claim(pool: Pool, by: WorkerId) -> JobClaim | None:
     async with pool.acquire() as conn:
-        return await claim_job(conn, by, TERM)
+        return await claim_job(conn, by, TERM, KINDS)
 
 
 async def made(pool: Pool, owner: Conn, store: Directory) -> dict[str, bytes]:

@@ -360,6 +360,6 @@ async def test_what_is_found_without_an_index_is_marked_as_not_all(shop: Shop) -
 
 
 def test_a_likely_hit_is_one_that_the_offline_answerer_takes() -> None:
-    from handlers.agent.offline import OFFLINE_BAR
+    from handlers.agent.lookup import OFFLINE_BAR
 
     assert LIKELY >= OFFLINE_BAR

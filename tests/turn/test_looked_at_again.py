@@ -202,7 +202,8 @@ async def test_what_a_person_answered_and_handed_back_is_not_answered_again(
 def task_of(turn: Turn, read: Any) -> Any:
     from handlers.agent.graph import Task
     from handlers.agent.knowledge import Knowledge
-    from handlers.turns.think import _toolbox, briefing_of
+    from handlers.turns.think import _toolbox
+    from handlers.turns.thinking import briefing_of
 
     knowledge = Knowledge(1, ())
     return Task(

@@ -20,7 +20,7 @@ from handlers.rules.window import STALE_AFTER, WINDOW, WINDOW_MARGIN, is_open, i
 from handlers.sends.tokens import Tokens
 from handlers.turns.presence import AT_ONCE, Presence
 from handlers.turns.run import run_turn
-from handlers.turns.think import TURN_TIMEOUT_S
+from handlers.turns.thinking import TURN_TIMEOUT_S
 from handlers.turns.write import WRITE_PATIENCE_S
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from simulator.app import create_app

@@ -14,7 +14,8 @@ from ingress.api.table import Answer, Call, Endpoint, Page, page_of, there
 
 # What who wants to see a job of the kind needs.
 SEEN_WITH: Mapping[str, str] = MappingProxyType(
-    {"export": "exports:read"} | {f"{KIND}{what}": f"{what}:read" for what in NOUNS}
+    {"export": "exports:read", "eval": "chatbots:read"}
+    | {f"{KIND}{what}": f"{what}:read" for what in NOUNS}
 )
 
 

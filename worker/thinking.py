@@ -1,0 +1,69 @@
+"""An agent with all that it asks: the installation's model, those that chatbots have of their own,
+what finds knowledge. Importing this takes seconds and 100 MB, because of LangGraph and the model's
+client."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from handlers.agent.answerer import Answerer
+from handlers.agent.graph import Agent
+from handlers.agent.model import Model
+from handlers.agent.offline import Offline
+from handlers.agent.own_models import Installed, OwnModels
+from handlers.agent.shelf import Shelf
+from handlers.agent.transport import MAX_ANSWER_BYTES
+from handlers.outbound.guard import ARRIVED_BYTES, Outbound
+from handlers.process.secrets import Vault
+from handlers.turns.thinking import TURN_TIMEOUT_S
+from worker.embedding import embedder_of
+from worker.settings import OFFLINE_MODEL, ModelSettings
+
+
+@asynccontextmanager
+async def agent_of(settings: ModelSettings, vault: Vault, connections: int) -> AsyncIterator[Agent]:
+    """`connections`: so many runs at once."""
+    async with (
+        _model_session() as session,
+        embedder_of(settings) as embedder,
+        _guarded(settings, connections) as guarded,
+    ):
+        # In a thread: the model's client takes 0.15 s to make, in which the loop would stand still.
+        answerer = await asyncio.to_thread(_answerer, settings, session)
+        own = OwnModels(_installed(settings, session), guarded.session, vault)
+        yield Agent(answerer, Shelf(settings.knowledge_bytes, embedder), own)
+
+
+def _model_session() -> aiohttp.ClientSession:
+    """A connection for each turn that waits; compressed answers are for the model's client."""
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+
+
+def _guarded(settings: ModelSettings, connections: int) -> Outbound:
+    """To the models that tenants name. One connection for each turn that may wait; whoever drips an
+    answer has the turn's own time."""
+    return Outbound(
+        settings.outbound_allow,
+        connections=connections,
+        seconds=TURN_TIMEOUT_S,
+        arrived_bytes=MAX_ANSWER_BYTES + ARRIVED_BYTES,
+    )
+
+
+def _installed(settings: ModelSettings, session: aiohttp.ClientSession) -> Installed:
+    return Installed(
+        name=settings.openai_model,
+        api_key=settings.openai_key,
+        base_url=settings.openai_url,
+        session=session,
+    )
+
+
+def _answerer(settings: ModelSettings, session: aiohttp.ClientSession) -> Answerer:
+    if settings.openai_model == OFFLINE_MODEL:
+        return Offline()
+    assert settings.openai_key is not None, "settings.read() refuses to go on without"
+    return Model.create(settings.openai_model, settings.openai_key, settings.openai_url, session)
