@@ -6,6 +6,7 @@ from tests.defences import (
     apps,
     claims,
     deliveries,
+    evals,
     intake,
     knowledge,
     lives,
@@ -752,4 +753,5 @@ DEFENCES = (
     *apps.DEFENCES,
     *meets.DEFENCES,
     *usage.DEFENCES,
+    *evals.DEFENCES,
 )

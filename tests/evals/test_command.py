@@ -104,7 +104,7 @@ async def test_all_passed_and_nothing_comes_of_it(
         ("hours", True),
         ("a person", True),
     ]
-    assert (said["passed"], said["fell"], said["tokens"]) == (True, None, 0)
+    assert (said["passed"], said["fell"], said["tokens"]) == (True, [], 0)
     assert await traces(owner) == before
     assert sorted(result.err.splitlines()) == ["1/2 ok   hours", "2/2 ok   a person"] or (
         len(result.err.splitlines()) == 2
@@ -116,7 +116,7 @@ async def test_a_case_that_fails_is_told_and_what_fell_is_named(
 ) -> None:
     bot, file, out = str(ours.chatbot_id), suite(tmp_path), tmp_path / "junit.xml"
     first = await command("eval", bot, file, "--baseline", "last", "--json")
-    assert first.json["fell"] is None, "there is nothing before"
+    assert (first.json["compared"], first.json["fell"]) == (False, []), "there is nothing before"
     draft = tmp_path / "draft.csv"
     draft.write_text("question,answer\nWhen are you open?,Never.\n")
     worse = await command(
