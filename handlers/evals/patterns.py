@@ -1,7 +1,7 @@
 """Regular expressions that tenants write. One that takes long is ended, whatever it is: matching
-looks at its time, and other threads run meanwhile. Pure."""
+looks at its time, and other threads run meanwhile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import regex
@@ -14,15 +14,21 @@ class TooSlow(Exception):
     """It was ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pattern:
+    """Of one suite. Once it took too long it is not tried again: a suite has thousands of turns."""
+
     text: str
+    is_slow: bool = field(default=False, compare=False)
 
     def found_in(self, text: str) -> bool:
         """Raises TooSlow."""
+        if self.is_slow:
+            raise TooSlow
         try:
             return _compiled(self.text).search(text, timeout=SECONDS, concurrent=True) is not None
         except TimeoutError:
+            self.is_slow = True
             raise TooSlow from None
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import aiohttp
 import pytest
 
-from db.evals import LostEval, NewEval, Running, Wanted, create_eval, reserve_eval_tokens
+from db.evals import (
+    LostEval,
+    NewEval,
+    Running,
+    Wanted,
+    create_eval,
+    reserve_eval_tokens,
+    settle_eval_tokens,
+)
 from db.ids import WorkerId
 from db.jobs import JobClaim, claim_job
 from db.pool import Conn, Pool, tenant
@@ -106,6 +114,22 @@ async def done(pool: Pool, owner: Conn, answerer: Answerer | None = None) -> Non
         await do_eval(pool, agent, job)
 
 
+async def a_run(pool: Pool, of: Tenant) -> Running:
+    """Of a command."""
+    new = NewEval(
+        chatbot_id=of.chatbot_id,
+        job_id=None,
+        name="x",
+        suite=None,
+        repeat=1,
+        total=1,
+        budget=None,
+        is_draft=False,
+    )
+    async with tenant(pool, of.user_id) as conn:
+        return Running(of.user_id, await create_eval(conn, of.user_id, new), 1)
+
+
 async def used(owner: Conn) -> int:
     tokens: int = await owner.fetchval(
         "SELECT coalesce(sum(test_tokens_used), 0)::bigint FROM usage_tracking"
@@ -126,9 +150,10 @@ async def test_from_the_request_to_what_fell(
 ) -> None:
     begun = await client.post(path, {"suite": SUITE}, Idempotency_Key="k")
     assert (begun.status, begun.json["status"]) == (202, "queued")
+    eval_id, job = begun.json["id"], begun.headers["Location"].removeprefix("/v1")
+    assert job.startswith("/jobs/")
     again = await client.post(path, {"suite": SUITE}, Idempotency_Key="k")
     assert (again.status, again.json) == (202, begun.json)
-    eval_id, job = begun.json["id"], begun.headers["Location"].removeprefix("/v1")
     await done(pool, owner)
     shown = (await client.get(f"/evals/{eval_id}")).json
     assert (shown["status"], shown["passed"], shown["failed"]) == ("done", 1, 1)
@@ -242,19 +267,9 @@ async def test_slices_give_way_and_go_on(
 async def test_a_command_that_died_is_ended_and_what_it_asked_is_counted(
     pool: Pool, owner: Conn, ours: Tenant
 ) -> None:
-    new = NewEval(
-        chatbot_id=ours.chatbot_id,
-        job_id=None,
-        name="x",
-        suite=None,
-        repeat=1,
-        total=1,
-        budget=None,
-        is_draft=False,
-    )
+    run = await a_run(pool, ours)
     wanted = Wanted(model=MODEL, asked=40, least=50, most=100)
     async with tenant(pool, ours.user_id) as conn:
-        run = Running(ours.user_id, await create_eval(conn, ours.user_id, new), 1)
         held = await reserve_eval_tokens(conn, run, 0, wanted)
         assert (held.outcome, held.granted) == ("granted", 100)
     sweep: Sweep[LostEval] = Sweep("lost_eval")
@@ -296,6 +311,24 @@ async def test_runs_and_asks_together_never_pass_the_plans_limit(
     assert 0 < await used(owner) <= limit
     assert run["passed"] == await owner.fetchval("SELECT count(*) FROM eval_cases")
     await nothing_held(owner, ours)
+
+
+async def test_cases_at_once_hold_no_more_than_there_is(pool: Pool, owner: Conn) -> None:
+    ours = await make_tenant(owner, config='{"limits": {"max_test_tokens_per_day": 250}}')
+    run = await a_run(pool, ours)
+    wanted = Wanted(model=MODEL, asked=40, least=60, most=100)
+    outcomes = []
+    for place in range(4):
+        async with tenant(pool, ours.user_id) as conn:
+            held = await reserve_eval_tokens(conn, run, place, wanted)
+        outcomes.append((held.outcome, held.granted))
+    assert outcomes == [("granted", 100), ("granted", 100), ("held", 50), ("held", 50)]
+    async with tenant(pool, ours.user_id) as conn:
+        assert await settle_eval_tokens(conn, run, 0, 0, 90) is not None
+        assert await settle_eval_tokens(conn, run, 0, 0, 90) is None, "once a step"
+        assert await settle_eval_tokens(conn, run, 1, 0, 10) is not None
+        assert (await reserve_eval_tokens(conn, run, 2, wanted)).outcome == "granted"
+    assert await owner.fetchval("SELECT tokens FROM evals") == 100
 
 
 async def test_nothing_is_begun_once_the_days_tokens_are_used_up(

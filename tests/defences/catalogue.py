@@ -5,6 +5,7 @@ from tests.defences import (
     apps,
     claims,
     deliveries,
+    evals,
     intake,
     knowledge,
     lives,
@@ -747,4 +748,5 @@ DEFENCES = (
     *deliveries.DEFENCES,
     *apps.DEFENCES,
     *usage.DEFENCES,
+    *evals.DEFENCES,
 )

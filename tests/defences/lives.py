@@ -132,9 +132,10 @@ DEFENCES = (
         "its own lease is nobody's when it has no job",
         (
             Change(
-                "db/migrations/0043_exports.sql",
-                "d.lease_owner IS NULL OR d.lease_owner = p_worker",
-                "d.lease_owner IS NULL",
+                "db/migrations/0087_evals.sql",
+                "d.kind = ANY (p_kinds)\n"
+                "               AND (d.lease_owner IS NULL OR d.lease_owner = p_worker",
+                "d.kind = ANY (p_kinds)\n               AND (d.lease_owner IS NULL",
             ),
         ),
         (f"{BETWEEN}::test_what_a_worker_lost_sight_of_it_begins_anew",),

@@ -165,8 +165,11 @@ def test_whatever_comes_is_told_and_raises_nothing_else(text: str) -> None:
 )
 def test_an_expression_that_takes_long_is_ended(text: str) -> None:
     assert problem(text) is None
+    pattern = Pattern(text)
     with pytest.raises(TooSlow):
-        Pattern(text).found_in("a" * 4_096)
+        pattern.found_in("a" * 4_096)
+    with pytest.raises(TooSlow):
+        pattern.found_in("none that takes long")
     (why,) = failed(Expect(regex=(Pattern(text),)), Outcome(how="said", text="a" * 4_096))
     assert "takes longer than" in why.why
 
