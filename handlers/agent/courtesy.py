@@ -34,15 +34,16 @@ class Heard:
 def heard(text: str, name: str = "") -> Heard:
     """`name`: the bot's, by which it may be greeted."""
     said = _QUOTE.sub("", text)
-    parts = [part for part in _PARTS.findall(said) if part.strip()]
+    parts = [part for part in _PARTS.finditer(said) if part[0].strip()]
     if len(parts) > PARTS_MAX:
         return Heard(frozenset(), text)
-    read = [(part, _known().read(part, name)) for part in parts]
-    kinds = {kind for _, of in read if of is not None for kind in of}
-    if not parts or all(of is None for _, of in read):
+    read = [_known().read(part[0], name) for part in parts]
+    if all(kinds is None for kinds in read):
         return Heard(frozenset(), text)
-    rest = ", ".join(part.strip() for part, of in read if of is None)
-    return Heard(frozenset(kinds), rest)
+    begins = [*(part.start() for part in parts), len(said)]
+    # What stands between two parts belongs to the one before.
+    left = "".join(said[begins[n] : begins[n + 1]] for n, of in enumerate(read) if of is None)
+    return Heard(frozenset(kind for of in read if of is not None for kind in of), left.strip())
 
 
 def accepts(said: Heard, offered: str | None, own_texts: object) -> bool:

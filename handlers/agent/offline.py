@@ -54,7 +54,8 @@ class Offline:
         results = {m.name: m.text for m in turn if isinstance(m, ToolMessage)}
         answered = await rows_for(asked, tools)
         rows = list(dict.fromkeys(row for _, row in answered))
-        if asked and not rows and not tools.knowledge.complete:
+        only_rows = [line for line in asked if line.opening is None]
+        if only_rows and not rows and not tools.knowledge.complete:
             raise NotReady  # what nobody could look for may be there
         delegated = [row for row in rows if needs_human(row)]
         if may_call and not results.keys() & {REQUEST, HAND_OVER}:

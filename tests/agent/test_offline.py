@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from handlers.agent.courtesy import accepts, heard
+from handlers.agent.courtesy import Heard, accepts, heard
 from handlers.agent.knowledge import Knowledge
 from handlers.agent.lines import lines_of
 from handlers.agent.lookup import rows_for
@@ -232,6 +232,15 @@ async def test_courtesy_is_returned_and_is_no_question(said: str, kind: Kind) ->
 async def test_a_question_beside_courtesy_is_all_that_is_answered(said: str) -> None:
     answer = await reply(HumanMessage(said))
     assert answer.text == next(r.answer for r in KNOWLEDGE if r.question == "Do you deliver?")
+
+
+async def test_what_is_left_beside_courtesy_is_as_it_was_written() -> None:
+    said = heard("Hi! Do you deliver? If so: when, exactly? Thanks a lot. Bye")
+    assert said == Heard(
+        frozenset({"greeting", "thanks", "goodbye"}), "Do you deliver? If so: when, exactly?"
+    )
+    story = "We had such a long and lovely walk in the rain. " * 20
+    assert await found(f"Hello! {story[:200]} Now tell me. Do you deliver?") == ["Do you deliver?"]
 
 
 async def test_a_question_that_only_begins_with_courtesy_stays_one() -> None:

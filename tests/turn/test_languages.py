@@ -83,7 +83,7 @@ async def chat(pool: Pool, owner: Conn) -> Chat:
 
 async def test_by_what_the_language_is_known(chat: Chat) -> None:
     said = []
-    await chat.hears("ok")
+    await chat.hears("xyz")
     said.append(await chat.answers(Offline()))
     for table, language in (("users", "it"), ("chatbots", "fr"), ("contacts", "nl")):
         await chat.choose(table, language)
