@@ -1,6 +1,7 @@
 """The defences: what is taken out, and which tests have to notice."""
 
 from tests.defences import (
+    answers,
     api,
     apps,
     claims,
@@ -735,6 +736,7 @@ DEFENCES = (
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
     *turns.DEFENCES,
+    *answers.DEFENCES,
     *api.DEFENCES,
     *plans.DEFENCES,
     *claims.DEFENCES,
