@@ -4,6 +4,7 @@ from tests.defences.defence import Change, Defence
 
 CHECKS = "tests/unit/test_checks.py"
 UNHEARD = "tests/turn/test_laundering.py"
+DOCUMENTS = "tests/unit/test_documents.py"
 CHOICES = "tests/recording/test_choices.py"
 
 DEFENCES = (
@@ -95,8 +96,7 @@ DEFENCES = (
         "how much of one is waited for",
         (Change("handlers/documents/html.py", "OPEN_CHARS = 1024 * 1024", "OPEN_CHARS = 2**30"),),
         (
-            "tests/unit/test_documents.py"
-            "::test_a_tag_that_does_not_end_is_refused_before_it_is_read_again_and_again",
+            f"{DOCUMENTS}::test_a_tag_that_does_not_end_is_refused_before_it_is_read_again_and_again",
         ),
     ),
 )
