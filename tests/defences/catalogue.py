@@ -2,6 +2,7 @@
 
 from tests.defences import (
     agent,
+    answers,
     api,
     apps,
     claims,
@@ -739,6 +740,7 @@ DEFENCES = (
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
     *turns.DEFENCES,
+    *answers.DEFENCES,
     *api.DEFENCES,
     *plans.DEFENCES,
     *claims.DEFENCES,

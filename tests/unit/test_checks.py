@@ -292,7 +292,7 @@ AT_WORST = [
 ]
 CHILD = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_CPU, (40, 40))
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from handlers.checks.answer import checked
 from handlers.checks.told import Told
 from handlers.rules.formatting import whatsapp
