@@ -328,7 +328,7 @@ DEFENCES = (
                 "RETURNING k.embedding_seq;",
             ),
         ),
-        (f"{EMBEDDINGS}::test_a_worker_s_base_is_nobody_else_s_until_it_dies",),
+        (f"{EMBEDDINGS}::test_who_lost_a_base_stores_nothing_in_it",),
     ),
     Defence(
         "agent: a contact has so many facts",

@@ -91,7 +91,7 @@ VERDICTS: dict[str, tuple[str, ...]] = {
 }
 # A history is about one thing, so that more of it happens: anything, or, while no person comes in,
 # what is decided, what a model that fails leaves, a limit.
-ABOUT = ("decisions", "anything", "failures", "a limit", "decisions", "anything")
+ABOUT = ("decisions", "failures", "anything", "a limit", "failures", "decisions", "anything")
 OPENING = 50  # things that happen first in such a one, before rules are drawn
 THINKS: dict[str, tuple[str, ...]] = {
     "decisions": (

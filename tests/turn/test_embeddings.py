@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from db.embeddings import claim_embedding
+from db.embeddings import claim_embedding, store_vectors
 from db.ids import WorkerId
 from db.pool import Conn, Pool, tenant
 from handlers.agent.embedding import Embedder, NotEmbedded, read_answer
@@ -195,6 +195,19 @@ async def test_a_worker_s_base_is_nobody_else_s_until_it_dies(base: Base) -> Non
     await base.owner.execute("DELETE FROM workers WHERE id = $1", ME)
     assert await base.embeds(OTHER)
     assert await base.vectors() == len(ROWS)
+
+
+async def test_who_lost_a_base_stores_nothing_in_it(base: Base) -> None:
+    await base.wants()
+    await base.owner.execute("UPDATE knowledge_bases SET embed_at = now() - interval '1 s'")
+    async with base.pool.acquire() as conn:
+        claim = await claim_embedding(conn, ME, TERM, "toy")
+    assert claim is not None
+    async with tenant(base.pool, claim.user_id) as conn:
+        assert await store_vectors(conn, claim, ME, "toy", [])
+    await base.owner.execute("UPDATE knowledge_bases SET embedder = $1", OTHER)
+    async with tenant(base.pool, claim.user_id) as conn:
+        assert not await store_vectors(conn, claim, ME, "toy", [])
 
 
 async def test_what_is_edited_while_it_is_embedded_is_due_again(base: Base) -> None:
