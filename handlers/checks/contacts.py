@@ -13,7 +13,7 @@ import regex
 
 from handlers.checks.hosts import DOT, DOTTED, IBANS, host_key, is_host
 from handlers.rules.number_words import spelt_digits
-from handlers.rules.seen import Seen, seen
+from handlers.rules.seen import INVISIBLE, Seen, latin, plain, seen
 
 LINK, EMAIL, PHONE, ACCOUNT = "link", "email", "phone", "account"
 
@@ -73,15 +73,23 @@ class Way:
 def ways_in(text: str) -> list[Way]:
     """In their order; none overlap."""
     view = seen(text)
-    return [
-        Way(one.kind, *_whole(view, one, text), one.key)
-        for one in sorted(_ways(view.text), key=lambda way: way.start)
-    ]
+    ways = sorted(_ways(view.text), key=lambda way: way.start)
+    return [Way(one.kind, *_whole(view, one, text), _key(view, one, text)) for one in ways]
+
+
+def _key(view: Seen, way: Way, text: str) -> str:
+    """Of a link with letters that only look like Latin ones, a key that nothing told has: it does
+    not lead where it seems to."""
+    written = plain(text[slice(*view.place(way.start, way.end))])
+    is_false = way.kind in (LINK, EMAIL) and latin(written) != written
+    return f"{way.key} {written}" if is_false else way.key
 
 
 def _whole(view: Seen, way: Way, text: str) -> tuple[int, int]:
-    """With the marks around it, where they are its own."""
+    """With the marks around it, where they are its own, and what is invisible behind it."""
     start, end = view.place(way.start, way.end)
+    while end < len(text) and INVISIBLE.match(text, end):
+        end += 1
     while start > 0 and end < len(text) and text[start - 1] == text[end] and text[end] in "*_~`":
         start, end = start - 1, end + 1
     return start, end

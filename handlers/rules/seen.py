@@ -19,6 +19,7 @@ _GONE = regex.compile(
     r"(?:\p{Default_Ignorable_Code_Point}|\u20e3)++"
     r"|(?<![\p{L}\p{N}*_~`])[*_~`]++(?=\S)|(?<=[^\s*_~`])[*_~`]++(?![\p{L}\p{N}])"
 )
+INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}|\u20e3")
 _LETTERS = regex.compile(r"[\p{L}\p{M}]++")
 _LATIN = regex.compile(r"[A-Za-z]")
 _LIKE = str.maketrans(  # Cyrillic and Greek ones
@@ -48,14 +49,14 @@ def seen(text: str) -> Seen:
     for match in _GONE.finditer(shown):
         gone[match.start() : match.end()] = b"\x01" * (match.end() - match.start())
     if not any(gone) and "  " not in shown:
-        return Seen(_latin(shown))
+        return Seen(latin(shown))
     at: list[int] = []
     before = ""
     for n, char in enumerate(shown):
         if not gone[n] and not (char == before == " "):
             at.append(n)
             before = char
-    return Seen(_latin("".join(shown[n] for n in at)), at)
+    return Seen(latin("".join(shown[n] for n in at)), at)
 
 
 def plain(text: str) -> str:
@@ -75,7 +76,8 @@ def _plain(char: str) -> str:
     return folded if len(folded) == 1 else char
 
 
-def _latin(text: str) -> str:
+def latin(text: str) -> str:
+    """With Latin letters for those that look like them, in words that have some."""
     if text.isascii():
         return text
     return _LETTERS.sub(
