@@ -11,7 +11,7 @@ from db.evals import CaseRow, EvalRow, NewEval, create_eval, list_evals, open_ev
 from db.evals import read_cases as cases_of
 from db.jobs import create_job
 from db.pool import Conn
-from handlers.evals.document import BYTES_MAX, Invalid
+from handlers.evals.document import Invalid
 from handlers.evals.reading import read_suite
 from handlers.evals.suite import REPEAT_MAX, Suite
 from handlers.plans import Limit
@@ -25,6 +25,7 @@ from ingress.api.table import BEGUN, Answer, Call, Endpoint, Page, begun, page_o
 KIND = "eval"
 OPEN_MAX = 4  # runs of a tenant that wait or are under way
 BUDGET_MAX = 10**12
+SUITE_CHARS_MAX = 60_000  # a body has 64 KiB
 
 EXAMPLE = """\
 bot: Luma
@@ -49,7 +50,7 @@ class NewRun(Body):
         str,
         Field(
             min_length=1,
-            max_length=BYTES_MAX,
+            max_length=SUITE_CHARS_MAX,
             pattern=NO_NUL,
             description="YAML, as docs/evals.md shows it",
         ),
