@@ -277,5 +277,6 @@ def _reported(suite: Suite, row: EvalRow, kept: dict[str, Any], *, compared: boo
         reason=row.reason,
         tokens=row.tokens,
         cases=cases,
+        baseline=compared,
         compared=compared and row.fell is not None,
     )

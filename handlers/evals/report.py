@@ -30,7 +30,8 @@ class Report:
     reason: str | None
     tokens: int
     cases: Sequence[Reported] = field(default_factory=list)
-    compared: bool = False  # with a run before
+    baseline: bool = False  # it is to be compared with the last run
+    compared: bool = False  # and there is one
 
     @property
     def passed(self) -> bool:
@@ -46,7 +47,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "passed": report.passed,
         "repeat": report.repeat,
         "tokens": report.tokens,
-        "fell": [case.name for case in report.cases if case.fell] if report.compared else None,
+        "compared": report.compared,
+        "fell": [case.name for case in report.cases if case.fell],
         "cases": [
             {"name": case.name, "passed": case.passed}
             | ({"skipped": report.reason} if case.result is None else dict(case.result))
@@ -68,6 +70,8 @@ def table(report: Report) -> str:
     fell = [case.name for case in report.cases if case.fell]
     if report.compared:
         lines.append(f"fell since the last run: {', '.join(fell) if fell else 'none'}")
+    elif report.baseline:
+        lines.append("there is no run before that this could be compared with")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ EVALS = "db/migrations/0087_evals.sql"
 
 DEFENCES = (
     Defence(
-        "evals: who lost a run keeps no case of it",
+        "evals: who lost a run, or whose run was ended, keeps no case of it",
         "the fence before a case is kept",
         (
             Change(
@@ -20,7 +20,7 @@ DEFENCES = (
                 " WHERE user_id = $1 AND id = $2 AND $3::bigint > 0 FOR NO KEY UPDATE;\n",
             ),
         ),
-        (f"{API}::test_who_lost_the_run_writes_nothing_and_no_case_is_there_twice",),
+        (f"{API}::test_an_erasure_ends_what_runs_and_takes_the_words_of_what_ran",),
     ),
     Defence(
         "evals: what a dead worker asked is counted",

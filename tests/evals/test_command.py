@@ -104,7 +104,7 @@ async def test_all_passed_and_nothing_comes_of_it(
         ("hours", True),
         ("a person", True),
     ]
-    assert (said["passed"], said["fell"], said["tokens"]) == (True, None, 0)
+    assert (said["passed"], said["fell"], said["tokens"]) == (True, [], 0)
     assert await traces(owner) == before
     assert sorted(result.err.splitlines()) == ["1/2 ok   hours", "2/2 ok   a person"] or (
         len(result.err.splitlines()) == 2
@@ -116,7 +116,7 @@ async def test_a_case_that_fails_is_told_and_what_fell_is_named(
 ) -> None:
     bot, file, out = str(ours.chatbot_id), suite(tmp_path), tmp_path / "junit.xml"
     first = await command("eval", bot, file, "--baseline", "last", "--json")
-    assert first.json["fell"] is None, "there is nothing before"
+    assert (first.json["compared"], first.json["fell"]) == (False, []), "there is nothing before"
     draft = tmp_path / "draft.csv"
     draft.write_text("question,answer\nWhen are you open?,Never.\n")
     worse = await command(
@@ -250,3 +250,47 @@ async def test_what_tenants_wrote_steers_no_terminal(
 
 async def test_there_is_no_such_chatbot(command: Command, tmp_path: Path) -> None:
     assert "there is no chatbot 99" in await command.refused("eval", "99", suite(tmp_path))
+
+
+async def test_what_is_off_topic_again_is_declined_without_a_model_that_remembers_the_case(
+    owner: Conn, ours: Tenant, command: Command, tmp_path: Path, simulator: Simulator
+) -> None:
+    await owner.execute("UPDATE chatbots SET topic = 'cakes of the shop'")
+    await simulator.rules({"match": "poem", "reply": "I am here for cakes.\n[[off-topic]]"})
+    turns = "".join(
+        f"      - say: a poem about number {n}\n        expect: {{silent: false}}\n"
+        for n in range(3)
+    )
+    text = f"bot: Luma\ncases:\n  - name: poems\n    turns:\n{turns}"
+    result = await modelled(command, simulator)(
+        "eval", str(ours.chatbot_id), suite(tmp_path, text), "--json"
+    )
+    said = result.json["cases"][0]["turns"]
+    assert [(one["how"], one["reason"]) for one in said] == [
+        ("said", None),
+        ("said", None),
+        ("told", "off_topic"),
+    ]
+    first, second = [entry["request"] for entry in await simulator.log("model")]
+    assert "a poem about number 0" in json.dumps(second["messages"])
+    assert "I am here for cakes." in json.dumps(second["messages"])
+    assert len(second["messages"]) > len(first["messages"])
+
+
+async def test_an_amount_that_stands_nowhere_is_not_said_here_either(
+    ours: Tenant, command: Command, tmp_path: Path, simulator: Simulator
+) -> None:
+    await simulator.rules({"match": "cake", "reply": "A cake is 99.00 EUR."})
+    text = """
+bot: Luma
+cases:
+  - name: price
+    turns:
+      - say: what is a cake?
+        expect: {not_contains: "99", amounts_from: [kb, catalogue]}
+"""
+    result = await modelled(command, simulator)(
+        "eval", str(ours.chatbot_id), suite(tmp_path, text), "--json"
+    )
+    assert result.json["passed"]
+    assert len(await simulator.log("model")) == 2, "it was asked once more"
