@@ -82,6 +82,8 @@ async def test_phrasings_find_their_row(asked: str, question: str) -> None:
         "Can you fix my bicycle?",
         "What is the capital of France?",
         "do you sell pizza",
+        "do you have wifi?",
+        "can I bring my dog",
         "what is the weather tomorrow",
         "tell me a joke",
         "asdfgh",

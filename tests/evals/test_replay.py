@@ -250,6 +250,7 @@ async def test_a_model_is_asked_with_what_was_said_then_and_paid_for_as_a_test(
         "Re: thanks a lot",
     ]
     asked = await simulator.log("model")
+    assert "thanks a lot" not in json.dumps(asked[0]), "it was not yet written"
     second = json.dumps(asked[1])
     assert HOURS[1] in second, "what the record says was answered"
     assert "Re: When are you open?" not in second, "and not what is said now"
