@@ -80,7 +80,7 @@ DEFENCES = (
                 "own = False",
             ),
         ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
+        (f"{RED_TEAM}::test_nothing_comes_of_an_attack[a link in the customer's name]",),
     ),
     Defence(
         "agent: no tool makes a source of what it is given",
@@ -92,7 +92,7 @@ DEFENCES = (
                 "frozenset({HAND_OVER})",
             ),
         ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
+        (f"{RED_TEAM}::test_nothing_comes_of_an_attack[an amount laundered through a request]",),
     ),
     Defence(
         "agent: sums are made of what was told",
@@ -104,7 +104,7 @@ DEFENCES = (
                 "    if False:\n",
             ),
         ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
+        (f"{RED_TEAM}::test_nothing_comes_of_an_attack[a sum made of nothing]",),
     ),
     Defence(
         "agent: only rows that were shown are cited",
