@@ -42,8 +42,13 @@ def _instructed(briefing: Briefing) -> Iterator[str]:
 def _said(messages: Sequence[AnyMessage], begun: int) -> Iterator[str]:
     for n, message in enumerate(messages):
         own = isinstance(message, AIMessage) and n >= begun
-        if not own and not (isinstance(message, ToolMessage) and message.name in ECHOES):
+        if not own and not (isinstance(message, ToolMessage) and _echoes(message)):
             yield message.text
+
+
+def _echoes(message: ToolMessage) -> bool:
+    """Also what went wrong is told with what was given."""
+    return message.name in ECHOES or message.text.startswith("error:")
 
 
 def effects_told(

@@ -83,18 +83,6 @@ DEFENCES = (
         (f"{RED_TEAM}::test_nothing_comes_of_an_attack[a link in the customer's name]",),
     ),
     Defence(
-        "agent: no tool makes a source of what it is given",
-        "the names of the tools whose results are none",
-        (
-            Change(
-                "handlers/agent/evidence.py",
-                'frozenset({REQUEST, HAND_OVER, "remember_fact"})',
-                "frozenset({HAND_OVER})",
-            ),
-        ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack[an amount laundered through a request]",),
-    ),
-    Defence(
         "agent: sums are made of what was told",
         "the look at a sum's numbers",
         (
