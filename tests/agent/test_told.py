@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from db.prices import Rate
 from handlers.agent.answerer import CONTEXT_LENGTH, NoAnswer
 from handlers.agent.cost import Cost
+from handlers.agent.evidence import _said
 from handlers.agent.gauge import SCALE_MAX, Gauge
 from handlers.agent.prompt import Briefing, Fact, Row
 from handlers.agent.remembering import (
@@ -355,3 +356,10 @@ def test_budgets_are_merged_by_member() -> None:
         "budgets.knowledge_tokens"
     }
     assert mistakes({"knowledge_tokens": 4_000}) == {}
+
+
+def test_what_a_tool_did_not_understand_is_no_source() -> None:
+    """It is told with what the model gave."""
+    error = ToolMessage("error: 19,25 EUR is no JSON", tool_call_id="c", name="calculate")
+    found = ToolMessage('{"result": "77"}', tool_call_id="d", name="calculate")
+    assert list(_said([error, found], 0)) == ['{"result": "77"}']

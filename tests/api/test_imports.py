@@ -262,8 +262,8 @@ async def test_a_name_that_a_file_gave_stays(
 ) -> None:
     house = House(owner, pool)
     await report(client, "/contacts", "phone_number,name\n+12025550101,Ada of the shop\n")
-    await house.write(ours, "w1", "12025550101")
-    await house.write(ours, "w2", "12025550102")
+    await house.write(ours, "w1", "12025550101", name="Noor")
+    await house.write(ours, "w2", "12025550102", name="Noor")
     names = "SELECT array_agg(name ORDER BY phone_number) FROM contacts"
     given = "SELECT array_agg(name_given ORDER BY phone_number) FROM contacts"
     assert await owner.fetchval(names) == ["Ada of the shop", "Noor"]
@@ -274,11 +274,11 @@ async def test_a_name_that_a_file_gave_stays(
     assert (await report(client, "/contacts", "phone_number,tags\n+12025550101,vip\n"))[
         "updated"
     ] == 1
-    await house.write(ours, "w3", "12025550101")
+    await house.write(ours, "w3", "12025550101", name="Noor")
     assert await owner.fetchval(names) == ["Ada of the shop", "Noor"], "it spoke of no names"
     assert (await report(client, "/contacts", both))["updated"] == 2
     for n in (1, 2):
-        await house.write(ours, f"again{n}", f"1202555010{n}")
+        await house.write(ours, f"again{n}", f"1202555010{n}", name="Noor")
     assert await owner.fetchval(names) == ["Noor", "Ben of the shop"]
 
 

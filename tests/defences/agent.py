@@ -85,19 +85,7 @@ DEFENCES = (
                 "if not _is_call(message):",
             ),
         ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
-    ),
-    Defence(
-        "agent: no tool makes a source of what it is given",
-        "the names of the tools whose results are none",
-        (
-            Change(
-                "handlers/agent/evidence.py",
-                'frozenset({REQUEST, HAND_OVER, "remember_fact"})',
-                "frozenset({HAND_OVER})",
-            ),
-        ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
+        (f"{RED_TEAM}::test_nothing_comes_of_an_attack[a link in the customer's name]",),
     ),
     Defence(
         "agent: sums are made of what was told",
@@ -109,7 +97,7 @@ DEFENCES = (
                 "    if False:\n",
             ),
         ),
-        (f"{RED_TEAM}::test_nothing_comes_of_an_attack",),
+        (f"{RED_TEAM}::test_nothing_comes_of_an_attack[a sum made of nothing]",),
     ),
     Defence(
         "agent: only rows that were shown are cited",

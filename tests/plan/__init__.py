@@ -30,10 +30,17 @@ class House:
     pool: Pool
     agent: Agent = field(default_factory=lambda: Agent(Offline()))
 
-    async def write(self, of: Tenant, wamid: str, who: str = "13035550111", age_s: int = 0) -> None:
-        """A customer writes, who calls themselves Noor."""
+    async def write(
+        self,
+        of: Tenant,
+        wamid: str,
+        who: str = "13035550111",
+        age_s: int = 0,
+        name: str | None = None,
+    ) -> None:
+        """A customer writes."""
         at = round(datetime.now(UTC).timestamp()) - age_s
-        person = [{"profile": {"name": "Noor"}, "wa_id": who}]
+        person = None if name is None else [{"profile": {"name": name}, "wa_id": who}]
         await record_batch(self.pool, [to(of, wrote(wamid, who, at), contacts=person)], DEBOUNCE)
 
     async def turns(self) -> int:
