@@ -23,6 +23,7 @@ _SEPARATORS = {"\u066b": ".", "\u066c": ",", "\u3000": " ", **dict.fromkeys(_SPA
 _DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
 _NUMBER = rf"(?<![\w.,:/'\u2019]){_DIGITS}"
 _BARE = regex.compile(r"\d[\d.,'\u2019]*(?: \d{3}(?!\d))*")
+_DIGIT = regex.compile(r"\d")
 _AROUND = 24  # characters: a sign, a scale and a word stand within them
 # Of sources: times, dates and years are no amounts.
 _TIMES = regex.compile(
@@ -73,15 +74,28 @@ def amounts_in(text: str) -> list[Amount]:
     """Numbers that a currency stands beside, in their order."""
     shown, known = plain(text), _known()
     found: dict[int, Amount] = {}
-    for pattern in (known.behind, known.before, known.ranges):
-        for match in pattern.finditer(shown, overlapped=True):
-            if (amount := _amount(match, known)) is not None:
-                found.setdefault(match.start("number"), amount)
+    for match in _matches(shown, known):
+        if (amount := _amount(match, known)) is not None:
+            found.setdefault(match.start("number"), amount)
     apart: list[Amount] = []
     for start in sorted(found):  # of a number nothing but the whole
         if not apart or start >= apart[-1].end:
             apart.append(found[start])
     return apart
+
+
+def _matches(shown: str, known: "_Known") -> "Iterator[regex.Match[str]]":
+    """Overlapping. A sign before a number is looked for only where a digit follows soon: to try all
+    signs at every letter of an answer took 1 ms."""
+    digits = [match.start() for match in _DIGIT.finditer(shown)]
+    if not digits:
+        return
+    yield from known.behind.finditer(shown, overlapped=True)
+    near = {at for digit in digits for at in range(max(0, digit - known.reach), digit)}
+    for at in sorted(near):
+        if (match := known.before.match(shown, at)) is not None:
+            yield match
+    yield from known.ranges.finditer(shown, overlapped=True)
 
 
 def stands_in(amount: Amount, text: str) -> bool:
@@ -158,6 +172,7 @@ def readings(number: str) -> frozenset[Decimal]:
 class _Known:
     behind: "regex.Pattern[str]"  # 38,50 EUR
     before: "regex.Pattern[str]"  # EUR 38.50
+    reach: int  # characters of the longest sign there, and a space
     ranges: "regex.Pattern[str]"  # the first of 38-45 EUR
     codes: Mapping[str, frozenset[str]]
     parts: frozenset[str]
@@ -225,11 +240,13 @@ def _known() -> _Known:
         rf"(?P<mark>{_behind([*signs, *iso, *ambiguous, *small])}"
         rf"|(?i:{_behind([*words, *parts])}))"
     )
-    sign = rf"(?P<mark>{_any_of([*signs, *iso, *small])}|(?i:{_any_of(['euro', 'euros', 'usd'])}))"
+    first = ["euro", "euros", "usd"]
+    sign = rf"(?P<mark>{_any_of([*signs, *iso, *small])}|(?i:{_any_of(first)}))"
     behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?{mark}"
     return _Known(
         behind=regex.compile(rf"(?P<number>{_NUMBER}){behind}", regex.VERSION1),
         before=regex.compile(rf"{sign}[ ]?(?P<number>{_DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
+        reach=max(map(len, [*signs, *iso, *small, *first])) + 1,
         ranges=regex.compile(rf"(?P<number>{_NUMBER}){_BETWEEN}{_NUMBER}{behind}", regex.VERSION1),
         codes=codes,
         parts=frozenset(word.casefold() for word in parts),
