@@ -35,6 +35,7 @@ _TIMES = regex.compile(
 _NO_SEPARATORS = str.maketrans("", "", " .,'\u2019")
 # After a sign that no number stands before: "(EUR) 38.50", "EUR: 38.50".
 _AFTER = r"(?:[)\]]?[ ]?[:=~\u2248][ ]?|[)\]][ ]?)"
+BETWEEN_MAX = 4  # characters of it, or a space
 _BETWEEN = (
     r"\s?(?:[-\u2010-\u2015~\u301c\uff5e]|to|or|and|bis|und|oder|a|o|y|e|\u00e0|et|ou|tot|en|ile"
     r"|\u0434\u043e|\u0438\u043b\u0438|\u0438|se|\u0623\u0648|\u0625\u0644\u0649|sampai)\s?"
@@ -70,11 +71,9 @@ def seen_amounts(shown: str) -> list[Amount]:
     """Of a text as it is seen."""
     known = _known()
     found: dict[int, Amount] = {}
-    patterns = (known.behind, known.before, known.ranges) if _DIGIT.search(shown) else ()
-    for pattern in patterns:
-        for match in pattern.finditer(shown, overlapped=True):
-            if (amount := _amount(match, known)) is not None:
-                found.setdefault(match.start("number"), amount)
+    for match in _matches(shown, known):
+        if (amount := _amount(match, known)) is not None:
+            found.setdefault(match.start("number"), amount)
     for one in _in_words(shown):
         found.setdefault(one.start, one)
     apart: list[Amount] = []
@@ -166,6 +165,20 @@ class _Place:
         return self.number.rstrip(".,'\u2019")
 
 
+def _matches(shown: str, known: "_Known") -> "Iterator[regex.Match[str]]":
+    """Overlapping. A sign before a number is looked for only where a digit follows soon: to try all
+    signs at every letter of an answer took 1 ms."""
+    digits = [match.start() for match in _DIGIT.finditer(shown)]
+    if not digits:
+        return
+    yield from known.behind.finditer(shown, overlapped=True)
+    near = {at for digit in digits for at in range(max(0, digit - known.reach), digit)}
+    for at in sorted(near):
+        if (match := known.before.match(shown, at)) is not None:
+            yield match
+    yield from known.ranges.finditer(shown, overlapped=True)
+
+
 def stands_in(amount: Amount, text: str) -> bool:
     return Numbers([text]).have(amount)
 
@@ -216,6 +229,7 @@ def readings(number: str) -> frozenset[Decimal]:
 class _Known:
     behind: "regex.Pattern[str]"  # 38,50 EUR
     before: "regex.Pattern[str]"  # EUR 38.50
+    reach: int  # characters of the longest sign there, and a space
     ranges: "regex.Pattern[str]"  # the first of 38-45 EUR
     alone: "regex.Pattern[str]"  # what stands behind a number in words
     codes: Mapping[str, frozenset[str]]
@@ -284,9 +298,8 @@ def _known() -> _Known:
         rf"(?P<mark>{words_of([*signs, *iso, *ambiguous, *small], begins=False)}"
         rf"|(?i:{words_of([*words, *parts], begins=False)}))"
     )
-    sign = (
-        rf"(?P<mark>{words_of([*signs, *iso, *small])}|(?i:{words_of(['euro', 'euros', 'usd'])}))"
-    )
+    first = ["euro", "euros", "usd"]
+    sign = rf"(?P<mark>{words_of([*signs, *iso, *small])}|(?i:{words_of(first)}))"
     sign = rf"(?:{sign}[ ]?|(?<!\d[ ]?[(\[]?){sign}{_AFTER})"
     # 38,50 EUR; 38,- EUR; 38.50 (EUR); 38.50 in EUR
     behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?(?:in )?[(\[]?{mark}"
@@ -294,6 +307,7 @@ def _known() -> _Known:
         behind=regex.compile(rf"(?P<number>{NUMBER}){behind}", regex.VERSION1),
         before=regex.compile(rf"{sign}(?P<number>{DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
         ranges=regex.compile(rf"(?P<number>{NUMBER}){_BETWEEN}{NUMBER}{behind}", regex.VERSION1),
+        reach=max(map(len, [*signs, *iso, *small, *first])) + BETWEEN_MAX,
         alone=regex.compile(rf"[ ]?{mark}", regex.VERSION1),
         codes=codes,
         parts=frozenset(word.casefold() for word in parts),

@@ -40,7 +40,10 @@ def _checked(found: Found, thought: Reply, voice: Voice) -> tuple[str, Checked |
         return thought.text, None, False  # stored answers are sent word for word
     text = whatsapp(thought.text)
     kept = thought.requests and not thought.owed
-    check = checked(text, thought.told, voice.says(Kind.REQUEST_KEPT if kept else Kind.NOT_DONE))
+    check = checked(text, thought.told, "")
+    if check.findings:  # of most answers nothing; and in which language to say it takes a look
+        instead = voice.says(Kind.REQUEST_KEPT if kept else Kind.NOT_DONE)
+        check = checked(text, thought.told, instead)
     if found.context.answer_checks != BLOCK or not check.findings:
         return text, check, False
     if check.has(AMOUNT):

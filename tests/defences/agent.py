@@ -190,8 +190,8 @@ DEFENCES = (
         (
             Change(
                 "handlers/turns/think.py",
-                "purse = ContactPurse(turn).afford if bounded else None",
-                "purse = None",
+                "ContactPurse(turn).afford if bounded else None",
+                "None",
             ),
         ),
         (f"{CARE}::test_of_turns_at_once_none_spends_what_another_holds",),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from handlers.checks.answer import checked, foreign_amounts
 from handlers.checks.contacts import ways_in
 from handlers.checks.told import Told
-from handlers.rules.amounts import amounts_in, readings, stands_in
+from handlers.rules.amounts import _known, _matches, amounts_in, readings, stands_in
 from handlers.rules.seen import plain
 from handlers.rules.sums import NoSum, calculated
 
@@ -102,3 +102,19 @@ def test_any_expression_is_a_sum_or_none(expression: str) -> None:
         return
     assert Decimal(total.text).is_finite()
     assert len(total.text) < 40
+
+
+ODD = st.sampled_from(["Rs.", "Euros", "US$", " ", "1.234", "12", "@", "(at)", "www.", ".de", "/"])
+MIXED = st.one_of(
+    TEXTS,
+    st.lists(st.one_of(WORDS, SIGNS, ODD, LINKS, NUMBERS.map(str)), max_size=12).map("".join),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(MIXED)
+def test_what_is_looked_for_only_near_its_signs_is_nowhere_else(text: str) -> None:
+    shown, known = plain(text), _known()
+    everywhere = known.before.finditer(shown, overlapped=True)
+    near = [match for match in _matches(shown, known) if match.re is known.before]
+    assert [m.span() for m in near] == [m.span() for m in everywhere]
