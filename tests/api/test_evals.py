@@ -226,7 +226,7 @@ async def test_who_lost_the_run_writes_nothing_and_no_case_is_there_twice(
     pool: Pool, owner: Conn, client: Client, ours: Tenant, path: str, simulator: Simulator
 ) -> None:
     await client.post(path, {"suite": cases("quick", "slow")})
-    await simulator.rules({"match": "slow", "latency_ms": 1_500, "times": 1})
+    await simulator.rules({"match": "slow", "latency_ms": 5_000, "times": 1})
     async with modelled(simulator) as agent:
         old = asyncio.create_task(do_eval(pool, agent, await claimed(pool, owner)))
 
@@ -358,7 +358,7 @@ class Under:
 async def under_way(
     pool: Pool, owner: Conn, client: Client, path: str, simulator: Simulator
 ) -> AsyncIterator[Under]:
-    await simulator.config(model_latency_ms=1_000)
+    await simulator.config(model_latency_ms=5_000)
     await client.post(path, {"suite": cases("x")})
     async with modelled(simulator) as agent:
         task = asyncio.create_task(do_eval(pool, agent, await claimed(pool, owner)))
