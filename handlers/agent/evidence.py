@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from db.conversation_events import DECIDED, Event
 from db.messages import TurnMessage
+from handlers.agent.offering import OFFER
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import REQUEST
@@ -17,7 +18,7 @@ from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
 
 # Tools whose results may hold what the model gave them.
-ECHOES = frozenset({REQUEST, HAND_OVER, "remember_fact"})
+ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
 
 
 def told(

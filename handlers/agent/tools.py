@@ -14,11 +14,13 @@ import structlog
 
 from handlers.actions import Request
 from handlers.agent.knowledge import Known, NotReady, fits_prompt, row_tokens
+from handlers.agent.offering import OFFERED, NotOffered, offer_of
 from handlers.agent.powers import HANDED_OVER, Powers, reason_of, sum_of
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER_SCHEMA, Memory, Remembered
 from handlers.checks.told import Told
 from handlers.rules.budgets import Budget
+from handlers.rules.choices import Offer
 from handlers.rules.cutting import both_ends, head, units
 from handlers.rules.requests import NoMoney, money_of
 from handlers.rules.texts import slug, storable
@@ -120,7 +122,8 @@ class Toolbox:
         self.knowledge = knowledge
         self.requests: list[Request] = []
         self.handed_over: str | None = None  # the reason, once the model asked for a person
-        self.told = Told()  # what sums are made of
+        self.told = Told()  # what sums and choices are made of
+        self.offered: tuple[str, Offer] | None = None  # the answer, and what stands under it
         self.powers = powers or Powers()
         self.kb_ids: list[int] = []  # of what was found
         self.found: dict[int, Row] = {}
@@ -163,6 +166,8 @@ class Toolbox:
                     return HANDED_OVER
                 case "calculate" if self.powers.calculates:
                     return sum_of(arguments, self.told)
+                case "offer_choices" if self.powers.offers:
+                    return self._offer(arguments)
                 case _:
                     return "error: there is no such tool"
         except NotReady:
@@ -170,6 +175,13 @@ class Toolbox:
         except Exception as error:  # also of the database: the model can still say something
             log.warning("tool.failed", tool=name[:50], exc_info=error)
             return "error: the tool failed; nothing was done"
+
+    def _offer(self, arguments: dict[str, Any]) -> str:
+        try:
+            self.offered = offer_of(arguments, self.told, blocks=self.powers.blocks)
+        except NotOffered as wrong:
+            return f"error: {wrong}"
+        return OFFERED
 
     async def _request(
         self, arguments: dict[str, Any], reserve: Callable[[int], Awaitable[str]]

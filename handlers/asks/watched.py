@@ -6,6 +6,7 @@ from typing import Any
 
 from handlers.agent.graph import Reply
 from handlers.agent.knowledge import Known, fits_prompt
+from handlers.agent.offering import OFFER
 from handlers.agent.offline import OFFLINE
 from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
@@ -127,4 +128,9 @@ class WatchedToolbox(Toolbox):
             self.used.append(AskedTool(HAND_OVER, {"reason": self.handed_over}))
         if name == CALCULATE and not result.startswith("error:"):
             self.used.append(AskedTool(CALCULATE, {"expression": arguments["expression"]}))
+        if name == OFFER and self.offered is not None:
+            text, offer = self.offered
+            choices = [asdict(one) for one in offer.choices]
+            link = {} if offer.link is None else {"link": asdict(offer.link)}
+            self.used.append(AskedTool(OFFER, {"text": text, "choices": choices} | link))
         return result

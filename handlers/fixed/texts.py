@@ -45,11 +45,13 @@ class Kind(StrEnum):
     REFUSED = "refused"
     OPTED_OUT = "opted_out"
     OPTED_IN = "opted_in"
+    CHOOSE = "choose"
 
 
 DETAILS_UNITS = 200  # of a request, when it is named to the customer
 HOURS_UNITS = 40
 SHORTENED_UNITS = 200  # it takes its room from the answer
+BUTTON_UNITS = 20  # WhatsApp shows no longer ones
 # What may stand in braces in a text, and how long it gets.
 PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
     **{one: {"details": DETAILS_UNITS} for one in (Kind.APPROVED, Kind.DENIED, Kind.EXPIRED)},
@@ -124,7 +126,7 @@ def _of_text(kind: Kind, place: str, text: str) -> Iterator[str]:
         if name not in known:
             yield f"{place} names {{{name}}}: it may name {', '.join(known) or 'nothing'}"
     longest = _PARAMETER.sub(lambda m: "x" * known.get(m[1], 0), text)
-    most = SHORTENED_UNITS if kind == Kind.SHORTENED else MAX_CHARS
+    most = {Kind.SHORTENED: SHORTENED_UNITS, Kind.CHOOSE: BUTTON_UNITS}.get(kind, MAX_CHARS)
     if units(longest) > most:
         yield f"{place} has {units(longest)} characters, and may have {most}"
 

@@ -17,6 +17,7 @@ from handlers.agent.memory import Slot
 from handlers.agent.remembering import Remembered
 from handlers.fixed.texts import Kind
 from handlers.rules import opaque
+from handlers.rules.choices import Layout
 from handlers.rules.formatting import whatsapp
 from handlers.rules.reply import fits, fitted
 from handlers.rules.unanswered import question_of
@@ -80,6 +81,7 @@ class Say:
     reason: str | None = None  # why it is said in fixed words
     unanswered: str | None = None  # what was asked, and the knowledge base does not have
     off_topic: bool = False  # it declines
+    layout: Layout | None = None  # of what can be chosen under the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def decide(read: Read, thought: Thought | None) -> Decision:
                 unanswered=question_of(asked) if thought.found_nothing else None,
                 handed_over=thought.handed_over,
                 off_topic=thought.off_topic,
+                layout=said.layout,
             )
 
 

@@ -19,6 +19,7 @@ from handlers.plans import Plan
 from handlers.rules.opaque import why_unanswered
 from handlers.rules.window import is_stale
 from handlers.turns.pace import goes_in_circles
+from handlers.turns.presses import looked_up
 
 CONTACT_LIMIT = "contact_limit"
 BLOCKED = "blocked"  # what comes meanwhile is never answered, also when it is undone
@@ -125,6 +126,7 @@ class Found:
 
 def found(context: TurnContext, rows: Sequence[TurnMessage], waiting: Sequence[Event]) -> Found:
     """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of."""
+    rows = looked_up(rows)
     unread, events = first_inputs(unanswered(rows, context.answered_seq), waiting)
     silence = why_silent(context)
     if silence is not None:

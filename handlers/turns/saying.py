@@ -8,6 +8,7 @@ from handlers.agent.offline import OFFLINE
 from handlers.checks.answer import AMOUNT, Checked, checked
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
+from handlers.rules.choices import Layout, in_words, laid_out
 from handlers.rules.formatting import whatsapp
 from handlers.turns.inputs import Found, nobody_came
 
@@ -20,14 +21,24 @@ class Spoken:
     is_thought: bool  # as the agent's thread has it
     findings: list[dict[str, Any]]  # for the record
     is_cut: bool  # what the agent thought was, and is said
+    layout: Layout | None = None  # of what can be chosen under it
 
 
 def spoken(found: Found, thought: Reply) -> Spoken:
     voice = found.voice
     text, check = _checked(found, thought, voice)
     said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
+    whole = "\n\n".join(part for part in said if part)
+    layout = None
+    offer = thought.offer
+    if offer is not None and thought.handed_over is None and not (check and check.has(AMOUNT)):
+        layout = laid_out(whole, offer, voice.says(Kind.CHOOSE))
+        if layout is None:
+            whole = in_words(whole, offer)
+            said.append("")  # which the thread does not have
     return Spoken(
-        text="\n\n".join(part for part in said if part),
+        text=whole,
+        layout=layout,
         is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
         findings=[] if check is None else [asdict(finding) for finding in check.findings],
         is_cut=thought.cut and text not in (voice.says(Kind.NO_AMOUNT), ""),

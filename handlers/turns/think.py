@@ -210,8 +210,10 @@ def powers_of(found: Found) -> Powers:
     return Powers(
         hands_over=hands_over(found),
         calculates=True,
+        offers=True,
         currency=context.currency,
         requested=keys,
+        blocks=context.answer_checks == BLOCK,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -182,7 +183,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     calls = [asdict(one) for one in _calls(turn)]
     text = NewText(
         content_text=say.text,
-        metadata=say.metadata | _tokens(calls),
+        metadata=say.metadata | _tokens(calls) | _interactive(say),
         in_reply_to=read.found.quotable,
         usage_day=say.unit.usage_day,
         overage=say.unit.overage,
@@ -217,6 +218,14 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         or is_open(await since_inbound(conn, claim.user_id, claim.conversation_id))
     ):
         await end_message(conn, claim.user_id, queued, OUTSIDE_WINDOW)
+
+
+def _interactive(say: Say) -> dict[str, Any]:
+    """Each choice gets an id that nobody can guess."""
+    if say.layout is None:
+        return {}
+    ids = [secrets.token_urlsafe(16) for _ in say.layout.choices]
+    return {"interactive": say.layout.with_ids(ids)}
 
 
 async def _recovered(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> None:
