@@ -121,6 +121,8 @@ class TurnContext:
     loop_stopped_at: datetime | None = None
     off_topic: int = 0  # answers in a row that it declined
     off_topic_at: datetime | None = None  # the last of them
+    catalogue_version: int | None = None  # None: nothing was ever sold
+    sells: bool = False  # there are active products
 
 
 async def open_conversations(

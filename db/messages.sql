@@ -46,7 +46,10 @@ SELECT id, direction, is_from_human, status,
             THEN left(metadata ->> 'answered_text', 8000) || right(metadata ->> 'answered_text', 8000)
             ELSE metadata ->> 'answered_text' END AS answered_text,
        CASE WHEN message_type = 'interactive' AND direction = 'inbound'
-            THEN left(metadata #>> '{details,reply,id}', 256) END AS pressed
+            THEN left(metadata #>> '{details,reply,id}', 256) END AS pressed,
+       CASE WHEN message_type = 'order' AND input_seq > $3 AND pg_column_size(metadata) < 65536
+                 AND jsonb_typeof(metadata #> '{details,order}') = 'object'
+            THEN metadata #> '{details,order}' END AS cart
   FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
                 message_id AS wamid, metadata, message_type
            FROM messages WHERE user_id = $1 AND conversation_id = $2

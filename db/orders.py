@@ -65,6 +65,8 @@ class NewOrder:
     total_amount: Decimal
     order_notes: str | None
     shipping_address: dict[str, Any] | None
+    message_id: MessageId | None = None
+    quote_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

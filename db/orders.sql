@@ -15,8 +15,8 @@ SELECT order_events($1, ARRAY[$2::text], ARRAY (
 -- name: create_order
 -- No row: the number is taken.
 INSERT INTO orders (user_id, chatbot_id, contact_id, order_number, total_amount, order_notes,
-                    shipping_address)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+                    shipping_address, message_id, quote_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (order_number) DO NOTHING RETURNING id;
 
 -- name: add_items

@@ -40,12 +40,7 @@ def content(
             spot = {"latitude": 40.4167, "longitude": -3.7033, **place}
             return {**about, "type": kind, kind: spot}
         case "contacts":
-            name = text or "Ada Byron"
-            card = {
-                "name": {"formatted_name": name, "first_name": name},
-                "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
-            }
-            return {**about, "type": kind, kind: [card]}
+            return {**about, "type": kind, kind: [_card(text or "Ada Byron")]}
         case "button":
             return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
         case "button_reply" | "list_reply":
@@ -69,6 +64,13 @@ def content(
                 "error_data": {"details": "Message type is currently not supported."},
             }
             return {"type": kind, "errors": [error], kind: {"type": "poll_creation"}}
+
+
+def _card(name: str) -> dict[str, Any]:
+    return {
+        "name": {"formatted_name": name, "first_name": name},
+        "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
+    }
 
 
 def _cart(text: str | None, items: list[dict[str, Any]] | None) -> dict[str, Any]:

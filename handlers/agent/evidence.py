@@ -54,8 +54,14 @@ def effects_told(
     people = [row.content_text or "" for row in history if row.is_from_human]
     said = (*briefing.conversation_instructions, *people)
     found = {effect for text in said for effect in effects_in(text)}
+    found |= {str(row.metadata["effect"]) for row in history if _tells_of_effect(row)}
     for event in events:
         if event.kind == DECIDED and event.data.get("status") == "approved":
             request = f"{event.data.get('request_type', '')} {event.data.get('details', '')}"
             found |= {APPROVED, *named_in(request)}
     return frozenset(found)
+
+
+def _tells_of_effect(row: TurnMessage) -> bool:
+    """By code, of what a row says."""
+    return row.direction == "outbound" and "effect" in row.metadata

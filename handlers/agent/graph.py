@@ -29,6 +29,7 @@ from db.messages import TurnMessage
 from db.prices import Rate
 from handlers.actions import Request
 from handlers.agent.answerer import CONTEXT_LENGTH, CUT, FINISH, Answerer, NoAnswer
+from handlers.agent.catalogue import Catalogues
 from handlers.agent.citing import KB_CITED, ROWS_TOLD, SAYS_NOTHING, cited
 from handlers.agent.cost import Cost
 from handlers.agent.events import EVENT, as_messages
@@ -49,6 +50,7 @@ from handlers.checks.answer import foreign_amounts
 from handlers.checks.told import Told
 from handlers.process import telemetry
 from handlers.rules.choices import Offer
+from handlers.rules.quotes import Quoted
 
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
 TOOL_ROUNDS = 4  # of a turn; after them the model has to answer
@@ -111,6 +113,7 @@ class Reply:
     owed: bool = False  # its requests are what a row demands, not what the model asked for
     handed_over: str | None = None  # to a person, and why
     offer: Offer | None = None  # what stands under its text, to be chosen
+    quoted: Quoted | None = None  # what stands under its text, to be ordered
     told: Told = field(default_factory=Told)
     finish_reason: str | None = None  # of its last answer, in the server's word
     off_topic: bool = False  # it declined, for the question was about something else
@@ -122,6 +125,7 @@ class Agent:
     ) -> None:
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
+        self.catalogues = Catalogues()
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)
@@ -169,6 +173,7 @@ class Agent:
             ),
             handed_over=task.tools.handed_over,
             offer=task.tools.offered[1] if task.tools.offered else None,
+            quoted=task.tools.quoted,
             told=_told(context, state["messages"]),
             finish_reason=context.finish,
             off_topic=off_topic,
@@ -241,7 +246,8 @@ def _count(run: Context, answer: AIMessage) -> None:
 
 
 def _told(run: Context, messages: Sequence[AnyMessage]) -> Told:
-    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, run.did)
+    did = run.did | run.tools.effects
+    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, did)
 
 
 def _objected(answer: AIMessage, foreign: Sequence[str]) -> list[AnyMessage]:

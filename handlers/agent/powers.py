@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from handlers.agent.offering import OFFER_SCHEMA
+from handlers.agent.selling import Selling
 from handlers.checks.told import Told
 from handlers.rules.cutting import head
 from handlers.rules.sums import MAX_CHARS, NoSum, calculated
@@ -74,6 +75,7 @@ class Powers:
     offers: bool = False  # choices under its answer
     currency: str = "USD"  # of amounts without one
     requested: frozenset[str] = frozenset()  # keys of requests that nobody has decided
+    selling: Selling | None = None  # None: there is nothing to sell
     blocks: bool = True  # an answer that names what stands nowhere is not sent
 
     @property

@@ -48,7 +48,7 @@ from handlers.rules.backoff import backoff
 from handlers.rules.budgets import budget_of
 from handlers.turns.decide import Read, Say, decide
 from handlers.turns.inputs import Found
-from handlers.turns.think import TURN_TIMEOUT_S, briefing_of, powers_of
+from handlers.turns.think import TURN_TIMEOUT_S, briefing_of, powers_of, selling_of
 from handlers.turns.write import WRITE_PATIENCE_S
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -130,7 +130,7 @@ async def _answered(
         tools = WatchedToolbox(
             known,
             budget,
-            powers_of(this),
+            powers_of(this, selling_of(pool, agent, claim.user_id, this)),
             asks=this.plan.allows(Feature.ACTIONS_CENTER),
         )
         task = Task(

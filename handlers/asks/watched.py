@@ -12,6 +12,7 @@ from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER, Memory
 from handlers.agent.retrieval import Hit
+from handlers.agent.selling import TOOLS as SELLING
 from handlers.agent.tools import REQUEST, SEARCH, Toolbox
 from handlers.asks.answer import AskedRow, AskedTool
 from handlers.rules.budgets import Budget
@@ -128,6 +129,8 @@ class WatchedToolbox(Toolbox):
             self.used.append(AskedTool(HAND_OVER, {"reason": self.handed_over}))
         if name == CALCULATE and not result.startswith("error:"):
             self.used.append(AskedTool(CALCULATE, {"expression": arguments["expression"]}))
+        if name in SELLING and self.powers.selling is not None and not result.startswith("error:"):
+            self.used.append(AskedTool(name, arguments))
         if name == OFFER and self.offered is not None:
             text, offer = self.offered
             choices = [asdict(one) for one in offer.choices]

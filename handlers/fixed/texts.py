@@ -46,16 +46,35 @@ class Kind(StrEnum):
     OPTED_OUT = "opted_out"
     OPTED_IN = "opted_in"
     CHOOSE = "choose"
+    ORDER_BUTTON = "order_button"
+    QUOTE = "quote"
+    ORDERED = "ordered"
+    REQUOTED = "requoted"
+    NEW_PRICES = "new_prices"
+    UNAVAILABLE = "unavailable"
+    QUOTE_OVER = "quote_over"
 
 
 DETAILS_UNITS = 200  # of a request, when it is named to the customer
 HOURS_UNITS = 40
+ITEMS_UNITS = 700  # lines of an order: a message with a button has 1,024
+MONEY_UNITS = 30
 SHORTENED_UNITS = 200  # it takes its room from the answer
 BUTTON_UNITS = 20  # WhatsApp shows no longer ones
 # What may stand in braces in a text, and how long it gets.
 PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
     **{one: {"details": DETAILS_UNITS} for one in (Kind.APPROVED, Kind.DENIED, Kind.EXPIRED)},
     **{one: {"hours": HOURS_UNITS} for one in (Kind.OPEN_NOW, Kind.CLOSED_NOW)},
+    Kind.QUOTE: {"items": ITEMS_UNITS, "total": MONEY_UNITS},
+    Kind.ORDERED: {"number": HOURS_UNITS, "total": MONEY_UNITS},
+    **{one: {"items": ITEMS_UNITS} for one in (Kind.NEW_PRICES, Kind.UNAVAILABLE)},
+}
+LONGEST: Final[Mapping[Kind, int]] = {
+    Kind.SHORTENED: SHORTENED_UNITS,
+    Kind.CHOOSE: BUTTON_UNITS,
+    Kind.ORDER_BUTTON: BUTTON_UNITS,
+    # Under 1,024 together with what else stands above the button.
+    Kind.QUOTE: ITEMS_UNITS + MONEY_UNITS + 150,
 }
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -126,7 +145,7 @@ def _of_text(kind: Kind, place: str, text: str) -> Iterator[str]:
         if name not in known:
             yield f"{place} names {{{name}}}: it may name {', '.join(known) or 'nothing'}"
     longest = _PARAMETER.sub(lambda m: "x" * known.get(m[1], 0), text)
-    most = {Kind.SHORTENED: SHORTENED_UNITS, Kind.CHOOSE: BUTTON_UNITS}.get(kind, MAX_CHARS)
+    most = LONGEST.get(kind, MAX_CHARS)
     if units(longest) > most:
         yield f"{place} has {units(longest)} characters, and may have {most}"
 

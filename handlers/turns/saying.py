@@ -10,7 +10,9 @@ from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.choices import Layout, in_words, laid_out
 from handlers.rules.formatting import whatsapp
+from handlers.rules.quotes import Quoted
 from handlers.turns.inputs import Found, nobody_came
+from handlers.turns.sale import above, button, quote_text
 
 BLOCK = "block"  # of chatbots.answer_checks
 
@@ -22,6 +24,7 @@ class Spoken:
     findings: list[dict[str, Any]]  # for the record
     is_cut: bool  # what the agent thought was, and is said
     layout: Layout | None = None  # of what can be chosen under it
+    quoted: Quoted | None = None  # what its button orders
 
 
 def spoken(found: Found, thought: Reply) -> Spoken:
@@ -30,8 +33,13 @@ def spoken(found: Found, thought: Reply) -> Spoken:
     said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
     whole = "\n\n".join(part for part in said if part)
     layout = None
-    offer = thought.offer
-    if offer is not None and thought.handed_over is None and not (check and check.has(AMOUNT)):
+    offer, quoted = thought.offer, thought.quoted
+    if thought.handed_over is not None or (check is not None and check.has(AMOUNT)):
+        offer = quoted = None
+    if quoted is not None:
+        whole, layout = above(whole, quote_text(voice, quoted)), button(voice)
+        said.append("")
+    elif offer is not None:
         layout = laid_out(whole, offer, voice.says(Kind.CHOOSE))
         if layout is None:
             whole = in_words(whole, offer)
@@ -39,6 +47,7 @@ def spoken(found: Found, thought: Reply) -> Spoken:
     return Spoken(
         text=whole,
         layout=layout,
+        quoted=quoted,
         is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
         findings=[] if check is None else [asdict(finding) for finding in check.findings],
         is_cut=thought.cut and text not in (voice.says(Kind.NO_AMOUNT), ""),

@@ -9,7 +9,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from db.conversations import TurnContext
-from db.pool import place
+from db.ids import UserId
+from db.pool import Pool, place
 from db.usage import reserve_actions_for_turn
 from handlers.agent.answerer import (
     EMPTY_ANSWER,
@@ -18,7 +19,7 @@ from handlers.agent.answerer import (
     NoAnswer,
     NotLookedUp,
 )
-from handlers.agent.graph import Reply, Task
+from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Known, NotReady, fits_prompt
 from handlers.agent.needs_human import owed, request_for
 from handlers.agent.off_topic import declines
@@ -27,6 +28,7 @@ from handlers.agent.own_models import rates_for
 from handlers.agent.powers import Powers
 from handlers.agent.prompt import Beyond, Briefing, Fact, OpenAction, shown
 from handlers.agent.remembering import Memory, known_facts
+from handlers.agent.selling import Selling
 from handlers.agent.shelf import SAMPLES
 from handlers.agent.spending import noted_in, paid_from
 from handlers.agent.tools import REQUEST, Toolbox
@@ -174,6 +176,7 @@ def briefing_of(found: Found, knowledge: Known) -> Briefing:
         actions=found.plan.allows(Feature.ACTIONS_CENTER),
         languages=languages_of(found, knowledge),
         hands_over=hands_over(found),
+        sells=found.context.sells,
         blocks=context.answer_checks == BLOCK,
         opening=opening(context.business_hours, _local(context)),
         open_actions=tuple(OpenAction(*one[:3]) for one in context.open_actions),
@@ -201,7 +204,7 @@ def hands_over(found: Found) -> bool:
     return found.plan.allows(Feature.LIVE_CHAT_TAKEOVER) and not came_back
 
 
-def powers_of(found: Found) -> Powers:
+def powers_of(found: Found, selling: Selling | None) -> Powers:
     context = found.context
     keys = frozenset(
         request_key(kind, details, Money(Decimal(amount), currency) if amount else None)
@@ -211,9 +214,24 @@ def powers_of(found: Found) -> Powers:
         hands_over=hands_over(found),
         calculates=True,
         offers=True,
+        selling=selling,
         currency=context.currency,
         requested=keys,
         blocks=context.answer_checks == BLOCK,
+    )
+
+
+def selling_of(pool: Pool, agent: Agent, user_id: UserId, found: Found) -> Selling | None:
+    context = found.context
+    if not context.sells:
+        return None
+    return Selling(
+        pool=pool,
+        user_id=user_id,
+        contact_id=context.contact_id,
+        catalogues=agent.catalogues,
+        version=context.catalogue_version or 0,
+        currency=context.currency,
     )
 
 
@@ -234,5 +252,5 @@ def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
         *(knowledge, reserve if asks else None, wrote),
         memory=Memory() if found.inputs else None,
         budget=budget_of(found.context.budgets),
-        powers=powers_of(found),
+        powers=powers_of(found, selling_of(turn.pool, turn.agent, turn.claim.user_id, found)),
     )

@@ -594,3 +594,42 @@ async def test_a_migrated_order_is_told_and_counted_too(
     assert await months(owner, ours) == (1, 0)
     await owner.execute("UPDATE orders SET payment_status = 'paid'")
     assert await months(owner, ours) == (1, 25)
+
+
+# ---- stock ---------------------------------------------------------------------------------------
+
+
+async def test_stock_is_taken_with_the_order_and_comes_back_once(
+    owner: Conn, client: Client, whose: dict[str, Any]
+) -> None:
+    product = {"name": "Jam", "sku": "JAM", "price": "5.00", "stock": 3}
+    made = await client.post("/products", product)
+    path = f"/products/{made.json['id']}"
+    assert made.json["stock"] == 3
+    order = await client.post("/orders", whose | of(("JAM", 1), ("JAM", 1)))
+    assert order.status == 201
+    assert (await client.get(path)).json["stock"] == 1
+    refused = await client.post("/orders", whose | of(("JAM", 2)))
+    assert (refused.status, refused.problem) == (409, "out_of_stock")
+    assert refused.json["errors"] == [{"field": "items.0.quantity", "detail": "there are 1 of it"}]
+    assert await owner.fetchval("SELECT count(*) FROM orders") == 1
+    for _ in range(2):
+        at = f"/orders/{order.json['id']}"
+        assert (await client.patch(at, {"status": "cancelled"})).status == 200
+        assert (await client.get(path)).json["stock"] == 3
+    await client.patch(path, {"stock": None})
+    assert (await client.post("/orders", whose | of(("JAM", 500)))).status == 201
+
+
+async def test_of_many_at_once_no_more_are_sold_than_there_are(
+    client: Client, whose: dict[str, Any]
+) -> None:
+    rows = [
+        (await client.post("/products", {"name": s, "sku": s, "price": "1", "stock": 10})).json
+        for s in ("ONE", "TWO")
+    ]
+    wanted = [of(("ONE", 1), ("TWO", 2)), of(("TWO", 2), ("ONE", 1))] * 8
+    answers = await asyncio.gather(*(client.post("/orders", whose | one) for one in wanted))
+    assert Counter(answer.status for answer in answers) == {201: 5, 409: 11}
+    left = [(await client.get(f"/products/{row['id']}")).json["stock"] for row in rows]
+    assert left == [5, 0]

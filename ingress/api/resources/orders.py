@@ -165,12 +165,21 @@ async def _create(conn: Conn, call: Call[NoParameters, OrderMade]) -> Answer[Ord
             call.user_id,
             Whose(body.chatbot_id, body.contact_id),
             [Wanted(one.product_sku, one.quantity) for one in body.items],
-            body.order_notes,
-            body.shipping_address,
+            orders.Made(notes=body.order_notes, address=body.shipping_address),
         )
     except orders.NotOrdered as error:
         raise invalid([Mistake(field, why) for field, why in error.mistakes]) from None
+    except orders.OutOfStock as error:
+        raise _out_of_stock(error) from None
     return _shown(there(await read_order(conn, call.user_id, order_id)), 201)
+
+
+def _out_of_stock(error: orders.OutOfStock) -> Problem:
+    return Problem(
+        "out_of_stock",
+        "Order less of it, or raise the product's stock.",
+        errors=[Mistake(f"items.{one.place}.{one.field}", one.why) for one in error.short],
+    )
 
 
 def _wrong_state(order: LockedOrder, possible: dict[str, list[str]]) -> Problem:
@@ -226,6 +235,7 @@ ENDPOINTS = (
         statuses=MADE,
         once=True,
         versioned=True,
+        problems=("out_of_stock",),
     ),
     Endpoint(
         name="read_order",
