@@ -12,6 +12,7 @@ from local.stack import Stack, StackError
 from simulator.client import Simulator
 
 DATA = Path(__file__).parent / "demo_data"
+CAKE = "CAKE-LEMON-20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Business:
     instructions: str
     about: str
     try_this: tuple[str, ...]
+    products: tuple[dict[str, object], ...] = ()
 
 
 BAKERY = Business(
@@ -37,6 +39,8 @@ BAKERY = Business(
         "My cake was broken, I want a refund",
         "Can you repair my bicycle?",
     ),
+    # As the simulated catalogue has it, at another price.
+    ({"sku": CAKE, "name": "Lemon cake, 20 cm", "price": "26.00", "stock": 12},),
 )
 BUSINESSES = (
     BAKERY,
@@ -72,7 +76,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
     stamp = str(time.time_ns())[-10:]  # a database of one's own may have earlier ones in it
     tenant = await stack.command(
         *("tenant", "create", "--email", f"demo-{stamp}@{business.bot.lower()}.example"),
-        *("--name", business.name, "--json"),
+        *("--name", business.name, "--currency", "EUR", "--json"),
     )
     user = str(tenant["user_id"])
     number, phone_number_id = f"+1{stamp}", f"40987{stamp}"
@@ -104,7 +108,17 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
         number=number,
         api_key=key["api_key"],
     )
+    await stock(stack, bot, business)
     return await with_webhook(stack, bot)
+
+
+async def stock(stack: Stack, bot: Bot, business: Business) -> None:
+    """What the business sells."""
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {bot.api_key}"}) as api:
+        for product in business.products:
+            async with api.post(f"{stack.ingress_url}/v1/products", json=product) as answer:
+                if answer.status != 201:
+                    raise StackError(f"the product was refused: {await answer.text()}")
 
 
 async def with_webhook(stack: Stack, bot: Bot) -> Bot:

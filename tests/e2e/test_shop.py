@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
+from db.ids import UserId
 from db.reconcile import recount
 from tests.api import Client
 from tests.e2e.conftest import Bot, Product, until
@@ -209,7 +210,7 @@ async def judge(product: Product, bot: Bot, tarts: int, people: int, by_program:
     assert month is not None
     assert summed is not None
     assert tuple(month) == tuple(summed)
-    found = await recount(owner, bot.user_id)
+    found = await recount(owner, UserId(bot.user_id))
     assert [f for f in found if f.what.counter in ("total_orders_created", "total_revenue")] == []
     print(
         f"{summed[0]} orders ({people} by press, {by_program} by API) over {summed[1]}: one a"
