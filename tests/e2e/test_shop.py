@@ -8,7 +8,10 @@ import asyncio
 import os
 import random
 from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -16,6 +19,7 @@ import asyncpg
 
 from db.ids import UserId
 from db.reconcile import recount
+from simulator.meta import new_wamid
 from tests.api import Client
 from tests.e2e.conftest import Bot, Product, until
 
@@ -37,10 +41,11 @@ class Phones:
 
     async def listen(self) -> None:
         while True:
-            for entry in await self.product.simulator.log("send", since=self.seq):
-                self.seq = max(self.seq, entry["seq"])
-                if entry["outcome"] == "accepted":
-                    self.came[str(entry["to"]).lstrip("+")].append(entry["body"])
+            with suppress(aiohttp.ClientError):
+                for entry in await self.product.simulator.log("send", since=self.seq):
+                    self.seq = max(self.seq, entry["seq"])
+                    if entry["outcome"] == "accepted":
+                        self.came[str(entry["to"]).lstrip("+")].append(entry["body"])
             await asyncio.sleep(0.2)
 
     async def next_of(self, customer: str, seen: int) -> dict[str, Any]:
@@ -61,21 +66,37 @@ async def shopper(phones: Phones, n: int) -> str:
     simulator, number = phones.product.simulator, phones.bot.phone_number_id
     customer = f"1303{n:07}"
     if n % 2:
-        await simulator.say(number, customer, "I want cake")
+        await sent(lambda w: simulator.say(number, customer, "I want cake", wamids=[w]))
     else:
         cart = [
             {"product_retailer_id": sku, "quantity": 1, "item_price": price, "currency": "USD"}
             for sku, price in PRICES.items()
         ]
-        await simulator.do(number, customer, "order", items=cart)
+        await sent(lambda w: simulator.do(number, customer, "order", items=cart, wamid=w))
     for seen in range(6):
         token = button_of(await phones.next_of(customer, seen))
         if token is None:
             return "done"
-        press = {"choice": token, "text": "Place the order"}
         for _ in range(2):
-            await simulator.do(number, customer, "button_reply", **press)
+            await sent(partial(press, phones, customer, token))
     return "never done"
+
+
+async def press(phones: Phones, customer: str, token: str, wamid: str) -> None:
+    number, more = phones.bot.phone_number_id, {"choice": token, "text": "Place the order"}
+    await phones.product.simulator.do(number, customer, "button_reply", wamid=wamid, **more)
+
+
+async def sent(send: Callable[[str], Awaitable[object]]) -> None:
+    """Under one wamid, as often as it takes: what was lost on the way may have come."""
+    wamid = new_wamid()
+    for _ in range(20):
+        try:
+            await send(wamid)
+            return
+        except aiohttp.ClientError:
+            await asyncio.sleep(0.2)
+    raise AssertionError("the simulator is away")
 
 
 async def by_api(client: Client, bot: Bot, contact_id: int, n: int) -> int:
@@ -103,7 +124,7 @@ async def killer(product: Product, over: asyncio.Event) -> None:
             p for p in product.stack.processes if p.name == "worker" and p.returncode is None
         ]
         dice.choice(workers).kill()
-        await product.stack.start_worker()
+        await product.stack.start_worker(patience_s=PATIENCE_S)
         await looking.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
             " AND datname = current_database() AND usename <> current_user"
@@ -115,6 +136,7 @@ async def killer(product: Product, over: asyncio.Event) -> None:
 async def test_orders_under_fire(product: Product, workers: None) -> None:
     bot = await product.bot(daily=100_000)
     tarts = ORDERS * 2 // 3  # there are fewer than are wanted
+    await product.simulator.config(webhook_retry=True)
     await product.owner.execute(
         "UPDATE user_subscriptions SET monthly_message_limit = 100000 WHERE user_id = $1",
         bot.user_id,
