@@ -25,6 +25,7 @@ from db.pool import Conn
 from db.products import hold_stock, priced
 from db.webhooks import chatbot_exists
 from handlers.deliveries.catalogue import OrderCreated, OrderUpdated
+from handlers.order_messages import hold_told
 from handlers.rules.orders import (
     Item,
     Sold,
@@ -150,6 +151,7 @@ async def lock_to_change(conn: Conn, user_id: UserId, order_id: OrderId) -> Lock
     whose = await whose_order(conn, user_id, order_id)
     if whose is None or not await hold_contact(conn, user_id, whose.contact_id):
         return None
+    await hold_told(conn, user_id, whose)
     await hold_conversation(conn, user_id, OrderUpdated.TYPE, whose.chatbot_id, whose.contact_id)
     return await lock_order(conn, user_id, order_id)
 
@@ -157,7 +159,7 @@ async def lock_to_change(conn: Conn, user_id: UserId, order_id: OrderId) -> Lock
 def changed(order: LockedOrder, change: Mapping[str, Any]) -> OrderState:
     """What it is to be. Raises WrongState."""
     state = asdict(order)
-    state.pop("version")
+    del state["version"], state["order_number"]
     possible = refused(state, change)
     if possible:
         raise WrongState(order, possible)

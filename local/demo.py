@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -207,11 +208,7 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
         )
     for action in actions:
         print(f"  action {action['id']:>8}  {action['status']}  {action['request_type']}")
-    for order in orders:
-        number, status, total, currency = order
-        print(f"  order {number:>9}  {status}  {total} {currency}")
-    if [f"{order['total_amount']} {order['currency']}" for order in orders] != ["52.00 EUR"]:
-        raise DemoFailed("one order over 52.00 EUR expected")
+    show_orders(orders)
     if usage is None:
         raise DemoFailed("no usage was counted")
     print(
@@ -226,6 +223,13 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
         raise DemoFailed("one approved action expected")
     if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (8, 5, 5, 1):
         raise DemoFailed("the counters do not equal the rows")
+
+
+def show_orders(orders: Sequence[Any]) -> None:
+    for number, status, total, currency in orders:
+        print(f"  order {number:>9}  {status}  {total} {currency}")
+    if [f"{order['total_amount']} {order['currency']}" for order in orders] != ["52.00 EUR"]:
+        raise DemoFailed("one order over 52.00 EUR expected")
 
 
 async def events_of(simulator: Simulator, bakery: Bot) -> list[dict[str, Any]]:

@@ -53,6 +53,11 @@ class Kind(StrEnum):
     NEW_PRICES = "new_prices"
     UNAVAILABLE = "unavailable"
     QUOTE_OVER = "quote_over"
+    ORDER_CONFIRMED = "order_confirmed"
+    ORDER_PREPARING = "order_preparing"
+    ORDER_SHIPPED = "order_shipped"
+    ORDER_DELIVERED = "order_delivered"
+    ORDER_CANCELLED = "order_cancelled"
 
 
 DETAILS_UNITS = 200  # of a request, when it is named to the customer
@@ -67,6 +72,11 @@ PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
     **{one: {"hours": HOURS_UNITS} for one in (Kind.OPEN_NOW, Kind.CLOSED_NOW)},
     Kind.QUOTE: {"items": ITEMS_UNITS, "total": MONEY_UNITS},
     Kind.ORDERED: {"number": HOURS_UNITS, "total": MONEY_UNITS},
+    **{
+        one: {"number": HOURS_UNITS}
+        for one in Kind
+        if one.startswith("order_") and one is not Kind.ORDER_BUTTON
+    },
     **{one: {"items": ITEMS_UNITS} for one in (Kind.NEW_PRICES, Kind.UNAVAILABLE)},
 }
 LONGEST: Final[Mapping[Kind, int]] = {

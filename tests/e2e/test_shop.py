@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+import pytest
 
 from db.ids import UserId
 from db.reconcile import recount
@@ -133,6 +134,7 @@ async def killer(product: Product, over: asyncio.Event) -> None:
     await looking.close()
 
 
+@pytest.mark.timeout(240 + 6 * ORDERS)
 async def test_orders_under_fire(product: Product, workers: None) -> None:
     bot = await product.bot(daily=100_000)
     tarts = ORDERS * 2 // 3  # there are fewer than are wanted

@@ -20,6 +20,7 @@ from db.orders import (
 )
 from db.pool import Conn
 from handlers import orders
+from handlers.order_messages import tell_customer
 from handlers.rules.orders import Wanted
 from handlers.rules.products import SKU_CHARS
 from ingress.api.fields import (
@@ -207,7 +208,11 @@ async def _change(conn: Conn, call: Call[OfOrder, OrderChange]) -> Answer[Order]
     if detail:
         raise invalid([Mistake("shipping_address", detail)])
     await change_order(conn, call.user_id, order_id, new)
-    return await _read(conn, call)
+    answer = await _read(conn, call)
+    if new.status != order.status:
+        whose = Whose(answer.body.chatbot_id, answer.body.contact_id)
+        await tell_customer(conn, call.user_id, whose, order.order_number, new.status)
+    return answer
 
 
 ENDPOINTS = (
