@@ -215,6 +215,10 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
         f"  usage       received {usage['received']}, sent {usage['sent']} today,"
         f" {usage['month']} this month; {usage['actions']} action"
     )
+    judge(rows, actions, usage)
+
+
+def judge(rows: Sequence[Any], actions: Sequence[Any], usage: Any) -> None:
     received = [row for row in rows if row["direction"] == "inbound"]
     sent = [row for row in rows if row["usage_day"] is not None]
     if (len(received), len(sent)) != (8, 5) or not all(row["answered"] for row in received):
