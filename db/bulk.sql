@@ -24,10 +24,11 @@ ON CONFLICT (user_id, chatbot_id, md5(question)) DO UPDATE
 RETURNING (xmax = 0) AS inserted;
 
 -- name: upsert_products
-INSERT INTO products AS p (user_id, sku, name, price, description, image_url, is_active)
-SELECT $1, n.sku, n.name, n.price, n.description, n.image_url, coalesce(n.is_active, true)
+INSERT INTO products AS p (user_id, sku, name, price, description, image_url, is_active, stock)
+SELECT $1, n.sku, n.name, n.price, n.description, n.image_url, coalesce(n.is_active, true), n.stock
   FROM jsonb_to_recordset($2::jsonb) AS n (place integer, sku text, name text, price numeric,
-                                           description text, image_url text, is_active boolean)
+                                           description text, image_url text, is_active boolean,
+                                           stock integer)
  ORDER BY n.place
 ON CONFLICT (user_id, sku) DO UPDATE
    SET name = EXCLUDED.name,
@@ -36,12 +37,14 @@ ON CONFLICT (user_id, sku) DO UPDATE
                           ELSE p.description END,
        image_url = CASE WHEN 'image_url' = ANY ($3) THEN EXCLUDED.image_url ELSE p.image_url END,
        is_active = CASE WHEN 'is_active' = ANY ($3) THEN EXCLUDED.is_active ELSE p.is_active END,
+       stock = CASE WHEN 'stock' = ANY ($3) THEN EXCLUDED.stock ELSE p.stock END,
        updated_at = now()
  WHERE p.name <> EXCLUDED.name
     OR 'price' = ANY ($3) AND p.price IS DISTINCT FROM EXCLUDED.price
     OR 'description' = ANY ($3) AND p.description IS DISTINCT FROM EXCLUDED.description
     OR 'image_url' = ANY ($3) AND p.image_url IS DISTINCT FROM EXCLUDED.image_url
     OR 'is_active' = ANY ($3) AND p.is_active IS DISTINCT FROM EXCLUDED.is_active
+    OR 'stock' = ANY ($3) AND p.stock IS DISTINCT FROM EXCLUDED.stock
 RETURNING (xmax = 0) AS inserted;
 
 -- name: update_contacts
@@ -127,7 +130,7 @@ SELECT id, phone_number, name, coalesce(tags, '[]') AS tags,
 
 -- name: page_of_products
 SELECT id, sku, name, price::text AS price, description, image_url,
-       coalesce(is_active, false) AS is_active
+       coalesce(is_active, false) AS is_active, stock
   FROM products
  WHERE user_id = $1 AND id > $2 AND id <= $3 AND sku IS NOT NULL
  ORDER BY id LIMIT 500;

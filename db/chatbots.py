@@ -143,6 +143,7 @@ class Chatbot:
     model: dict[str, Any] | None
     topic: str | None
     opt_out_words: list[str]
+    order_messages: list[str]
     created_at: datetime
     updated_at: datetime
 
@@ -179,6 +180,7 @@ class Settings:
     model_keys: str | None  # encrypted
     topic: str | None
     opt_out_words: list[str]
+    order_messages: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,8 @@ class TurnContext:
     off_topic: int = 0  # answers in a row that it declined
     off_topic_at: datetime | None = None  # the last of them
     forgotten: int = 0  # how often its thread was given up
+    catalogue_version: int | None = None  # None: nothing was ever sold
+    sells: bool = False  # there are active products
 
 
 async def open_conversations(

@@ -54,6 +54,9 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
        b.phone_number_id, b.access_token,
        b.general_instructions,
        u.timezone, u.language AS tenant_language, u.currency,
+       (SELECT g.version FROM catalogues g WHERE g.user_id = $1) AS catalogue_version,
+       EXISTS (SELECT FROM products p WHERE p.user_id = $1 AND coalesce(p.is_active, false) = true)
+           AS sells,
        ARRAY (SELECT i.instruction_text
                 FROM (SELECT o.id, left(o.instruction_text, 2000) AS instruction_text
                         FROM conversation_instructions o

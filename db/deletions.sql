@@ -64,7 +64,7 @@ SELECT set_config('app.deletes', '1', true);
 UPDATE chatbots
    SET deleted_at = now(), is_active = false, name = '', whatsapp_phone_number = NULL,
        phone_number_id = NULL, waba_id = NULL, access_token = NULL, model = NULL,
-       model_keys = NULL, topic = NULL, opt_out_words = '{}', general_instructions = NULL,
+       model_keys = NULL, topic = NULL, opt_out_words = '{}', order_messages = '{}', general_instructions = NULL,
        language = NULL, texts = '{}', window_template = NULL, business_hours = NULL,
        failing_since = NULL,
        number_confirmed_at = NULL, app_id = NULL, claimed_number = NULL,

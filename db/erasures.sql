@@ -42,6 +42,9 @@ DELETE FROM actions WHERE user_id = $1 AND contact_id = $2;
 -- name: erase_orders
 DELETE FROM orders WHERE user_id = $1 AND contact_id = $2;
 
+-- name: erase_quotes
+DELETE FROM quotes WHERE user_id = $1 AND contact_id = $2;
+
 -- name: erase_instructions
 DELETE FROM conversation_instructions WHERE user_id = $1 AND contact_id = $2;
 

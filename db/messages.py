@@ -68,6 +68,8 @@ class TurnMessage:
     wamid: Wamid | None
     metadata: dict[str, Any]
     answered_text: str | None = None  # where it was edited after its answer: what that was to
+    pressed: str | None = None  # the id that a press brought along: whoever sent it chose it
+    cart: dict[str, Any] | None = None  # of an unanswered order message, as it came
 
 
 async def record_inbound(

@@ -44,16 +44,21 @@ SELECT id, direction, is_from_human, status,
            - ARRAY['details', 'original', 'original_details', 'answered_text'] AS metadata,
        CASE WHEN length(metadata ->> 'answered_text') > 16000
             THEN left(metadata ->> 'answered_text', 8000) || right(metadata ->> 'answered_text', 8000)
-            ELSE metadata ->> 'answered_text' END AS answered_text
+            ELSE metadata ->> 'answered_text' END AS answered_text,
+       CASE WHEN message_type = 'interactive' AND direction = 'inbound'
+            THEN left(metadata #>> '{details,reply,id}', 256) END AS pressed,
+       CASE WHEN message_type = 'order' AND input_seq > $3 AND pg_column_size(metadata) < 65536
+                 AND jsonb_typeof(metadata #> '{details,order}') = 'object'
+            THEN metadata #> '{details,order}' END AS cart
   FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-                message_id AS wamid, metadata
+                message_id AS wamid, metadata, message_type
            FROM messages WHERE user_id = $1 AND conversation_id = $2
             AND (input_seq IS NULL OR input_seq <= $3)
             AND metadata ->> 'source' IS DISTINCT FROM 'history'  -- was said long before, and came late
           ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-                message_id AS wamid, metadata
+                message_id AS wamid, metadata, message_type
            FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
           ORDER BY input_seq LIMIT $5)) m
  ORDER BY id;
@@ -87,7 +92,8 @@ UPDATE messages m
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
                       content_text, status, sent_at, metadata, in_reply_to, usage_day, overage,
                       is_from_human, confidence_score)
-SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'text', $3, 'queued', now(),
+SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound',
+       CASE WHEN $4::jsonb ? 'interactive' THEN 'interactive' ELSE 'text' END, $3, 'queued', now(),
        CASE WHEN $9::jsonb IS NULL THEN $4::jsonb
             ELSE $4::jsonb || jsonb_strip_nulls(jsonb_build_object(
                      'cost', trim_scale(turn_cost($1, $9::jsonb))::text)) END,

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from db.ids import BEYOND, ChatbotId, ContactId, MessageId, OrderId, UserId
+from db.ids import BEYOND, ChatbotId, ContactId, ConversationId, MessageId, OrderId, UserId
 from db.pages import PAGE_BYTES, Listed, StoredJson, listed
 from db.pool import Conn
 from db.sql import load, values
@@ -65,6 +65,8 @@ class NewOrder:
     total_amount: Decimal
     order_notes: str | None
     shipping_address: dict[str, Any] | None
+    message_id: MessageId | None = None
+    quote_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class NewItems:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedOrder:
     version: int
+    order_number: str | None
     status: str | None
     payment_status: str | None
     order_notes: str | None
@@ -155,6 +158,25 @@ async def read_order(conn: Conn, user_id: UserId, order_id: OrderId) -> Versione
 async def whose_order(conn: Conn, user_id: UserId, order_id: OrderId) -> Whose | None:
     row = await conn.fetchrow(_SQL["whose_order"], user_id, order_id)
     return Whose(**row) if row else None
+
+
+async def told_states(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> list[str]:
+    """Of an order, of which its customer is told."""
+    rows = await conn.fetch(_SQL["told_states"], user_id, chatbot_id)
+    return [row["status"] for row in rows]
+
+
+async def hold_talk(conn: Conn, user_id: UserId, whose: Whose) -> ConversationId | None:
+    found: ConversationId | None = await conn.fetchval(
+        _SQL["hold_talk"], user_id, whose.chatbot_id, whose.contact_id
+    )
+    return found
+
+
+async def queue_order_template(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> None:
+    await conn.execute(_SQL["queue_order_template"], user_id, conversation_id)
 
 
 async def lock_order(conn: Conn, user_id: UserId, order_id: OrderId) -> LockedOrder | None:

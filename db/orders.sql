@@ -15,8 +15,8 @@ SELECT order_events($1, ARRAY[$2::text], ARRAY (
 -- name: create_order
 -- No row: the number is taken.
 INSERT INTO orders (user_id, chatbot_id, contact_id, order_number, total_amount, order_notes,
-                    shipping_address)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+                    shipping_address, message_id, quote_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (order_number) DO NOTHING RETURNING id;
 
 -- name: add_items
@@ -49,8 +49,34 @@ SELECT o.id, o.order_number, o.chatbot_id, o.contact_id, o.message_id, o.status,
 -- name: whose_order
 SELECT chatbot_id, contact_id FROM orders WHERE user_id = $1 AND id = $2;
 
+-- name: told_states
+SELECT unnest(order_messages) AS status FROM chatbots WHERE user_id = $1 AND id = $2;
+
+-- name: hold_talk
+-- Before the order: what is queued in it is queued in its order.
+SELECT id FROM conversations WHERE user_id = $1 AND chatbot_id = $2 AND contact_id = $3
+   FOR NO KEY UPDATE;
+
+-- name: queue_order_template
+-- The chatbot's template asks the customer to write again: once a window, whatever else was to be
+-- said. The conversation is locked by the caller.
+INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
+                      content_text, status, sent_at, metadata)
+SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'template',
+       '[template ' || (b.window_template ->> 'name') || ']', 'queued', now(),
+       jsonb_build_object('kind', 'notice', 'reason', 'order_status', 'template',
+                          jsonb_build_object('name', b.window_template -> 'name',
+                                             'language', b.window_template -> 'language'))
+  FROM conversations v JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+ WHERE v.user_id = $1 AND v.id = $2 AND b.window_template IS NOT NULL
+   AND NOT EXISTS (SELECT FROM messages t
+                    WHERE t.user_id = $1 AND t.conversation_id = v.id
+                      AND t.message_type = 'template' AND t.direction = 'outbound'
+                      AND t.status NOT IN ('failed', 'cancelled')
+                      AND t.created_at > coalesce(v.last_inbound_at, '-infinity'));
+
 -- name: lock_order
-SELECT version, status, payment_status, order_notes,
+SELECT version, order_number, status, payment_status, order_notes,
        CASE WHEN shipping_address IS NOT NULL THEN as_object(shipping_address) END
            AS shipping_address
   FROM orders WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;

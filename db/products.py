@@ -23,6 +23,7 @@ class Product:
     description: str | None
     image_url: str | None
     is_active: bool
+    stock: int | None  # None: it is not counted
     created_at: datetime
     updated_at: datetime
 
@@ -41,6 +42,7 @@ class NewProduct:
     description: str | None
     image_url: str | None
     is_active: bool
+    stock: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,25 @@ class Priced:
     sku: str
     name: str
     price: Decimal | None
+    stock: int | None  # None: there is always enough
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    id: ProductId
+    name: str
+    sku: str
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    id: ProductId
+    name: str
+    sku: str
+    price: Decimal | None
+    stock: int | None
+    description: str | None
 
 
 async def create_product(conn: Conn, user_id: UserId, product: NewProduct) -> ProductId | SkuTaken:
@@ -119,3 +140,26 @@ async def list_products_by_state(
 
 async def priced(conn: Conn, user_id: UserId, skus: Sequence[str]) -> list[Priced]:
     return [Priced(**row) for row in await conn.fetch(_SQL["priced"], user_id, skus)]
+
+
+async def hold_stock(conn: Conn, user_id: UserId, skus: Sequence[str]) -> None:
+    """What is counted of them is nobody else's to take until the transaction ends."""
+    await conn.fetch(_SQL["hold_stock"], user_id, skus)
+
+
+# ---- what a search looks through -----------------------------------------------------------------
+
+
+async def catalogue_version(conn: Conn, user_id: UserId) -> int:
+    return int(await conn.fetchval(_SQL["catalogue_version"], user_id))
+
+
+async def searched_products(conn: Conn, user_id: UserId, most: int) -> list[Searched]:
+    return [Searched(**row) for row in await conn.fetch(_SQL["searched_products"], user_id, most)]
+
+
+async def products_shown(
+    conn: Conn, user_id: UserId, ids: Sequence[ProductId], sku: str
+) -> list[Shown]:
+    """Of what is sold."""
+    return [Shown(**row) for row in await conn.fetch(_SQL["products_shown"], user_id, ids, sku)]

@@ -32,6 +32,7 @@ class Send:
     waited: timedelta | None  # since it was queued
     since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
     template: dict[str, str] | None  # name and language; None: a text
+    interactive: dict[str, Any] | None  # what can be chosen under the text
     trying: bool  # its number is paused, and this message finds out whether it still has to be
     phone_number: str | None
     wa_id: str | None

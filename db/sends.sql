@@ -29,6 +29,7 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
        now() - m.sent_at AS waited,
        now() - v.last_inbound_at AS since_inbound,
        CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
+       CASE WHEN m.message_type = 'interactive' THEN m.metadata -> 'interactive' END AS interactive,
        coalesce((SELECT l.holds > 0 FROM send_limits l
                   WHERE l.user_id = $1 AND l.chatbot_id = m.chatbot_id), false) AS trying,
        m.contact_id, c.phone_number, c.wa_id, c.bsuid,
@@ -173,7 +174,7 @@ WITH late AS (
       FROM messages m
       JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
       JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
-     WHERE m.user_id = $1 AND m.id = $2 AND m.message_type = 'text'
+     WHERE m.user_id = $1 AND m.id = $2 AND m.message_type IN ('text', 'interactive')
        AND m.metadata ->> 'kind' = 'reply' AND NOT coalesce(m.is_from_human, false)
        AND b.window_template IS NOT NULL
 ), queued AS (

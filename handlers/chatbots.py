@@ -53,6 +53,7 @@ _NEW = Settings(
     model_keys=None,
     topic=None,
     opt_out_words=[],
+    order_messages=[],
 )
 
 

@@ -3,10 +3,10 @@ counted of it is the database's (migrations/0056)."""
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from db.ids import OrderId, UserId
+from db.ids import MessageId, OrderId, UserId
 from db.orders import (
     LockedOrder,
     NewItems,
@@ -22,9 +22,10 @@ from db.orders import (
     whose_order,
 )
 from db.pool import Conn
-from db.products import priced
+from db.products import hold_stock, priced
 from db.webhooks import chatbot_exists
 from handlers.deliveries.catalogue import OrderCreated, OrderUpdated
+from handlers.order_messages import hold_told
 from handlers.rules.orders import (
     Item,
     Sold,
@@ -34,6 +35,7 @@ from handlers.rules.orders import (
     merged,
     number_of,
     refused,
+    short_of,
     total_of,
 )
 
@@ -53,15 +55,40 @@ class WrongState(Exception):
         self.possible = possible
 
 
+class OutOfStock(Exception):
+    """Of which items how much there is."""
+
+    def __init__(self, short: Sequence[Wrong]) -> None:
+        super().__init__()
+        self.short = short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What an order has beside its items."""
+
+    notes: str | None = None
+    address: dict[str, Any] | None = None
+    message_id: MessageId | None = None  # the customer's, that it was made by
+    quote_id: int | None = None  # that it was made of, and no other order
+
+
+async def sold_now(
+    conn: Conn, user_id: UserId, wanted: Sequence[Wanted]
+) -> tuple[dict[str, Sold], str]:
+    """By sku, and the currency. Until the transaction ends prices keep it, and what is counted is
+    nobody else's to take."""
+    skus = sorted({one.product_sku for one in wanted})
+    await hold_stock(conn, user_id, skus)
+    currency = await hold_currency(conn, user_id)
+    products = await priced(conn, user_id, skus)
+    return {one.sku: Sold(one.sku, one.name, one.price, one.stock) for one in products}, currency
+
+
 async def make_order(
-    conn: Conn,
-    user_id: UserId,
-    whose: Whose,
-    wanted: Sequence[Wanted],
-    notes: str | None,
-    address: dict[str, Any] | None,
+    conn: Conn, user_id: UserId, whose: Whose, wanted: Sequence[Wanted], made: Made
 ) -> OrderId:
-    """Raises NotOrdered. Prices are today's: they cannot change currency until this is done."""
+    """Raises NotOrdered, OutOfStock. Prices are today's."""
     chatbot_id, contact_id = whose.chatbot_id, whose.contact_id
     mistakes: list[tuple[str, str]] = []
     if not await chatbot_exists(conn, user_id, chatbot_id):
@@ -69,9 +96,8 @@ async def make_order(
     if not await hold_contact(conn, user_id, contact_id):
         mistakes.append(("contact_id", "you have no contact with this id"))
     await hold_conversation(conn, user_id, OrderCreated.TYPE, chatbot_id, contact_id)
-    await hold_currency(conn, user_id)
-    products = await priced(conn, user_id, sorted({one.product_sku for one in wanted}))
-    found = items_of(wanted, {one.sku: Sold(one.sku, one.name, one.price) for one in products})
+    sold, _ = await sold_now(conn, user_id, wanted)
+    found = items_of(wanted, sold)
     items = [one for one in found if isinstance(one, Item)]
     mistakes += [
         (f"items.{one.place}.{one.field}", one.why) for one in found if isinstance(one, Wrong)
@@ -81,19 +107,33 @@ async def make_order(
         mistakes.append(("items", "come to more than an order can have: make several"))
     if mistakes or total is None:
         raise NotOrdered(mistakes)
-    order_id = None
-    while order_id is None:  # of a trillion numbers, the same one again
+    if short := short_of(wanted, sold):
+        raise OutOfStock(short)
+    order_id, _ = await store_order(conn, user_id, whose, items, made)
+    return order_id
+
+
+async def store_order(
+    conn: Conn, user_id: UserId, whose: Whose, items: Sequence[Item], made: Made
+) -> tuple[OrderId, str]:
+    """And its number. After sold_now(), of which the items are."""
+    total = total_of(items)
+    assert total is not None, "whoever prices them looks"
+    while True:  # of a trillion numbers, the same one again
         new = NewOrder(
-            chatbot_id=chatbot_id,
-            contact_id=contact_id,
+            chatbot_id=whose.chatbot_id,
+            contact_id=whose.contact_id,
             order_number=number_of(secrets.randbelow),
             total_amount=total,
-            order_notes=notes,
-            shipping_address=address,
+            order_notes=made.notes,
+            shipping_address=made.address,
+            message_id=made.message_id,
+            quote_id=made.quote_id,
         )
         order_id = await create_order(conn, user_id, new)
-    await add_items(conn, user_id, order_id, _columns(items))
-    return order_id
+        if order_id is not None:
+            await add_items(conn, user_id, order_id, _columns(items))
+            return order_id, new.order_number
 
 
 def _columns(items: Sequence[Item]) -> NewItems:
@@ -111,6 +151,7 @@ async def lock_to_change(conn: Conn, user_id: UserId, order_id: OrderId) -> Lock
     whose = await whose_order(conn, user_id, order_id)
     if whose is None or not await hold_contact(conn, user_id, whose.contact_id):
         return None
+    await hold_told(conn, user_id, whose)
     await hold_conversation(conn, user_id, OrderUpdated.TYPE, whose.chatbot_id, whose.contact_id)
     return await lock_order(conn, user_id, order_id)
 
@@ -118,7 +159,7 @@ async def lock_to_change(conn: Conn, user_id: UserId, order_id: OrderId) -> Lock
 def changed(order: LockedOrder, change: Mapping[str, Any]) -> OrderState:
     """What it is to be. Raises WrongState."""
     state = asdict(order)
-    state.pop("version")
+    del state["version"], state["order_number"]
     possible = refused(state, change)
     if possible:
         raise WrongState(order, possible)

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,16 @@ REPLY_TIMEOUT_S = 30.0
 QUIET_S = 2.5  # longer than the debounce: what has not been answered by then will not be
 CUSTOMER = "+12025550178"
 EVENTS_TIMEOUT_S = 30.0
-# Of six messages and five replies. Others may come beside them.
+# Of six messages and five replies, a cart and a press and what is said to them. Others may come
+# beside them.
 EXPECTED_EVENTS = Counter(
     {
         "contact.created": 1,
-        "message.received": 6,
-        "message.sent": 5,
-        "message.delivered": 5,
-        "message.read": 5,
+        "message.received": 8,
+        "message.sent": 7,
+        "message.delivered": 7,
+        "message.read": 7,
+        "order.created": 1,
         "action.created": 1,
         "action.decided": 1,
     }
@@ -67,14 +70,32 @@ class Conversation:
         wamids: list[str] = told["wamids"]
         return wamids
 
-    async def listen(self) -> None:
+    async def order(self, title: str) -> None:
+        """A cart of the catalogue, and a press of the button that comes back."""
+        print(f"\n{dim(title)}")
+        print(f"  {green('customer')}  {dim('(a cart: 2 lemon cakes at 24.50 EUR)')}")
+        by = (self._bakery.phone_number_id, CUSTOMER)
+        await self._simulator.do(*by, "order", name="Noor Haddad")
+        sent = await self.listen()
+        (button,) = [one["reply"] for one in sent["body"]["interactive"]["action"]["buttons"]]
+        print(f"  {'':8}  [ {button['title']} ]")
+        print(f"  {green('customer')}  {dim('(presses it)')}")
+        choice, text = button["id"], button["title"]
+        press = {"name": "Noor Haddad", "choice": choice, "text": text}
+        await self._simulator.do(*by, "button_reply", **press)
+        await self.listen()
+
+    async def listen(self) -> dict[str, Any]:
         """Waits for one reply, and shows it."""
         started = time.monotonic()
         replies = await self._replies_after(1)
         if len(replies) != 1:
             raise DemoFailed(f"one reply expected, {len(replies)} came")
         took = time.monotonic() - started
-        print(f"  {blue('     bot')}  {indented(replies[0]['text'])}  {dim(f'({took:.1f} s)')}")
+        (sent,) = replies
+        text = sent["text"] or sent["body"]["interactive"]["body"]["text"]
+        print(f"  {blue('     bot')}  {indented(text)}  {dim(f'({took:.1f} s)')}")
+        return sent
 
     async def repeat(self, title: str, text: str, wamid: str) -> None:
         """Meta delivers a message again; nothing may come of it."""
@@ -124,6 +145,7 @@ async def play() -> None:
             await chat.listen()
             await chat.say("Outside the knowledge base", "Can you repair my bicycle?")
             await chat.repeat("Meta delivers the first message again", question, first[0])
+            await chat.order("A cart, at prices of yesterday; a button orders it")
             events = await events_of(simulator, bakery)
         await show_record(stack, bakery)
         show_events(events)
@@ -169,6 +191,10 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
             " JOIN monthly_usage_summary m ON m.user_id = d.user_id WHERE d.user_id = $1",
             bakery.user_id,
         )
+        orders = await conn.fetch(
+            "SELECT order_number, status, total_amount, currency FROM orders WHERE user_id = $1",
+            bakery.user_id,
+        )
     finally:
         await conn.close()
     print(f"\n{dim('What was written to the database')}")
@@ -182,20 +208,32 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
         )
     for action in actions:
         print(f"  action {action['id']:>8}  {action['status']}  {action['request_type']}")
+    show_orders(orders)
     if usage is None:
         raise DemoFailed("no usage was counted")
     print(
         f"  usage       received {usage['received']}, sent {usage['sent']} today,"
         f" {usage['month']} this month; {usage['actions']} action"
     )
+    judge(rows, actions, usage)
+
+
+def judge(rows: Sequence[Any], actions: Sequence[Any], usage: Any) -> None:
     received = [row for row in rows if row["direction"] == "inbound"]
     sent = [row for row in rows if row["usage_day"] is not None]
-    if (len(received), len(sent)) != (6, 5) or not all(row["answered"] for row in received):
-        raise DemoFailed(f"6 messages and 5 replies expected, {len(received)} and {len(sent)} are")
+    if (len(received), len(sent)) != (8, 5) or not all(row["answered"] for row in received):
+        raise DemoFailed(f"8 messages and 5 replies expected, {len(received)} and {len(sent)} are")
     if [action["status"] for action in actions] != ["approved"]:
         raise DemoFailed("one approved action expected")
-    if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (6, 5, 5, 1):
+    if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (8, 5, 5, 1):
         raise DemoFailed("the counters do not equal the rows")
+
+
+def show_orders(orders: Sequence[Any]) -> None:
+    for number, status, total, currency in orders:
+        print(f"  order {number:>9}  {status}  {total} {currency}")
+    if [f"{order['total_amount']} {order['currency']}" for order in orders] != ["52.00 EUR"]:
+        raise DemoFailed("one order over 52.00 EUR expected")
 
 
 async def events_of(simulator: Simulator, bakery: Bot) -> list[dict[str, Any]]:

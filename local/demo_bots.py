@@ -12,6 +12,7 @@ from local.stack import Stack, StackError
 from simulator.client import Simulator
 
 DATA = Path(__file__).parent / "demo_data"
+CAKE = "CAKE-LEMON-20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Business:
     timezone: str
     language: str
     hours: dict[str, list[list[str]]]
+    products: tuple[dict[str, object], ...] = ()
 
 
 def _weekly(**hours: str) -> dict[str, list[list[str]]]:
@@ -52,6 +54,8 @@ BAKERY = Business(
     timezone="Europe/Dublin",
     language="en",
     hours=_weekly(tue_wed_thu_fri_sat="07:00-18:00", sun="08:00-13:00"),
+    # As the simulated catalogue has it, at another price.
+    products=({"sku": CAKE, "name": "Lemon cake, 20 cm", "price": "26.00", "stock": 12},),
 )
 BUSINESSES = (
     BAKERY,
@@ -95,7 +99,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
     stamp = str(time.time_ns())[-10:]  # a database of one's own may have earlier ones in it
     tenant = await stack.command(
         *("tenant", "create", "--email", f"demo-{stamp}@{business.bot.lower()}.example"),
-        *("--name", business.name, "--json"),
+        *("--name", business.name, "--currency", "EUR", "--json"),
         *("--timezone", business.timezone, "--language", business.language),
     )
     user = str(tenant["user_id"])
@@ -129,6 +133,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
         api_key=key["api_key"],
     )
     await _with_hours(stack, bot, business)
+    await stock(stack, bot, business)
     return await with_webhook(stack, bot)
 
 
@@ -143,6 +148,15 @@ async def _with_hours(stack: Stack, bot: Bot, business: Business) -> None:
     ):
         if answer.status != 200:
             raise StackError(f"the hours were refused: {await answer.text()}")
+
+
+async def stock(stack: Stack, bot: Bot, business: Business) -> None:
+    """What the business sells."""
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {bot.api_key}"}) as api:
+        for product in business.products:
+            async with api.post(f"{stack.ingress_url}/v1/products", json=product) as answer:
+                if answer.status != 201:
+                    raise StackError(f"the product was refused: {await answer.text()}")
 
 
 async def with_webhook(stack: Stack, bot: Bot) -> Bot:

@@ -7,6 +7,7 @@ from typing import Any
 
 from simulator.customers import customer_key, is_bsuid
 from simulator.graph_errors import Refused, invalid
+from simulator.interactive import interactive_text
 from simulator.state import State
 
 TEXT_MAX = 4096  # characters
@@ -149,8 +150,8 @@ def _caption(state: State, kind: str, content: Any) -> str:
     """How a message that is not plain text appears in the conversation."""
     if kind == "template":
         return f"[template {_template_name(state, content)}]"
-    if kind == "interactive" and isinstance(inner := content.get("body"), dict):
-        return f"{inner.get('text')}"
+    if kind == "interactive":
+        return interactive_text(content)
     return f"[{kind}]"
 
 

@@ -18,8 +18,17 @@ _MIME = {
 _SHA256 = "pQ2k0mQ3nVwq8oV9cT1yJ6uQm3rWcJp4b7Y0S5eL2fA="
 
 
-def content(kind: Kind, text: str | None, target: str | None, media_id: str) -> dict[str, Any]:
-    """`type` and what goes with it. `target` is the wamid that it is about."""
+def content(
+    kind: Kind,
+    text: str | None,
+    target: str | None,
+    media_id: str,
+    *,
+    choice: str | None = None,
+    items: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """`type` and what goes with it. `target` is the wamid that it is about, `choice` the id of what
+    is pressed, `items` what is in a cart."""
     about = {"context": {"id": target}} if target else {}
     match kind:
         case "text" | "echo":
@@ -31,26 +40,14 @@ def content(kind: Kind, text: str | None, target: str | None, media_id: str) -> 
             spot = {"latitude": 40.4167, "longitude": -3.7033, **place}
             return {**about, "type": kind, kind: spot}
         case "contacts":
-            name = text or "Ada Byron"
-            card = {
-                "name": {"formatted_name": name, "first_name": name},
-                "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
-            }
-            return {**about, "type": kind, kind: [card]}
+            return {**about, "type": kind, kind: [_card(text or "Ada Byron")]}
         case "button":
             return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
         case "button_reply" | "list_reply":
-            row = {"id": "choice:1", "title": text or "Yes"}
+            row = {"id": choice or "choice:1", "title": text or "Yes"}
             return {**about, "type": "interactive", "interactive": {"type": kind, kind: row}}
         case "order":
-            item = {
-                "product_retailer_id": "CAKE-LEMON-20",
-                "quantity": 2,
-                "item_price": 24.5,
-                "currency": "EUR",
-            }
-            cart = {"catalog_id": "772015583301144", "text": text or "", "product_items": [item]}
-            return {**about, "type": kind, kind: cart}
+            return {**about, "type": kind, kind: _cart(text, items)}
         case "reaction":
             emoji = {"emoji": text or "\U0001f44d"} if text != "" else {}  # "" takes it back
             return {"type": kind, kind: {"message_id": target, **emoji}}
@@ -67,6 +64,27 @@ def content(kind: Kind, text: str | None, target: str | None, media_id: str) -> 
                 "error_data": {"details": "Message type is currently not supported."},
             }
             return {"type": kind, "errors": [error], kind: {"type": "poll_creation"}}
+
+
+def _card(name: str) -> dict[str, Any]:
+    return {
+        "name": {"formatted_name": name, "first_name": name},
+        "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
+    }
+
+
+def _cart(text: str | None, items: list[dict[str, Any]] | None) -> dict[str, Any]:
+    item = {
+        "product_retailer_id": "CAKE-LEMON-20",
+        "quantity": 2,
+        "item_price": 24.5,
+        "currency": "EUR",
+    }
+    return {
+        "catalog_id": "772015583301144",
+        "text": text or "",
+        "product_items": [item] if items is None else items,
+    }
 
 
 def _media(kind: str, caption: str | None, media_id: str) -> dict[str, Any]:

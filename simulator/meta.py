@@ -111,7 +111,10 @@ class Courier:
         person = self._meet(inbound)
         wamid = inbound.wamids[0] if inbound.wamids else new_wamid()
         stamp = inbound.timestamp or str(int(time.time()))
-        told = content(kind, doing.text, self._target(doing, person), _media_id())
+        target = self._target(doing, person)
+        told = content(
+            kind, doing.text, target, _media_id(), choice=doing.choice, items=doing.items
+        )
         if kind == "document" and doing.filename is not None:
             told[kind]["filename"] = doing.filename
         if kind == "echo":

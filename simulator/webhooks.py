@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from simulator import fields
 from simulator.customers import bsuid
@@ -62,6 +62,8 @@ class Doing:
     text: str | None  # caption, new text, emoji, title
     target: str | None  # the wamid that it is about; None: the last one that fits
     filename: str | None = None  # of a document
+    choice: str | None = None  # the id of the button or row that is pressed
+    items: list[dict[str, Any]] | None = None  # of a cart
 
     @classmethod
     def read(cls, value: object) -> Self:
@@ -70,6 +72,8 @@ class Doing:
         text = given.take("text", fields.text, None)
         target = given.take("target", fields.filled, None)
         filename = given.take("filename", fields.filled, None)
+        choice = given.take("choice", fields.filled, None)
+        items = given.take("items", _items, None)
         names = ("phone_number_id", "from", "user_id", "name", "timestamp", "wamid")
         who = {name: given.take(name, lambda v: v, None) for name in names if given.has(name)}
         given.done()
@@ -77,7 +81,13 @@ class Doing:
         by = Inbound.read(
             {**who, "texts": [text or kind], **({"wamids": [wamid]} if wamid else {})}
         )
-        return cls(by, kind, text, target, filename)
+        return cls(by, kind, text, target, filename, choice, items)
+
+
+def _items(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise Unfit("must be a list of objects")
+    return value
 
 
 def _kind(value: object) -> Kind:

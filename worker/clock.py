@@ -23,6 +23,7 @@ from handlers.ingest.statuses import forget_old_orphans, match_orphans
 from handlers.media_store.sighting import EVERY_S, note_store
 from handlers.process import telemetry
 from handlers.process.sweeps import Sweep
+from handlers.quotes import forget_old_quotes
 from handlers.retention.contact_days import forget_old_contact_days
 from handlers.retention.sweep import forget_histories, forget_what_is_old
 from handlers.unanswered import forget_old_unanswered
@@ -130,6 +131,7 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
         (FORGET_ASKS_S, "forget_asks", forget_old_asks),
         (FORGET_EVALS_S, "forget_evals", forget_old_evals),
         (FORGET_CALLS_S, "forget_contact_days", forget_old_contact_days),
+        (FORGET_CALLS_S, "forget_quotes", forget_old_quotes),
     )
 
 

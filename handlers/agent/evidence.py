@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from db.conversation_events import DECIDED, Event
 from db.messages import TurnMessage
 from handlers.agent.events import EVENT
+from handlers.agent.offering import OFFER
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import REQUEST, SEARCH
@@ -23,6 +24,7 @@ from handlers.checks.told import Told
 # Tools whose results may hold what the model gave them.
 ECHOES = frozenset({REQUEST, HAND_OVER, "remember_fact"})
 _ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
+ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
 
 
 def told(
@@ -86,8 +88,14 @@ def effects_told(
     people = [row.content_text or "" for row in history if row.is_from_human]
     said = (*briefing.conversation_instructions, *people)
     found = {effect for text in said for effect in effects_in(text)}
+    found |= {str(row.metadata["effect"]) for row in history if _tells_of_effect(row)}
     for event in events:
         if event.kind == DECIDED and event.data.get("status") == "approved":
             request = f"{event.data.get('request_type', '')} {event.data.get('details', '')}"
             found |= {APPROVED, *named_in(request)}
     return frozenset(found)
+
+
+def _tells_of_effect(row: TurnMessage) -> bool:
+    """By code, of what a row says."""
+    return row.direction == "outbound" and "effect" in row.metadata

@@ -29,6 +29,7 @@ from db.messages import TurnMessage
 from db.prices import Rate
 from handlers.actions import Request
 from handlers.agent.answerer import CONTEXT_LENGTH, CUT, FINISH, Answerer, NoAnswer
+from handlers.agent.catalogue import Catalogues
 from handlers.agent.citing import KB_CITED, ROWS_TOLD, SAYS_NOTHING, cited
 from handlers.agent.cost import Cost
 from handlers.agent.events import EVENT, as_messages
@@ -48,6 +49,8 @@ from handlers.agent.window import windowed
 from handlers.checks.answer import foreign_amounts
 from handlers.checks.told import Told
 from handlers.process import telemetry
+from handlers.rules.choices import Offer
+from handlers.rules.quotes import Quoted
 
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
 TOOL_ROUNDS = 4  # of a turn; after them the model has to answer
@@ -109,6 +112,8 @@ class Reply:
     found_nothing: bool = False  # the customer asked what the knowledge base does not have
     owed: bool = False  # its requests are what a row demands, not what the model asked for
     handed_over: str | None = None  # to a person, and why
+    offer: Offer | None = None  # what stands under its text, to be chosen
+    quoted: Quoted | None = None  # what stands under its text, to be ordered
     told: Told = field(default_factory=Told)
     finish_reason: str | None = None  # of its last answer, in the server's word
     off_topic: bool = False  # it declined, for the question was about something else
@@ -121,6 +126,7 @@ class Agent:
     ) -> None:
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
+        self.catalogues = Catalogues()
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)
@@ -167,6 +173,8 @@ class Agent:
                 task.inputs and nothing and not says.get(KB_CITED) and not off_topic
             ),
             handed_over=task.tools.handed_over,
+            offer=task.tools.offered[1] if task.tools.offered else None,
+            quoted=task.tools.quoted,
             told=_told(context, state["messages"]),
             finish_reason=context.finish,
             off_topic=off_topic,
@@ -182,7 +190,7 @@ def _compile(saver: SlotSaver) -> CompiledStateGraph[State, Context, Any, Any]:
     graph.add_edge(START, "window")
     graph.add_edge("window", "agent")
     graph.add_conditional_edges("agent", _next, ["tools", END])
-    graph.add_edge("tools", "agent")
+    graph.add_conditional_edges("tools", _after_tools, ["agent", END])
     return graph.compile(checkpointer=saver)
 
 
@@ -240,7 +248,8 @@ def _count(run: Context, answer: AIMessage) -> None:
 
 
 def _told(run: Context, messages: Sequence[AnyMessage]) -> Told:
-    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, run.did)
+    did = run.did | run.tools.effects
+    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, did)
 
 
 def _objected(answer: AIMessage, foreign: Sequence[str]) -> list[AnyMessage]:
@@ -332,7 +341,13 @@ async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         results.append(ToolMessage(text, tool_call_id=bad["id"], name=bad["name"]))
     # Who calls in vain twice will a third time, and every time is paid for.
     run.rounds += 2 if all(result.text.startswith("error:") for result in results) else 1
+    if run.tools.offered is not None:  # the answer is the text of what is offered
+        results.append(_without_marks(AIMessage(run.tools.offered[0]), run))
     return {"messages": results}
+
+
+def _after_tools(state: State) -> str:
+    return END if isinstance(state["messages"][-1], AIMessage) else "agent"
 
 
 def _next(state: State) -> str:

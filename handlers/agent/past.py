@@ -15,6 +15,7 @@ from db.ids import MessageId
 from db.messages import TurnMessage
 from handlers.agent.prompt import LATE, shown
 from handlers.agent.timeline import COLLEAGUE, noted_at
+from handlers.rules.choices import titles_of
 from handlers.rules.cutting import head
 
 QUOTED_UNITS = 120
@@ -64,7 +65,14 @@ def as_message(row: TurnMessage) -> AnyMessage | None:
         text = f"(not delivered to the customer) {text}"
     if row.is_from_human:
         return AIMessage(COLLEAGUE + text, id=name, additional_kwargs=noted_at(row.sent_at))
-    return AIMessage(text, id=name)
+    return AIMessage(text + _offered(row.metadata.get("interactive")), id=name)
+
+
+def _offered(interactive: object) -> str:
+    """What stood under it, as a note."""
+    titles = titles_of(interactive)
+    shown = " | ".join(title.translate(_ROUND) for title in titles)
+    return f"\n[to be pressed under it: {shown}]" if titles else ""
 
 
 def _is_own(row: TurnMessage) -> bool:

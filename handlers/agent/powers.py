@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from handlers.agent.offering import OFFER_SCHEMA
+from handlers.agent.selling import Selling
 from handlers.checks.told import Told
 from handlers.rules.cutting import head
 from handlers.rules.sums import MAX_CHARS, NoSum, calculated
@@ -70,14 +72,18 @@ class Powers:
 
     hands_over: bool = False
     calculates: bool = False
+    offers: bool = False  # choices under its answer
     currency: str = "USD"  # of amounts without one
     requested: frozenset[str] = frozenset()  # keys of requests that nobody has decided
+    selling: Selling | None = None  # None: there is nothing to sell
+    blocks: bool = True  # an answer that names what stands nowhere is not sent
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
         return [
             *([HAND_OVER_SCHEMA] if self.hands_over else ()),
             *([CALCULATE_SCHEMA] if self.calculates else ()),
+            *([OFFER_SCHEMA] if self.offers else ()),
         ]
 
 

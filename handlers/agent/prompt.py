@@ -79,6 +79,7 @@ class Briefing:
     languages: tuple[str, ...] = ()  # of the knowledge base, as the tenant says
     actions: bool = False  # the plan lets the bot ask a person
     hands_over: bool = False  # a person can take over
+    sells: bool = False  # there are products
     blocks: bool = True  # an answer that names what stands nowhere is not sent
     opening: Opening | None = None  # when the business is open, if somebody said it
     topic: str | None = None  # what the bot is there for, and nothing else
@@ -118,6 +119,12 @@ CITED = (
 HANDS_OVER = (
     "When the customer wants a person, or you do not have the answer and they say yes to your offer"
     " of a colleague, call the tool hand_over_to_human. Offer nobody in another way."
+)
+SELLS = (
+    "The business sells products: find them with find_products, and name prices and stock only as"
+    " it tells them. When the customer wants to order, call quote: what it adds up, and the button"
+    " that orders it, stand under your answer by themselves. Only the customer's press orders. How"
+    " far an order is, get_order_status tells."
 )
 NOBODY = (
     "No colleague can take this conversation over: never offer one, and say so when the customer"
@@ -161,6 +168,8 @@ def system_prompt(briefing: Briefing) -> str:
     if briefing.actions:
         parts += [ACTIONS, CITED]
     parts.append(HANDS_OVER if briefing.hands_over else _nobody(briefing))
+    if briefing.sells:
+        parts.append(SELLS)
     if briefing.languages:
         parts.append(LANGUAGES.format(languages=", ".join(briefing.languages)))
     if briefing.beyond is None:

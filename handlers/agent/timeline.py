@@ -16,7 +16,9 @@ GAP = timedelta(hours=1)  # from which on the model is told of it; or when it is
 COLLEAGUE = "[a colleague wrote] "
 # Notes of ours that a model wrote itself, as it read them.
 _COPIED = re.compile(
-    r"^(\s*\[(a colleague wrote|[^\[\]\n]{0,40}\d{4}-\d\d-\d\d \d\d:\d\d)\]\s*)+", re.IGNORECASE
+    r"^(\s*\[(a colleague wrote|[^\[\]\n]{0,40}\d{4}-\d\d-\d\d \d\d:\d\d)\]\s*)+"
+    r"|\s*\[to be pressed under it: [^\[\]\n]*\]\s*$",
+    re.IGNORECASE,
 )
 _UNITS = (
     (timedelta(days=730), timedelta(days=365.25), "year"),

@@ -14,13 +14,18 @@ import structlog
 
 from handlers.actions import Request
 from handlers.agent.knowledge import Known, NotReady, fits_prompt, row_tokens
+from handlers.agent.offering import OFFERED, NotOffered, offer_of
 from handlers.agent.powers import HANDED_OVER, Powers, reason_of, sum_of
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER_SCHEMA, Memory, Remembered
 from handlers.agent.retrieval import Hit
+from handlers.agent.selling import SCHEMAS as SELLING_SCHEMAS
+from handlers.agent.selling import TOOLS as SELLING
 from handlers.checks.told import Told
 from handlers.rules.budgets import Budget
+from handlers.rules.choices import Offer
 from handlers.rules.cutting import both_ends, head, units
+from handlers.rules.quotes import Quoted
 from handlers.rules.requests import NoMoney, money_of
 from handlers.rules.texts import slug, storable
 
@@ -126,7 +131,8 @@ class Toolbox:
         self.knowledge = knowledge
         self.requests: list[Request] = []
         self.handed_over: str | None = None  # the reason, once the model asked for a person
-        self.told = Told()  # what sums are made of
+        self.told = Told()  # what sums and choices are made of
+        self.offered: tuple[str, Offer] | None = None  # the answer, and what stands under it
         self.powers = powers or Powers()
         self.kb_ids: list[int] = []  # of what was found
         self.found: dict[int, Row] = {}
@@ -147,12 +153,23 @@ class Toolbox:
         return [] if self._memory is None else list(self._memory.facts.values())
 
     @property
+    def quoted(self) -> Quoted | None:
+        return self.powers.selling.quoted if self.powers.selling is not None else None
+
+    @property
+    def effects(self) -> frozenset[str]:
+        """That its results say were done."""
+        selling = self.powers.selling
+        return frozenset(selling.effects) if selling is not None else frozenset()
+
+    @property
     def schemas(self) -> list[dict[str, Any]]:
         return [
             *([_SEARCH_SCHEMA] if self._searches else ()),
             *([_REQUEST_SCHEMA] if self.requests_actions else ()),
             *([REMEMBER_SCHEMA] if self._memory is not None else ()),
             *self.powers.schemas,
+            *(SELLING_SCHEMAS if self.powers.selling is not None else ()),
         ]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
@@ -170,6 +187,10 @@ class Toolbox:
                     return HANDED_OVER
                 case "calculate" if self.powers.calculates:
                     return sum_of(arguments, self.told)
+                case _ if name in SELLING and self.powers.selling is not None:
+                    return await self.powers.selling.call(name, arguments)
+                case "offer_choices" if self.powers.offers:
+                    return self._offer(arguments)
                 case _:
                     return "error: there is no such tool"
         except NotReady:
@@ -177,6 +198,13 @@ class Toolbox:
         except Exception as error:  # also of the database: the model can still say something
             log.warning("tool.failed", tool=name[:50], exc_info=error)
             return "error: the tool failed; nothing was done"
+
+    def _offer(self, arguments: dict[str, Any]) -> str:
+        try:
+            self.offered = offer_of(arguments, self.told, blocks=self.powers.blocks)
+        except NotOffered as wrong:
+            return f"error: {wrong}"
+        return OFFERED
 
     async def _request(
         self, arguments: dict[str, Any], reserve: Callable[[int], Awaitable[str]]

@@ -51,6 +51,7 @@ from handlers.turns.thinking import (
     TURN_TIMEOUT_S,
     Thinker,
     powers_of,
+    selling_of,
     task_of,
     worded,
 )
@@ -133,7 +134,7 @@ async def _answered(
         tools = WatchedToolbox(
             known,
             budget_of(context.budgets),
-            powers_of(this),
+            powers_of(this, selling_of(pool, agent, claim.user_id, this)),
             asks=this.plan.allows(Feature.ACTIONS_CENTER),
         )
         # What the run leaves in its slot is kept by nobody.

@@ -7,11 +7,13 @@ from typing import Any
 
 from handlers.agent.graph import Reply
 from handlers.agent.knowledge import Known, fits_prompt
+from handlers.agent.offering import OFFER
 from handlers.agent.offline import OFFLINE
 from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER, Memory
 from handlers.agent.retrieval import Hit
+from handlers.agent.selling import TOOLS as SELLING
 from handlers.agent.tools import AT_LIMIT, REQUEST, SEARCH, Toolbox
 from handlers.asks.answer import AskedRow, AskedTool
 from handlers.rules.budgets import Budget
@@ -151,4 +153,11 @@ class WatchedToolbox(Toolbox):
             self.used.append(AskedTool(HAND_OVER, {"reason": self.handed_over}))
         if name == CALCULATE and not result.startswith("error:"):
             self.used.append(AskedTool(CALCULATE, {"expression": arguments["expression"]}))
+        if name in SELLING and self.powers.selling is not None and not result.startswith("error:"):
+            self.used.append(AskedTool(name, arguments))
+        if name == OFFER and self.offered is not None:
+            text, offer = self.offered
+            choices = [asdict(one) for one in offer.choices]
+            link = {} if offer.link is None else {"link": asdict(offer.link)}
+            self.used.append(AskedTool(OFFER, {"text": text, "choices": choices} | link))
         return result

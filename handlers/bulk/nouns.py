@@ -186,6 +186,17 @@ def _price(value: Any) -> Decimal:
     return price
 
 
+def _stock(value: Any) -> int:
+    text = value.strip() if isinstance(value, str) else value
+    whole = isinstance(text, int) and not isinstance(text, bool)
+    if not whole and not (isinstance(text, str) and text.isascii() and text.isdigit()):
+        raise ValueError("is not a whole number")
+    stock = int(text) if len(str(text)) <= 12 else -1
+    if (problem := products.stock_problem(stock)) is not None:
+        raise ValueError(f"is {problem}")
+    return stock
+
+
 # ---- nouns ---------------------------------------------------------------------------------------
 
 NOUNS: Final[Mapping[str, Noun]] = {
@@ -229,6 +240,7 @@ NOUNS: Final[Mapping[str, Noun]] = {
             "description": _optional(partial(_checked, products.description_problem)),
             "image_url": _optional(partial(_checked, products.image_url_problem)),
             "is_active": _optional(_yes),
+            "stock": _optional(_stock),
         },
         None,
     ),

@@ -28,6 +28,7 @@ from handlers.turns.decide import (
     Decision,
     Later,
     Notice,
+    Sale,
     Read,
     Say,
     Silent,
@@ -45,6 +46,7 @@ from handlers.turns.thinking import (
     no_answer,
     powers_of,
     replied,
+    selling_of,
     spared,
     task_of,
     unthought,
@@ -128,11 +130,12 @@ def _thinking(bench: Bench, talk: Talk, this: Found) -> Thinking:
         fits = most is None or talk.requested + requests <= most
         return "granted" if fits else "max_actions_per_day"
 
+    by = bench.thinker
     watched = Watched(bench.known)
     tools = TapedToolbox(
         watched,
         budget_of(this.context.budgets),
-        powers_of(this),
+        powers_of(this, selling_of(by.pool, by.agent, by.user_id, this)),
         asks=this.plan.allows(Feature.ACTIONS_CENTER),
         reserve=reserve,
         wrote=tuple(shown(row.content_text) for row in this.inputs if row.content_text),
@@ -188,7 +191,7 @@ def _how(decision: Decision) -> How:
             return "apologised"
         case Told() | Notice() | StopLoop():
             return "told"
-        case Silent() | Later():
+        case Silent() | Later() | Sale():
             return "silent"
 
 

@@ -17,7 +17,17 @@ from handlers.facts import FACTS_MAX
 from handlers.fixed.choices import choice_of
 from handlers.handovers import BY_BOT
 from handlers.plans import ACTION_EXPIRY_HOURS, RESPONSE_TIME_HOURS, Plan
-from handlers.turns.decide import Apologise, Decision, Later, Notice, Say, Silent, StopLoop, Told
+from handlers.turns.decide import (
+    Apologise,
+    Decision,
+    Later,
+    Notice,
+    Sale,
+    Say,
+    Silent,
+    StopLoop,
+    Told,
+)
 from handlers.turns.inputs import Found, found, tells_later
 from handlers.turns.pace import SILENCE
 from handlers.turns.write import HANDOVER
@@ -101,7 +111,7 @@ class Talk:
                 self._noted(decision.text)
                 self._taken(self.now + SILENCE, "product")
                 self._set(loop_stopped_at=self.now)
-            case Silent() | Later():
+            case Silent() | Later() | Sale():  # nobody presses a button or sends a cart here
                 pass
         self._set(
             answered_seq=max(this.read_seq, self.context.answered_seq),

@@ -40,7 +40,14 @@ WITHOUT: Final[tuple[str, ...]] = (
         "gone_messages",
     ),
     *("webhook_states", "webhook_events", "webhook_deliveries", "webhook_attempts"),
-    *("webhook_recoveries", "contact_counts", "contact_terms", "usage_gaps", "contact_days"),
+    *(
+        "catalogues",
+        "webhook_recoveries",
+        "contact_counts",
+        "contact_terms",
+        "usage_gaps",
+        "contact_days",
+    ),
     *("model_calls", "model_usage"),  # what the operator pays
     *("jobs", "exports", "asks", "imports", "import_keys", "eval_holds"),
 )

@@ -52,6 +52,19 @@ class Kind(StrEnum):
     REFUSED = "refused"
     OPTED_OUT = "opted_out"
     OPTED_IN = "opted_in"
+    CHOOSE = "choose"
+    ORDER_BUTTON = "order_button"
+    QUOTE = "quote"
+    ORDERED = "ordered"
+    REQUOTED = "requoted"
+    NEW_PRICES = "new_prices"
+    UNAVAILABLE = "unavailable"
+    QUOTE_OVER = "quote_over"
+    ORDER_CONFIRMED = "order_confirmed"
+    ORDER_PREPARING = "order_preparing"
+    ORDER_SHIPPED = "order_shipped"
+    ORDER_DELIVERED = "order_delivered"
+    ORDER_CANCELLED = "order_cancelled"
 
 
 DETAILS_UNITS = 200  # of a request, when it is named to the customer
@@ -59,7 +72,10 @@ HOURS_UNITS = 40
 DAY_UNITS = 40  # a day's name, and its date
 SPANS_UNITS = 100  # of a day
 WEEK_UNITS = 1_000  # of all days of a week
+ITEMS_UNITS = 700  # lines of an order: a message with a button has 1,024
+MONEY_UNITS = 30
 SHORTENED_UNITS = 200  # it takes its room from the answer
+BUTTON_UNITS = 20  # WhatsApp shows no longer ones
 # What may stand in braces in a text, and how long it gets.
 PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
     **{one: {"details": DETAILS_UNITS} for one in (Kind.APPROVED, Kind.DENIED, Kind.EXPIRED)},
@@ -67,6 +83,21 @@ PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
     Kind.OPEN_ON: {"day": DAY_UNITS, "hours": SPANS_UNITS},
     Kind.CLOSED_ON: {"day": DAY_UNITS},
     Kind.OPENING_HOURS: {"hours": WEEK_UNITS},
+    Kind.QUOTE: {"items": ITEMS_UNITS, "total": MONEY_UNITS},
+    Kind.ORDERED: {"number": HOURS_UNITS, "total": MONEY_UNITS},
+    **{
+        one: {"number": HOURS_UNITS}
+        for one in Kind
+        if one.startswith("order_") and one is not Kind.ORDER_BUTTON
+    },
+    **{one: {"items": ITEMS_UNITS} for one in (Kind.NEW_PRICES, Kind.UNAVAILABLE)},
+}
+LONGEST: Final[Mapping[Kind, int]] = {
+    Kind.SHORTENED: SHORTENED_UNITS,
+    Kind.CHOOSE: BUTTON_UNITS,
+    Kind.ORDER_BUTTON: BUTTON_UNITS,
+    # Under 1,024 together with what else stands above the button.
+    Kind.QUOTE: ITEMS_UNITS + MONEY_UNITS + 150,
 }
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -137,7 +168,7 @@ def _of_text(kind: Kind, place: str, text: str) -> Iterator[str]:
         if name not in known:
             yield f"{place} names {{{name}}}: it may name {', '.join(known) or 'nothing'}"
     longest = _PARAMETER.sub(lambda m: "x" * known.get(m[1], 0), text)
-    most = SHORTENED_UNITS if kind == Kind.SHORTENED else MAX_CHARS
+    most = LONGEST.get(kind, MAX_CHARS)
     if units(longest) > most:
         yield f"{place} has {units(longest)} characters, and may have {most}"
 

@@ -1,5 +1,6 @@
 """How an order moves, what it costs, and how it is called. Pure."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -45,6 +46,7 @@ class Sold:
     sku: str
     name: str
     price: Decimal | None
+    stock: int | None = None  # None: there is always enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,20 @@ def items_of(wanted: Sequence[Wanted], sold: Mapping[str, Sold]) -> list[Item] |
             cost = product.price * one.quantity
             items.append(Item(product.name, product.sku, one.quantity, product.price, cost))
     return mistakes or items
+
+
+def short_of(wanted: Sequence[Wanted], sold: Mapping[str, Sold]) -> list[Wrong]:
+    """Of what there is less than is wanted, however often it is named: how much there is."""
+    sums: Counter[str] = Counter()
+    for one in wanted:
+        sums[one.product_sku] += one.quantity
+    return [
+        Wrong(place, "quantity", f"there are {stock} of it")
+        for place, one in enumerate(wanted)
+        if (product := sold.get(one.product_sku)) is not None
+        and (stock := product.stock) is not None
+        and sums[one.product_sku] > stock
+    ]
 
 
 def total_of(items: Sequence[Item]) -> Decimal | None:

@@ -14,6 +14,7 @@ SKU_CHARS = 100
 IMAGE_URL_CHARS = MAX_URL_CHARS
 DESCRIPTION_CHARS = 10_000
 PRICE_MAX = Decimal("9999999999999999.99")  # numeric(18,2)
+STOCK_MAX = 1_000_000_000
 
 _PRICE = re.compile(r"[0-9]{1,16}(\.[0-9]{1,2})?")
 
@@ -49,6 +50,10 @@ def price_problem(price: Decimal) -> str | None:
     if price != price.quantize(Decimal("0.01")):
         return "has more than 2 digits after the point"
     return None
+
+
+def stock_problem(stock: int) -> str | None:
+    return None if 0 <= stock <= STOCK_MAX else f"not between 0 and {STOCK_MAX}"
 
 
 def price_of(text: str) -> Decimal | None:

@@ -52,6 +52,7 @@ from handlers.sends.rules import (
 )
 from handlers.sends.tokens import Tokens
 from handlers.whatsapp.cloud_api.graph_api import GraphApi, template_message, text_message
+from handlers.whatsapp.cloud_api.interactive import interactive_message
 from handlers.whatsapp.cloud_api.wire import callback_data
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
 
@@ -160,13 +161,14 @@ def _body(send: Send, ours: str) -> dict[str, Any]:
         return template_message(
             to=to, bsuid=bsuid, name=name, language=language, callback_data=ours
         )
-    return text_message(
+    text = text_message(
         to=to,
         bsuid=bsuid,
         text=send.content_text,
         in_reply_to=send.in_reply_to,
         callback_data=ours,
     )
+    return text if send.interactive is None else interactive_message(text, send.interactive)
 
 
 def recipient(send: Send) -> str | None:

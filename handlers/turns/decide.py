@@ -17,12 +17,15 @@ from handlers.agent.memory import Slot
 from handlers.agent.remembering import Remembered
 from handlers.fixed.texts import Kind
 from handlers.rules import opaque
+from handlers.rules.choices import Layout
 from handlers.rules.formatting import whatsapp
+from handlers.rules.quotes import Quoted
 from handlers.rules.reply import fits, fitted
 from handlers.rules.unanswered import question_of
 from handlers.turns.inputs import Found, decisions, in_fixed_words
 from handlers.turns.ladder import Failing, NoThought, rung
 from handlers.turns.pace import LOOP
+from handlers.turns.sale import What
 from handlers.turns.saying import spoken
 
 MAX_FAILURES = 6  # turns that failed, or died with their worker, one after the other
@@ -81,6 +84,8 @@ class Say:
     unanswered: str | None = None  # what was asked, and the knowledge base does not have
     off_topic: bool = False  # it declines
     confidence: float | None = None  # of the search behind it
+    layout: Layout | None = None  # of what can be chosen under the text
+    quoted: Quoted | None = None  # what its button orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +133,21 @@ class StopLoop:
 
 
 @dataclass(frozen=True, slots=True)
+class Sale:
+    """What the customer orders by a press or a cart. Outside the meter: no limit keeps an order
+    from being made that they agreed to. What is said is known when it is done."""
+
+    what: What
+    reason: str = "sale"
+
+
+@dataclass(frozen=True, slots=True)
 class Silent:
     reason: str | None  # None: there was nothing to say
     by_human: bool  # a person has the conversation, and tells what has to be told
 
 
-Decision: TypeAlias = Say | Apologise | Later | Notice | Told | StopLoop | Silent
+Decision: TypeAlias = Say | Apologise | Later | Notice | Told | StopLoop | Sale | Silent
 
 
 def decide(read: Read, thought: Thought | None) -> Decision:
@@ -164,6 +178,8 @@ def decide(read: Read, thought: Thought | None) -> Decision:
                 handed_over=thought.handed_over,
                 off_topic=thought.off_topic,
                 confidence=thought.confidence,
+                layout=said.layout,
+                quoted=said.quoted,
             )
 
 
@@ -210,15 +226,17 @@ def unsaid(decision: Decision, read: Read, reason: str = "taken_over") -> Silent
             return decision
         case Notice():
             return Silent(decision.reason, read.found.context.by_human)
-        case Say() | Apologise() | Later() | Told() | StopLoop():
+        case Say() | Apologise() | Later() | Told() | StopLoop() | Sale():
             return Silent(reason, by_human=True)
 
 
-def _in_code(read: Read) -> Told | StopLoop | None:
+def _in_code(read: Read) -> Told | StopLoop | Sale | None:
     if read.silence is not None or not read.found.in_code:
         return None
     if read.found.circles:
         return StopLoop(read.found.voice.says(Kind.LOOP))
+    if read.found.sale is not None:
+        return Sale(read.found.sale)
     line = _choice_line(read)
     return None if line is None else Told(*line)
 
@@ -251,7 +269,7 @@ def _contact_day(read: Read, reason: str) -> Notice:
     return Notice(_one_message(text, read), reason, reserved.usage_day)
 
 
-def _unanswered(read: Read) -> Notice | Told | StopLoop | Silent:
+def _unanswered(read: Read) -> Notice | Told | StopLoop | Sale | Silent:
     at_limit, silence = read.reserved, read.silence
     if (told := _in_code(read)) is not None:
         return told

@@ -1,6 +1,6 @@
 """What a turn found in the record, and what of it wants an answer. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,8 +17,11 @@ from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.plans import Plan
 from handlers.rules.opaque import why_unanswered
+from handlers.rules.quotes import cart_of
 from handlers.rules.window import is_stale
 from handlers.turns.pace import goes_in_circles
+from handlers.turns.presses import looked_up
+from handlers.turns.sale import Press, What
 
 CONTACT_LIMIT = "contact_limit"
 BLOCKED = "blocked"  # what comes meanwhile is never answered, also when it is undone
@@ -40,6 +43,7 @@ class Found:
     events: Sequence[Event]
     silence: str | None  # why no answer will be given, as far as the record says
     circles: bool = False  # another bot seems to answer
+    sale: What | None = None  # what all of the inputs are: code answers
 
     @property
     def plan(self) -> Plan:
@@ -50,6 +54,12 @@ class Found:
         read = (*self.inputs, *self.stale)
         seqs = [*(i.input_seq or 0 for i in read), *(e.input_seq for e in self.events)]
         return max([self.context.answered_seq, *seqs])
+
+    @property
+    def begun_by(self) -> int:
+        """The first of what it read: a turn that is repeated is begun by it too."""
+        read = (*self.inputs, *self.stale)
+        return min([*(i.input_seq or 0 for i in read), *(e.input_seq for e in self.events)])
 
     def since_inbound(self, elapsed_s: float) -> timedelta | None:
         """At most so long ago the customer wrote last: they may have written since."""
@@ -90,7 +100,9 @@ class Found:
     @property
     def in_code(self) -> bool:
         """What is said needs no model and no unit."""
-        return self.circles or (self.choice is not None and not self.asked and not self.events)
+        if self.circles or self.sale is not None:
+            return True
+        return self.choice is not None and not self.asked and not self.events
 
     def _choice_of(self, row: TurnMessage) -> Choice | None:
         return choice_of(row.content_text, self.context.opt_out_words)
@@ -129,10 +141,20 @@ class Found:
         return row.input_seq is not None and row.input_seq > self.context.answered_seq
 
 
-def found(context: TurnContext, rows: Sequence[TurnMessage], waiting: Sequence[Event]) -> Found:
-    """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of."""
+def found(
+    context: TurnContext,
+    rows: Sequence[TurnMessage],
+    waiting: Sequence[Event],
+    quotes: Collection[str] = (),
+) -> Found:
+    """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of; `quotes`:
+    of what was pressed that which is a quote's of this conversation."""
+    rows = looked_up(rows)
     unread, events = first_inputs(unanswered(rows, context.answered_seq), waiting)
     silence = why_silent(context)
+    sale = None
+    if silence is None and (quotes or context.sells):
+        unread, events, sale = apart(unread, events, quotes)
     if silence is not None:
         return Found(context, rows, unread, [], events, silence)
     stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
@@ -143,7 +165,10 @@ def found(context: TurnContext, rows: Sequence[TurnMessage], waiting: Sequence[E
     circles = silence is None and bool(inputs) and not events
     if circles:
         circles = goes_in_circles(rows, context.turns_lately, context.loop_stopped_at)
-    return Found(context, rows, inputs, stale, events, silence, circles)
+    return Found(
+        *(context, rows, inputs, stale, events, silence, circles),
+        sale=sale if inputs and silence is None and not circles else None,
+    )
 
 
 def unanswered(rows: Sequence[TurnMessage], answered_seq: int) -> list[TurnMessage]:
@@ -162,6 +187,39 @@ def first_inputs(
         [i for i in inputs if (i.input_seq or 0) <= last],
         [e for e in events if e.input_seq <= last],
     )
+
+
+def apart(
+    inputs: Sequence[TurnMessage], events: Sequence[Event], quotes: Collection[str]
+) -> tuple[list[TurnMessage], list[Event], What | None]:
+    """What code answers is a turn of its own, and what came before it one before: the first of
+    these. Of one button pressed several times all."""
+    in_order = sorted(inputs, key=lambda row: row.input_seq or 0)
+    first_event = min((event.input_seq for event in events), default=None)
+    sales = [(row, what) for row in in_order if (what := _sale(row, quotes)) is not None]
+    if not sales:
+        return list(inputs), list(events), None
+    first, what = sales[0]
+    place = first.input_seq or 0
+    if in_order[0] is not first or (first_event is not None and first_event < place):
+        before = [row for row in inputs if (row.input_seq or 0) < place]
+        return before, [event for event in events if event.input_seq < place], None
+    same = [first]
+    for row in in_order[1:]:
+        if row.pressed is None or row.pressed != first.pressed:
+            break
+        same.append(row)
+    if first_event is not None:
+        same = [row for row in same if (row.input_seq or 0) < first_event]
+    return same, [], what
+
+
+def _sale(row: TurnMessage, quotes: Collection[str]) -> What | None:
+    if row.pressed is not None and row.pressed in quotes:
+        return Press(row.pressed, row.id)
+    # Who writes something beside a cart asks a model; so does who could not have made it.
+    said = row.cart is not None and str(row.cart.get("text") or "").strip()
+    return None if said else cart_of(row.cart)
 
 
 def has_to_say(

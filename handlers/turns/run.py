@@ -12,6 +12,7 @@ A decision that a person made is told in any case, if need be in fixed words and
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -19,8 +20,9 @@ from db.checkpoints import load_checkpoint
 from db.conversation_events import read_events
 from db.conversations import Claim, read_turn
 from db.ids import WorkerId
-from db.messages import read_messages
+from db.messages import TurnMessage, read_messages
 from db.pool import Conn, Pool, place, tenant_transaction
+from db.quotes import pressed_quotes
 from db.usage import reserve_for_turn
 from handlers.agent.graph import INPUTS_MAX, Agent
 from handlers.agent.memory import Slot
@@ -32,6 +34,7 @@ from handlers.turns.decide import (
     Later,
     Notice,
     Read,
+    Sale,
     Say,
     Silent,
     StopLoop,
@@ -116,7 +119,7 @@ def _tell(turn: Turn, read: Read, written: Decision) -> None:
         case Later():
             report.outcome = "put_off"
             report.fields["wait_s"] = round(written.wait.total_seconds(), 1)
-        case Told() | StopLoop():
+        case Told() | StopLoop() | Sale():
             report.outcome = "told"
         case Notice() | Silent():
             anything = report.inputs or read.found.asks
@@ -147,8 +150,20 @@ async def _seen(turn: Turn, conn: Conn) -> tuple[Found, Slot] | None:
         rows = await read_messages(
             conn, user_id, conversation_id, context.answered_seq, KEPT_MESSAGES, INPUTS_MAX
         )
-        this = found(context, rows, await read_events(conn, user_id, conversation_id, INPUTS_MAX))
+        events = await read_events(conn, user_id, conversation_id, INPUTS_MAX)
+        this = found(context, rows, events, await _quotes(conn, turn, rows, context.answered_seq))
         loaded = None
         if this.asks and this.silence is None and not this.in_code and not context.rebuild_thread:
             loaded = await load_checkpoint(conn, context.thread_id)
         return this, Slot(loaded)
+
+
+async def _quotes(
+    conn: Conn, turn: Turn, rows: Sequence[TurnMessage], answered_seq: int
+) -> list[str]:
+    """Of what was pressed since. Nothing is asked where nothing was."""
+    pressed = {row.pressed for row in rows if row.pressed and (row.input_seq or 0) > answered_seq}
+    if not pressed:
+        return []
+    claim = turn.claim
+    return await pressed_quotes(conn, claim.user_id, claim.conversation_id, sorted(pressed))

@@ -8,8 +8,11 @@ from handlers.agent.offline import OFFLINE
 from handlers.checks.answer import AMOUNT, Checked, checked
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
+from handlers.rules.choices import Layout, in_words, laid_out
 from handlers.rules.formatting import whatsapp
+from handlers.rules.quotes import Quoted
 from handlers.turns.inputs import Found, nobody_came, verdicts
+from handlers.turns.sale import above, button, quote_text
 
 BLOCK = "block"  # of chatbots.answer_checks
 
@@ -20,14 +23,31 @@ class Spoken:
     is_thought: bool  # as the agent's thread has it
     findings: list[dict[str, Any]]  # for the record
     is_cut: bool  # what the agent thought was, and is said
+    layout: Layout | None = None  # of what can be chosen under it
+    quoted: Quoted | None = None  # what its button orders
 
 
 def spoken(found: Found, thought: Reply) -> Spoken:
     voice = found.voice
     text, check, replaced = _checked(found, thought, voice)
     said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
+    whole = "\n\n".join(part for part in said if part)
+    layout = None
+    offer, quoted = thought.offer, thought.quoted
+    if thought.handed_over is not None or (check is not None and check.has(AMOUNT)):
+        offer = quoted = None
+    if quoted is not None:
+        whole, layout = above(whole, quote_text(voice, quoted)), button(voice)
+        said.append("")
+    elif offer is not None:
+        layout = laid_out(whole, offer, voice.says(Kind.CHOOSE))
+        if layout is None:
+            whole = in_words(whole, offer)
+            said.append("")  # which the thread does not have
     return Spoken(
-        text="\n\n".join(part for part in said if part),
+        text=whole,
+        layout=layout,
+        quoted=quoted,
         is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
         findings=[] if check is None else [asdict(finding) for finding in check.findings],
         is_cut=thought.cut and not replaced and text != "",

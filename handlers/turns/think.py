@@ -25,6 +25,7 @@ from handlers.turns.thinking import (
     no_answer,
     powers_of,
     replied,
+    selling_of,
     spared,
     task_of,
     unthought,
@@ -96,5 +97,5 @@ def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
         *(knowledge, reserve if asks else None, wrote),
         memory=Memory() if found.inputs else None,
         budget=budget_of(found.context.budgets),
-        powers=powers_of(found),
+        powers=powers_of(found, selling_of(turn.pool, turn.agent, turn.claim.user_id, found)),
     )

@@ -26,6 +26,7 @@ from handlers.agent.own_models import rates_for
 from handlers.agent.powers import Powers
 from handlers.agent.prompt import Beyond, Briefing, Fact, OpenAction
 from handlers.agent.remembering import known_facts
+from handlers.agent.selling import Selling
 from handlers.agent.shelf import SAMPLES
 from handlers.agent.spending import Purse, Spent, noted_in, paid_from
 from handlers.agent.tools import REQUEST, Toolbox
@@ -172,6 +173,7 @@ def briefing_of(found: Found, knowledge: Known) -> Briefing:
         actions=found.plan.allows(Feature.ACTIONS_CENTER),
         languages=languages_of(found, knowledge),
         hands_over=hands_over(found),
+        sells=context.sells,
         blocks=context.answer_checks == BLOCK,
         opening=opening(context.business_hours, _local(context)),
         open_actions=tuple(OpenAction(*one[:3]) for one in context.open_actions),
@@ -199,7 +201,7 @@ def hands_over(found: Found) -> bool:
     return found.plan.allows(Feature.LIVE_CHAT_TAKEOVER) and not came_back
 
 
-def powers_of(found: Found) -> Powers:
+def powers_of(found: Found, selling: Selling | None) -> Powers:
     context = found.context
     keys = frozenset(
         request_key(kind, details, Money(Decimal(amount), currency) if amount else None)
@@ -208,8 +210,25 @@ def powers_of(found: Found) -> Powers:
     return Powers(
         hands_over=hands_over(found),
         calculates=True,
+        offers=True,
+        selling=selling,
         currency=context.currency,
         requested=keys,
+        blocks=context.answer_checks == BLOCK,
+    )
+
+
+def selling_of(pool: Pool, agent: Agent, user_id: UserId, found: Found) -> Selling | None:
+    context = found.context
+    if not context.sells:
+        return None
+    return Selling(
+        pool=pool,
+        user_id=user_id,
+        contact_id=context.contact_id,
+        catalogues=agent.catalogues,
+        version=context.catalogue_version or 0,
+        currency=context.currency,
     )
 
 

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_never
@@ -36,6 +36,7 @@ from db.embeddings import count_embedding_calls
 from db.ids import ChatbotId, UserId
 from db.messages import NewText, abandon_inputs, queue_text, settle_inputs
 from db.model_calls import Calls, count_model_calls
+from db.orders import Whose, hold_contact
 from db.pool import UNAVAILABLE, Conn, tenant
 from db.usage import release_messages, spend_messages
 from db.waits import note_wait
@@ -65,6 +66,7 @@ from handlers.turns.decide import (
     Later,
     Notice,
     Read,
+    Sale,
     Say,
     Silent,
     StopLoop,
@@ -73,6 +75,7 @@ from handlers.turns.decide import (
 )
 from handlers.turns.inputs import BLOCKED, PUT_OFF, STALE, tells_later
 from handlers.turns.pace import SILENCE
+from handlers.turns.sale import What, keep_quoted, sell, with_ids
 from handlers.turns.turn import Turn
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -140,6 +143,8 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
     if isinstance(decision, Later):
         return await _put_off(turn, read, decision)
     async with _billed(turn) as conn:
+        if isinstance(decision, Sale):  # a contact before its conversation
+            await hold_contact(conn, claim.user_id, read.found.context.contact_id)
         fenced = await fence(
             conn, claim, turn.worker_id, read.found.read_seq, read.found.context.answered_seq
         )
@@ -167,6 +172,8 @@ async def _write(turn: Turn, read: Read, decision: Decision) -> Decision | None:
                 await _note(conn, turn, read, decision.text, decision.reason)
             case StopLoop():
                 await _stop_loop(conn, turn, read, decision)
+            case Sale(what):
+                decision = replace(decision, reason=await _sell(conn, turn, read, what))
             case Silent():
                 pass
             case _:
@@ -184,9 +191,13 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     if context.chatbot_failing and say.reason is None:  # not in fixed words
         await _recovered(conn, claim.user_id, context.chatbot_id)
     calls = [asdict(one) for one in _calls(turn)]
+    if say.quoted is not None and say.layout is not None:
+        under = await keep_quoted(conn, claim, say.quoted, say.layout, read.found.begun_by)
+    else:
+        under = with_ids(say.layout)
     text = NewText(
         content_text=say.text,
-        metadata=say.metadata | _tokens(calls),
+        metadata=say.metadata | _tokens(calls) | under,
         in_reply_to=read.found.quotable,
         usage_day=say.unit.usage_day,
         overage=say.unit.overage,
@@ -234,9 +245,18 @@ async def _recovered(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> None
         await tell(conn, user_id, BotRecovered(chatbot_id=chatbot_id))
 
 
-async def _note(conn: Conn, turn: Turn, read: Read, text: str, reason: str) -> None:
+async def _sell(conn: Conn, turn: Turn, read: Read, what: What) -> str:
+    """What came of it, in a word."""
+    context = read.found.context
+    whose = Whose(context.chatbot_id, context.contact_id)
+    said, more = await sell(conn, turn.claim, whose, what, read.found.voice, read.found.begun_by)
+    await _note(conn, turn, read, said.text, said.reason, **more)
+    return said.reason
+
+
+async def _note(conn: Conn, turn: Turn, read: Read, text: str, reason: str, **more: Any) -> None:
     """In fixed words, and outside the meter."""
-    metadata = {"kind": "notice", "reason": reason} | read.found.trace
+    metadata = {"kind": "notice", "reason": reason} | read.found.trace | more
     new = NewText(content_text=text, metadata=metadata, in_reply_to=read.found.quotable)
     await queue_text(conn, turn.claim.user_id, turn.claim.conversation_id, new)
 
@@ -314,7 +334,7 @@ async def _is_news(conn: Conn, claim: Claim, notice: Notice) -> bool:
 async def _settle(conn: Conn, turn: Turn, read: Read, decision: Decision) -> None:
     """What the turn read is dealt with."""
     user_id, this = turn.claim.user_id, read.found
-    answered = isinstance(decision, Say | Apologise | Told)
+    answered = isinstance(decision, Say | Apologise | Told | Sale)
     told = isinstance(decision, Say)
     reason = None if told else decision.reason
     if this.inputs:

@@ -54,6 +54,13 @@ MEMBERS: dict[str, dict[str, Schema]] = {
             "additionalProperties": {"type": "array", "items": _TEXT},
         },
     },
+    "out_of_stock": {
+        "errors": {
+            "type": "array",
+            "items": _WHAT_IS_WRONG,
+            "description": "of which item how much there is",
+        }
+    },
     "number_taken": {
         "errors": {
             "type": "array",

@@ -18,6 +18,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "already_exists": (409, "It exists already"),
     "already_decided": (409, "The action has been decided otherwise"),
     "wrong_state": (409, "It does not move so from the state that it is in"),
+    "out_of_stock": (409, "There is not so much of it"),
     "not_ready": (409, "It is not ready"),
     "window_closed": (409, "WhatsApp takes no free text now"),
     "chatbot_inactive": (409, "The chatbot is not active"),

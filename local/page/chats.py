@@ -156,6 +156,7 @@ class Chats:
                 at=entry["at"],
                 tick="accepted",
                 quotes=entry["context"],
+                details=_choices(kind, content),
             ),
         )
 
@@ -229,9 +230,27 @@ def _text(kind: str, content: Mapping[str, Any]) -> str:
         return str(content.get("body", ""))
     if kind == "interactive" and isinstance(inner := content.get("body"), dict):
         return str(inner.get("text", ""))
+    if kind == "interactive" and isinstance(inner := content.get(str(content.get("type"))), dict):
+        return str(inner.get("title", ""))
+    if kind == "order" and isinstance(items := content.get("product_items"), list):
+        found = (f"{one.get('quantity')} x {one.get('product_retailer_id')}" for one in items)
+        return f"Cart: {', '.join(found)}"
     if kind == "template":
         return f"[template {content.get('name')}]"
     return str(content.get("caption") or content.get("name") or LABELS.get(kind, kind))
+
+
+def _choices(kind: str, content: object) -> dict[str, Any]:
+    """What can be pressed under a bot's message."""
+    action = content.get("action") if isinstance(content, dict) else None
+    if kind != "interactive" or not isinstance(action, dict):
+        return {}
+    if "buttons" in action:
+        return {"reply": "button_reply", "choices": [one["reply"] for one in action["buttons"]]}
+    if "sections" in action:
+        rows = [row for section in action["sections"] for row in section["rows"]]
+        return {"reply": "list_reply", "choices": rows}
+    return {"link": action.get("parameters")}
 
 
 def _details(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,9 @@ SAMPLES: dict[str, tuple[Kind, str | None]] = {
     "location": ("location", "Dam Square"),
     "voice": ("audio", None),
     "reaction": ("reaction", "\N{THUMBS UP SIGN}"),
+    "cart": ("order", None),
 }
+PRESSES: dict[str, Kind] = {"button_reply": "button_reply", "list_reply": "list_reply"}
 FILES = {
     "": "text/html",
     "phone.css": "text/css",
@@ -316,12 +318,18 @@ async def _write(request: web.Request) -> web.Response:
     if sample is None and not (isinstance(text, str) and 0 < len(text) <= TEXT_MAX):
         raise web.HTTPBadRequest(text=f"a message has 1 to {TEXT_MAX} characters")
     kind, words = sample or ("text", str(text))
+    choice = asked.get("choice")
+    presses = PRESSES.get(str(asked.get("kind"))) if isinstance(choice, str) and choice else None
+    if presses is not None:
+        kind = presses
     target = about if isinstance(about, str) and about else None
     wamid = new_wamid()
-    shown = {"id": wamid, **content(kind, words, target, "")}
+    pressed = str(choice) if presses is not None else None
+    shown = {"id": wamid, **content(kind, words, target, "", choice=pressed)}
     phone.chats.know(_bsuid(digits), digits)  # no webhook may tell it
     phone.chats.wrote(bot.phone_number_id, digits, shown, time.time())
-    more = {name: value for name, value in (("text", words), ("target", target)) if value}
+    given = (("text", words), ("target", target), ("choice", pressed))
+    more = {name: value for name, value in given if value}
     told = await phone.simulator.do(
         bot.phone_number_id, digits, kind, name=CUSTOMER_NAME, wamid=wamid, **more
     )

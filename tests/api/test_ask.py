@@ -217,7 +217,7 @@ async def test_without_the_actions_center_the_bot_has_no_such_tool(
     assert answer.json["tools"] == []
     (entry,) = await simulator.log("model")
     names = [tool["function"]["name"] for tool in entry["request"]["tools"]]
-    assert names == ["remember_fact", "hand_over_to_human", "calculate"]
+    assert names == ["remember_fact", "hand_over_to_human", "calculate", "offer_choices"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ async def test_a_chatbot_is_made_read_and_listed(client: Client, ours: Tenant) -
         **dict.fromkeys(("language", "window_template", "business_hours", "model", "topic")),
         "answer_checks": "block",
         "opt_out_words": [],
+        "order_messages": [],
         "unproven": [],
         "is_active": True,
         "bot_status": "active",

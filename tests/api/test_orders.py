@@ -17,6 +17,7 @@ import pytest
 from db.orders import _FILTERS, _list_query
 from db.pool import Conn, Pool, tenant
 from db.reconcile import recount
+from handlers.fixed.texts import Kind, fixed_text
 from handlers.rules.orders import MOVES, NUMBER_LETTERS, possible
 from tests.api import Answer, Client, make_order, make_webhook
 from tests.api.conftest import Connect
@@ -594,3 +595,96 @@ async def test_a_migrated_order_is_told_and_counted_too(
     assert await months(owner, ours) == (1, 0)
     await owner.execute("UPDATE orders SET payment_status = 'paid'")
     assert await months(owner, ours) == (1, 25)
+
+
+# ---- stock ---------------------------------------------------------------------------------------
+
+
+async def test_stock_is_taken_with_the_order_and_comes_back_once(
+    owner: Conn, client: Client, whose: dict[str, Any]
+) -> None:
+    product = {"name": "Jam", "sku": "JAM", "price": "5.00", "stock": 3}
+    made = await client.post("/products", product)
+    path = f"/products/{made.json['id']}"
+    assert made.json["stock"] == 3
+    order = await client.post("/orders", whose | of(("JAM", 1), ("JAM", 1)))
+    assert order.status == 201
+    assert (await client.get(path)).json["stock"] == 1
+    refused = await client.post("/orders", whose | of(("JAM", 2)))
+    assert (refused.status, refused.problem) == (409, "out_of_stock")
+    assert refused.json["errors"] == [{"field": "items.0.quantity", "detail": "there are 1 of it"}]
+    assert await owner.fetchval("SELECT count(*) FROM orders") == 1
+    for _ in range(2):
+        at = f"/orders/{order.json['id']}"
+        assert (await client.patch(at, {"status": "cancelled"})).status == 200
+        assert (await client.get(path)).json["stock"] == 3
+    await client.patch(path, {"stock": None})
+    assert (await client.post("/orders", whose | of(("JAM", 500)))).status == 201
+
+
+async def test_of_many_at_once_no_more_are_sold_than_there_are(
+    client: Client, whose: dict[str, Any]
+) -> None:
+    rows = [
+        (await client.post("/products", {"name": s, "sku": s, "price": "1", "stock": 10})).json
+        for s in ("ONE", "TWO")
+    ]
+    wanted = [of(("ONE", 1), ("TWO", 2)), of(("TWO", 2), ("ONE", 1))] * 8
+    answers = await asyncio.gather(*(client.post("/orders", whose | one) for one in wanted))
+    assert Counter(answer.status for answer in answers) == {201: 5, 409: 11}
+    left = [(await client.get(f"/products/{row['id']}")).json["stock"] for row in rows]
+    assert left == [5, 0]
+
+
+# ---- customers are told --------------------------------------------------------------------------
+
+
+async def moved(client: Client, order: dict[str, Any], *statuses: str) -> None:
+    for status in statuses:
+        answer = await client.patch(f"/orders/{order['id']}", {"status": status})
+        assert answer.status == 200
+
+
+async def notices(owner: Conn) -> list[tuple[str, str]]:
+    rows = await owner.fetch(
+        "SELECT message_type, content_text FROM messages WHERE direction = 'outbound' ORDER BY id"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+@pytest.mark.parametrize("hours", [1, 30])
+async def test_customers_hear_of_the_states_that_the_tenant_wants(
+    owner: Conn, client: Client, whose: dict[str, Any], hours: int
+) -> None:
+    path = f"/chatbots/{whose['chatbot_id']}"
+    assert (await client.patch(path, {"order_messages": ["lost"]})).status == 400
+    await client.patch(path, {"order_messages": ["shipped", "cancelled"]})
+    await owner.execute(
+        "UPDATE conversations SET last_inbound_at = now() - make_interval(hours => $1)", hours
+    )
+    await owner.execute("UPDATE contacts SET language = 'de'")
+    order = await made(client, whose)
+    await moved(client, order, "confirmed", "preparing", "shipped")
+    await client.patch(f"/orders/{order['id']}", {"payment_status": "paid"})
+    await moved(client, await made(client, whose), "cancelled")
+    said = await notices(owner)
+    if hours == 1:
+        number = order["order_number"]
+        assert said[0] == ("text", fixed_text(Kind.ORDER_SHIPPED, "de", number=number))
+        assert len(said) == 2
+        units = await owner.fetchval("SELECT count(*) FROM messages WHERE usage_day IS NOT NULL")
+        assert units == 0
+        return
+    assert said == []  # the events alone
+    template = {"name": "write_again", "language": "de"}
+    await client.patch(path, {"window_template": template})
+    await moved(client, await made(client, whose), "cancelled")
+    await moved(client, await made(client, whose), "cancelled")
+    assert await notices(owner) == [("template", "[template write_again]")]
+
+
+async def test_nobody_is_told_unless_somebody_says_so(
+    owner: Conn, client: Client, whose: dict[str, Any]
+) -> None:
+    await moved(client, await made(client, whose), "confirmed", "preparing", "shipped", "delivered")
+    assert await notices(owner) == []

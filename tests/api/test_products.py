@@ -33,6 +33,7 @@ async def test_a_product_from_its_making_to_its_end(client: Client) -> None:
         "description": None,
         "image_url": None,
         "is_active": True,
+        "stock": None,
     }
     path = f"/products/{row['id']}"
     assert (await client.get(path)).json == row
@@ -127,7 +128,9 @@ async def test_of_twenty_with_one_sku_one_is_made(owner: Conn, client: Client) -
         ({"description": "x" * 10_001}, "10000 at most"),
         ({"is_active": None}, "not true"),
         ({"currency": "EUR"}, "no such field"),
-        ({"stock": 4}, "no such field"),
+        ({"stock": -1}, "0"),
+        ({"stock": 1.5}, "whole"),
+        ({"stock": 10**9 + 1}, "1000000000"),
     ],
 )
 async def test_what_is_wrong_is_told(

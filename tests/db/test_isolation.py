@@ -301,6 +301,7 @@ async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
         "claim_knowledge": True,
         "claim_embedding": True,
         "forget_unanswered": True,
+        "forget_quotes": True,
         "claim_webhooks": True,
         "forget_deliveries": True,
         "forget_attempts": True,
@@ -473,6 +474,19 @@ ROWS: dict[str, dict[str, Any]] = {
     "erased_people": {"mark": "sha256('$n')", "key_name": "'x'", "erased_at": "now()"},
     "erased_numbers": {"mark": "sha256('$n')"},
     "products": {"name": "'x'"},
+    "catalogues": {"version": "1"},
+    "quotes": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "conversation_id": "@conversations",
+        "input_seq": "$n",
+        "token": "'t$n'",
+        "status": "'void'",
+        "items": "'[]'",
+        "total_amount": "1",
+        "currency": "'USD'",
+        "expires_at": "now()",
+    },
     "usage_tracking": {"tracking_date": "CURRENT_DATE + $n"},
     "usage_gaps": {"source": "'messages'", "usage_day": "CURRENT_DATE + $n", "why": "'x'"},
     "takeovers": {"conversation_id": "@conversations", "usage_day": "CURRENT_DATE"},
@@ -561,8 +575,9 @@ async def make_side(owner: Owner) -> Side:
     side = Side(made.user_id, f"of-{made.user_id}", rows)
     for table in ROWS:
         # Made with others.
-        if table in ("chatbots", "send_limits", "knowledge_bases", "webhook_states"):
+        if table in ("chatbots", "send_limits", "knowledge_bases", "webhook_states", "catalogues"):
             rows["webhook_states"] = rows.get("webhooks", 0)
+            rows["catalogues"] = rows["users"]
             continue
         given = {"thread_id": f"'{side.thread_id}'"} if table == "conversations" else None
         key = {
@@ -747,6 +762,7 @@ async def test_our_own_rows_can_be_referred_to(pool: Pool, two: Two) -> None:
         "dead_sends",
         "send_limits",
         "knowledge_bases",
+        "catalogues",
         "webhook_states",
         "webhook_recoveries",
         "contact_counts",

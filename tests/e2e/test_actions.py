@@ -206,7 +206,7 @@ async def test_a_big_knowledge_base_is_searched(product: Product) -> None:
     names = {tool["function"]["name"] for tool in first["tools"]}
     assert names == {
         *("search_knowledge_base", "request_human_action"),
-        *("hand_over_to_human", "calculate", "remember_fact"),
+        *("hand_over_to_human", "calculate", "remember_fact", "offer_choices"),
     }
     results = [m["content"] for m in second["messages"] if m["role"] == "tool"]
     assert [r.startswith("error") for r in results].count(True) == 2

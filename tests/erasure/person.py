@@ -203,6 +203,9 @@ def _rows(of: Tenant, who: Person, contact: int, conversation: int, sent: int) -
         " shipping_address) VALUES ($1, $2, $3, $5, $4, jsonb_build_object('x', $4::text))"
         " RETURNING id) INSERT INTO order_items (user_id, order_id, product_name)"
         " SELECT $1, o.id, $4 FROM o": (*ids, word, sent),
+        "INSERT INTO quotes (user_id, chatbot_id, contact_id, conversation_id, input_seq, token,"
+        " items, total_amount, currency, expires_at) VALUES ($1, $2, $3, $5, 900, $4,"
+        " jsonb_build_array($4::text), 1, 'USD', now())": (*ids, word, conversation),
         "INSERT INTO dead_sends (user_id, message_id, reason, detail) VALUES ($1, $2, 'x', $3)": (
             of.user_id,
             sent,

@@ -206,3 +206,31 @@ def test_what_the_page_keeps_of_a_program_is_bounded() -> None:
     assert [events[0]["id"], len(events)] == ["event 44", MAX_EVENTS]
     shown = [each["n"] for each in events[0]["arrivals"]]
     assert shown == [1, *range(102 - MAX_ARRIVALS, 101)]
+
+
+# ---- what can be pressed -------------------------------------------------------------------------
+
+
+def test_buttons_rows_and_links_are_shown_and_a_press_is_what_it_says() -> None:
+    phone = Phone()
+    reply = {"id": "a", "title": "Lemon"}
+    for wamid, kind, action in (
+        ("w.1", "button", {"buttons": [{"type": "reply", "reply": reply}]}),
+        ("w.2", "list", {"button": "See", "sections": [{"rows": [reply]}]}),
+        ("w.3", "cta_url", {"name": "cta_url", "parameters": {"display_text": "M", "url": "u"}}),
+    ):
+        inner = {"type": kind, "body": {"text": "Which?"}, "action": action}
+        body = {"type": "interactive", "interactive": inner}
+        common = {"phone_number_id": NUMBER, "context": None, "outcome": "accepted", "body": body}
+        phone.entry("send", wamid=wamid, to=f"+{CUSTOMER}", recipient=None, **common)
+    shown = [(line["text"], line["details"]) for line in phone.lines()]
+    assert shown == [
+        ("Which?", {"reply": "button_reply", "choices": [reply]}),
+        ("Which?", {"reply": "list_reply", "choices": [reply]}),
+        ("Which?", {"link": {"display_text": "M", "url": "u"}}),
+    ]
+    press = {"type": "button_reply", "button_reply": reply}
+    phone.message("w.4", type="interactive", interactive=press)
+    items = [{"product_retailer_id": "CAKE", "quantity": 2}]
+    phone.message("w.5", type="order", order={"product_items": items})
+    assert [line["text"] for line in phone.lines()[3:]] == ["Lemon", "Cart: 2 x CAKE"]

@@ -11,7 +11,7 @@ from aiohttp import web
 from langchain_core.messages import AIMessage, AnyMessage
 
 from db.conversations import claim_conversations
-from db.ids import ContactId, ConversationId, WorkerId
+from db.ids import ContactId, ConversationId, MessageId, WorkerId
 from db.pool import Conn, Pool
 from handlers.agent.answerer import NoAnswer
 from handlers.agent.breaker import Breaker
@@ -25,6 +25,7 @@ from handlers.outbound.addresses import read_allow
 from handlers.outbound.guard import Outbound
 from handlers.process.secrets import Vault
 from handlers.turns.run import run_turn
+from handlers.whatsapp.cloud_api.notes import content_of
 from simulator.app import create_app
 from simulator.client import Simulator
 from tests.factories import Tenant, make_conversation, make_message, make_tenant
@@ -87,24 +88,42 @@ class Shop:
             [(self.tenant.user_id, self.tenant.chatbot_id, *row) for row in rows],
         )
 
+    async def writes(self, who: Who, text: str) -> MessageId:
+        """The customer does."""
+        self.written += 1
+        seq = await self.owner.fetchval(
+            "UPDATE conversations SET input_seq = input_seq + 1, ready_at = now(),"
+            " taken_over_until = taken_over_until - interval '1 h' WHERE id = $1"
+            " RETURNING input_seq",
+            who[1],
+        )
+        return await make_message(
+            *(self.owner, self.tenant, *who),
+            direction="inbound",
+            status="received",
+            wamid=f"w.{self.written}",
+            input_seq=seq,
+            text=text,
+        )
+
+    async def sends(self, who: Who, kind: str, content: dict[str, Any]) -> MessageId:
+        """Something besides a text, as it is recorded of a webhook."""
+        read = content_of(kind, {"type": kind, kind: content})
+        message_id = await self.writes(who, read.text)
+        await self.owner.execute(
+            "UPDATE messages SET message_type = $2, metadata = $3 WHERE id = $1",
+            *(message_id, kind, json.dumps({"details": read.details})),
+        )
+        return message_id
+
+    async def presses(self, who: Who, choice: str, title: str) -> MessageId:
+        reply = {"type": "button_reply", "button_reply": {"id": choice, "title": title}}
+        return await self.sends(who, "interactive", reply)
+
     async def turn(self, who: Who, *texts: str) -> Turn:
         """The customer writes, and the bot answers or does not."""
         for text in texts:
-            self.written += 1
-            seq = await self.owner.fetchval(
-                "UPDATE conversations SET input_seq = input_seq + 1, ready_at = now(),"
-                " taken_over_until = taken_over_until - interval '1 h' WHERE id = $1"
-                " RETURNING input_seq",
-                who[1],
-            )
-            await make_message(
-                *(self.owner, self.tenant, *who),
-                direction="inbound",
-                status="received",
-                wamid=f"w.{self.written}",
-                input_seq=seq,
-                text=text,
-            )
+            await self.writes(who, text)
             if choice_of(text) == "stop":  # as it is taken down when it comes in
                 await self.owner.execute(
                     "UPDATE contacts SET marketing_choice = 'stop', marketing_choice_at = now()"

@@ -18,7 +18,10 @@ from handlers.sends.rules import (
     after_refusal,
     before_sending,
 )
+from handlers.sends.sending import _body
 from handlers.whatsapp.cloud_api.errors import class_of
+from simulator.graph_errors import Refused as GraphRefused
+from simulator.interactive import interactive_text
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,7 @@ FINE = Send(
     waited=None,
     since_inbound=timedelta(hours=1),
     template=None,
+    interactive=None,
     trying=False,
     phone_number="+12025550178",
     wa_id=None,
@@ -163,3 +167,59 @@ def test_what_is_looked_at_before_a_message_leaves(
         assert (obstacle.status, obstacle.reason) == becomes
     else:
         assert (obstacle.reason if obstacle else None) == becomes
+
+
+@pytest.mark.parametrize(
+    ("kept", "kind", "action"),
+    [
+        (
+            {"type": "buttons", "choices": [{"id": "a", "title": "Lemon"}]},
+            "button",
+            {"buttons": [{"type": "reply", "reply": {"id": "a", "title": "Lemon"}}]},
+        ),
+        (
+            {
+                "type": "list",
+                "button": "See",
+                "choices": [{"id": "a", "title": "Lemon", "description": "of Amalfi"}],
+            },
+            "list",
+            {
+                "button": "See",
+                "sections": [{"rows": [{"id": "a", "title": "Lemon", "description": "of Amalfi"}]}],
+            },
+        ),
+        (
+            {"type": "link", "title": "Menu", "url": "https://luma.example/menu"},
+            "cta_url",
+            {
+                "name": "cta_url",
+                "parameters": {"display_text": "Menu", "url": "https://luma.example/menu"},
+            },
+        ),
+    ],
+)
+def test_what_can_be_chosen_goes_out_as_meta_takes_it(
+    kept: dict[str, Any], kind: str, action: dict[str, Any]
+) -> None:
+    body = _body(replace(FINE, interactive=kept), "ours")
+    assert body["type"] == "interactive"
+    assert body["interactive"] == {"type": kind, "body": {"text": "Yes"}, "action": action}
+    assert (body["to"], body["biz_opaque_callback_data"]) == ("+12025550178", "ours")
+    assert interactive_text(body["interactive"]) == "Yes", "the simulator takes it as Meta does"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "buttons", "choices": [{"id": "a", "title": "x" * 21}]},
+        {"type": "buttons", "choices": [{"id": str(n), "title": str(n)} for n in range(4)]},
+        {"type": "buttons", "choices": [{"id": "a", "title": "x"}, {"id": "b", "title": "x"}]},
+        {"type": "list", "button": "See", "choices": [{"id": "a", "title": "x" * 25}]},
+        {"type": "link", "title": "Menu", "url": "javascript:alert(1)"},
+    ],
+)
+def test_the_simulator_refuses_what_meta_does(wrong: dict[str, Any]) -> None:
+    body = _body(replace(FINE, interactive=wrong), "ours")
+    with pytest.raises(GraphRefused):
+        interactive_text(body["interactive"])

@@ -179,6 +179,13 @@ OptOutWord = Annotated[
     AfterValidator(_word),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": WORD_CHARS, "pattern": TEXT}),
 ]
+OrderMessages = Annotated[
+    list[Literal["confirmed", "preparing", "shipped", "delivered", "cancelled"]],
+    Field(
+        max_length=5,
+        description="states of an order that its customer is told of; none, unless you say so",
+    ),
+]
 OptOutWords = Annotated[
     list[OptOutWord],
     Field(
@@ -312,6 +319,7 @@ class ChatbotMade(Body):
     model: ModelMade = unless_given()
     topic: Topic = None
     opt_out_words: OptOutWords = Field(default_factory=list)
+    order_messages: OrderMessages = Field(default_factory=list)
 
 
 class ChatbotChange(Body):
@@ -333,3 +341,4 @@ class ChatbotChange(Body):
     model: ModelChange | None = None
     topic: Topic = None
     opt_out_words: OptOutWords = unless_given()
+    order_messages: OrderMessages = unless_given()

@@ -20,6 +20,7 @@ from db.orders import (
 )
 from db.pool import Conn
 from handlers import orders
+from handlers.order_messages import tell_customer
 from handlers.rules.orders import Wanted
 from handlers.rules.products import SKU_CHARS
 from ingress.api.fields import (
@@ -165,12 +166,21 @@ async def _create(conn: Conn, call: Call[NoParameters, OrderMade]) -> Answer[Ord
             call.user_id,
             Whose(body.chatbot_id, body.contact_id),
             [Wanted(one.product_sku, one.quantity) for one in body.items],
-            body.order_notes,
-            body.shipping_address,
+            orders.Made(notes=body.order_notes, address=body.shipping_address),
         )
     except orders.NotOrdered as error:
         raise invalid([Mistake(field, why) for field, why in error.mistakes]) from None
+    except orders.OutOfStock as error:
+        raise _out_of_stock(error) from None
     return _shown(there(await read_order(conn, call.user_id, order_id)), 201)
+
+
+def _out_of_stock(error: orders.OutOfStock) -> Problem:
+    return Problem(
+        "out_of_stock",
+        "Order less of it, or raise the product's stock.",
+        errors=[Mistake(f"items.{one.place}.{one.field}", one.why) for one in error.short],
+    )
 
 
 def _wrong_state(order: LockedOrder, possible: dict[str, list[str]]) -> Problem:
@@ -198,7 +208,11 @@ async def _change(conn: Conn, call: Call[OfOrder, OrderChange]) -> Answer[Order]
     if detail:
         raise invalid([Mistake("shipping_address", detail)])
     await change_order(conn, call.user_id, order_id, new)
-    return await _read(conn, call)
+    answer = await _read(conn, call)
+    if new.status != order.status:
+        whose = Whose(answer.body.chatbot_id, answer.body.contact_id)
+        await tell_customer(conn, call.user_id, whose, order.order_number, new.status)
+    return answer
 
 
 ENDPOINTS = (
@@ -226,6 +240,7 @@ ENDPOINTS = (
         statuses=MADE,
         once=True,
         versioned=True,
+        problems=("out_of_stock",),
     ),
     Endpoint(
         name="read_order",

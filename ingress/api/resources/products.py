@@ -104,6 +104,15 @@ ImageUrl = Annotated[
     Field(description="https; it is stored and shown"),
 ]
 Active = Annotated[bool, Field(description="false: it is kept, and not sold")]
+Stock = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=rules.STOCK_MAX,
+        description="how many there are: orders take of it, `cancelled` brings it back; null: it is"
+        " not counted",
+    ),
+]
 
 
 class ProductMade(Body):
@@ -113,6 +122,7 @@ class ProductMade(Body):
     description: Description | None = None
     image_url: ImageUrl | None = None
     is_active: Active = True
+    stock: Stock | None = None
 
 
 class ProductChange(Body):
@@ -122,6 +132,7 @@ class ProductChange(Body):
     description: Description | None = None
     image_url: ImageUrl | None = None
     is_active: Active = unless_given()
+    stock: Stock | None = None
 
 
 class OfProduct(Parameters):

@@ -103,7 +103,7 @@ function bubble(line) {
   const box = make("div", { class: "bubble", dir: "auto" });
   if (line.quoted != null) box.append(make("p", { class: "quote", dir: "auto" }, line.quoted));
   if (line.kind === "image") box.append(make("span", { class: "photo", role: "img", "aria-label": "Photo" }));
-  if (line.kind === "text" || line.kind === "image" || line.kind === "interactive") {
+  if (["text", "image", "interactive", "order"].includes(line.kind)) {
     box.append(formatted(line.text));
     if (line.text.length > LONG) {
       box.classList.add("long");
@@ -113,6 +113,14 @@ function bubble(line) {
   } else {
     const address = line.details.address ? `${line.text}, ${line.details.address}` : line.text;
     box.append(make("div", { class: "media" }, drawing("", ICONS[line.kind] || ICONS.other, "0 0 24 24"), make("span", {}, address)));
+  }
+  const { choices, link } = line.details;
+  if (choices) {
+    const press = (each) => send(line.details.reply, each.title, { choice: each.id, about: line.wamid });
+    box.append(make("div", { class: "choices" }, ...choices.map((each) =>
+      make("button", { type: "button", onclick: () => press(each) }, each.title, each.description ? make("small", {}, each.description) : null))));
+  } else if (link) {
+    box.append(make("div", { class: "choices" }, make("span", { class: "link" }, `${link.display_text}: ${link.url}`)));
   }
   const foot = make("footer", {}, clock(line.at));
   if (line.from === "customer") foot.append(ticks(line.tick), make("span", { class: "unseen tick" }, line.tick));
@@ -249,12 +257,12 @@ function open() {
   stream.onerror = () => notice("The connection is gone. Trying again.");
 }
 
-async function send(kind, text = "") {
+async function send(kind, text = "", more = {}) {
   $("samples").open = false;
   const last = state.lines.filter((line) => line.from === "bot").at(-1);
   if (kind === "reaction" && !last) return notice("There is no answer yet to react to.");
   const about = quotes || (kind === "reaction" ? last.wamid : null);
-  const told = { bot: $("bot").value, customer: customer(), kind, text, about };
+  const told = { bot: $("bot").value, customer: customer(), kind, text, about, ...more };
   if (kind === "text" && $("text").value.trim() === text) $("text").value = "";
   quote(null);
   const answer = await call("/messages", told);
