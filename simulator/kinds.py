@@ -2,41 +2,35 @@
 
 from typing import Any, Literal, get_args
 
+from simulator.media import Medium
+from simulator.samples import sample
+
 Kind = Literal[
     "text", "image", "video", "audio", "document", "sticker", "location", "contacts", "button",
     "button_reply", "list_reply", "order", "reaction", "edit", "revoke", "unsupported", "echo",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_MIME = {
-    "image": "image/jpeg",
-    "video": "video/mp4",
-    "audio": "audio/ogg; codecs=opus",
-    "document": "application/pdf",
-    "sticker": "image/webp",
-}
-_SHA256 = "pQ2k0mQ3nVwq8oV9cT1yJ6uQm3rWcJp4b7Y0S5eL2fA="
+MEDIA = ("image", "video", "audio", "document", "sticker")
 
 
-def content(kind: Kind, text: str | None, target: str | None, media_id: str) -> dict[str, Any]:
+def content(
+    kind: Kind, text: str | None, target: str | None, medium: Medium | None = None
+) -> dict[str, Any]:
     """`type` and what goes with it. `target` is the wamid that it is about."""
     about = {"context": {"id": target}} if target else {}
     match kind:
         case "text" | "echo":
             return {**about, "type": "text", "text": {"body": text or "Hello"}}
         case "image" | "video" | "audio" | "document" | "sticker":
-            return {**about, "type": kind, kind: _media(kind, text, media_id)}
+            return {**about, "type": kind, kind: _media(kind, text, medium)}
         case "location":
             place = {"name": text, "address": text} if text else {}
             spot = {"latitude": 40.4167, "longitude": -3.7033, **place}
             return {**about, "type": kind, kind: spot}
         case "contacts":
             name = text or "Ada Byron"
-            card = {
-                "name": {"formatted_name": name, "first_name": name},
-                "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
-            }
-            return {**about, "type": kind, kind: [card]}
+            return {**about, "type": kind, kind: [_card(name)]}
         case "button":
             return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
         case "button_reply" | "list_reply":
@@ -69,7 +63,16 @@ def content(kind: Kind, text: str | None, target: str | None, media_id: str) -> 
             return {"type": kind, "errors": [error], kind: {"type": "poll_creation"}}
 
 
-def _media(kind: str, caption: str | None, media_id: str) -> dict[str, Any]:
+def _card(name: str) -> dict[str, Any]:
+    return {
+        "name": {"formatted_name": name, "first_name": name},
+        "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
+    }
+
+
+def _media(kind: str, caption: str | None, medium: Medium | None) -> dict[str, Any]:
+    if medium is None:  # of whom nobody knows anything
+        medium = Medium(*sample(kind))
     more: dict[str, Any] = {}
     if caption and kind in ("image", "video", "document"):
         more["caption"] = caption
@@ -80,9 +83,9 @@ def _media(kind: str, caption: str | None, media_id: str) -> dict[str, Any]:
     if kind == "sticker":
         more["animated"] = False
     return {
-        "mime_type": _MIME[kind],
-        "sha256": _SHA256,
-        "id": media_id,
-        "url": f"https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid={media_id}",
+        "mime_type": medium.mime_type,
+        "sha256": medium.told_hash,
+        "id": medium.id,
+        "url": f"https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid={medium.id}",
         **more,
     }

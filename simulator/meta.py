@@ -15,8 +15,10 @@ from typing import Literal
 import aiohttp
 
 from simulator.journal import Line
-from simulator.kinds import content
+from simulator.kinds import MEDIA, content
 from simulator.lies import Fate
+from simulator.media import Medium
+from simulator.samples import sample
 from simulator.script import Fault
 from simulator.settings import ACCOUNT_ID, STATUSES, Number, Status
 from simulator.state import Person, State
@@ -89,7 +91,7 @@ class Courier:
         messages = []
         for wamid, text in zip(wamids, inbound.texts, strict=True):
             self._hear(inbound, person, wamid, stamp, text)
-            messages.append(_message(person, wamid, stamp, content("text", text, None, "")))
+            messages.append(_message(person, wamid, stamp, content("text", text, None)))
         batches = [messages] if inbound.one_post else [[message] for message in messages]
         answers = []
         for batch in batches:
@@ -111,7 +113,7 @@ class Courier:
         person = self._meet(inbound)
         wamid = inbound.wamids[0] if inbound.wamids else new_wamid()
         stamp = inbound.timestamp or str(int(time.time()))
-        told = content(kind, doing.text, self._target(doing, person), _media_id())
+        told = content(kind, doing.text, self._target(doing, person), self._medium(doing))
         if kind == "echo":
             value = {"message_echoes": [self._echo(inbound, person, wamid, stamp, told)]}
             field = "smb_message_echoes"
@@ -137,6 +139,13 @@ class Courier:
         line = Line("customer", text, wamid, time.time())
         self._state.conversations.add(inbound.phone_number_id, person.customer, line)
         self._state.heard(inbound.phone_number_id, person.customer, wamid, stamp)
+
+    def _medium(self, doing: Doing) -> Medium | None:
+        """What is sent: a file that was given before, or a small one of its kind."""
+        if doing.kind not in MEDIA:
+            return None
+        known = self._state.media.find(doing.media) if doing.media is not None else None
+        return known or self._state.media.keep(Medium(*sample(doing.kind)))
 
     def _target(self, doing: Doing, person: Person) -> str | None:
         if doing.target is not None or doing.kind not in ("reaction", "edit", "revoke"):
@@ -320,10 +329,6 @@ def _message(
 ) -> dict[str, object]:
     sender = _known(**{"from": person.digits, "from_user_id": person.user_id})
     return {**sender, "id": wamid, "timestamp": stamp, **told}
-
-
-def _media_id() -> str:
-    return str(secrets.randbelow(10**16) + 10**15)
 
 
 def _status_value(

@@ -61,6 +61,7 @@ class Doing:
     kind: Kind
     text: str | None  # caption, new text, emoji, title
     target: str | None  # the wamid that it is about; None: the last one that fits
+    media: str | None = None  # the id of a file; None: a small one of the kind
 
     @classmethod
     def read(cls, value: object) -> Self:
@@ -68,6 +69,7 @@ class Doing:
         kind = given.need("kind", _kind, KINDS[0])
         text = given.take("text", fields.text, None)
         target = given.take("target", fields.filled, None)
+        media = given.take("media", fields.filled, None)
         names = ("phone_number_id", "from", "user_id", "name", "timestamp", "wamid")
         who = {name: given.take(name, lambda v: v, None) for name in names if given.has(name)}
         given.done()
@@ -75,7 +77,7 @@ class Doing:
         by = Inbound.read(
             {**who, "texts": [text or kind], **({"wamids": [wamid]} if wamid else {})}
         )
-        return cls(by, kind, text, target)
+        return cls(by, kind, text, target, media)
 
 
 def _kind(value: object) -> Kind:

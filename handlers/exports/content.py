@@ -43,6 +43,7 @@ WITHOUT: Final[tuple[str, ...]] = (
     *("webhook_recoveries", "contact_counts", "contact_terms", "usage_gaps", "contact_days"),
     *("model_calls", "model_usage"),  # what the operator pays
     *("jobs", "exports", "asks", "imports", "import_keys"),
+    *("media_days", "files_to_remove"),
 )
 # A spreadsheet takes a cell that begins so for a formula; a number with its sign it does not.
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9][0-9 ().-]*$)")

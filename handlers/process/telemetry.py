@@ -215,6 +215,10 @@ WEBHOOKS_HELD = _gauge("webhooks_held", "Webhooks to which this process delivers
 WEBHOOK_PAUSES = Counter(
     "swiftreplies_webhook_pauses_total", "Webhooks that get nothing for a while, as they fail"
 )
+MEDIA = _counter(
+    *("media_total", "Media that customers sent, by what came of a try to fetch one", "outcome"),
+    *("stored", "refused", "put_off", "lost", "interrupted", "failed"),
+)
 TAKEOVERS = _counter(
     *("leases_swept_total", "Claims taken back from dead workers, or lost sight of", "what"),
     *("conversation", "message"),

@@ -318,7 +318,7 @@ async def _write(request: web.Request) -> web.Response:
     kind, words = sample or ("text", str(text))
     target = about if isinstance(about, str) and about else None
     wamid = new_wamid()
-    shown = {"id": wamid, **content(kind, words, target, "")}
+    shown = {"id": wamid, **content(kind, words, target)}
     phone.chats.know(_bsuid(digits), digits)  # no webhook may tell it
     phone.chats.wrote(bot.phone_number_id, digits, shown, time.time())
     more = {name: value for name, value in (("text", words), ("target", target)) if value}
