@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
 from db.pool import Conn, at_commit
@@ -50,6 +51,46 @@ class ToFetch:
 class Stored:
     message_id: MessageId
     usage_day: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A conversation, while it is locked."""
+
+    input_seq: int
+    answered_seq: int
+    running: bool  # a turn is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToRead:
+    chatbot_id: ChatbotId
+    conversation_id: ConversationId
+    message_id: MessageId
+    content_type: str | None
+    bytes: int | None
+    file: str | None
+    sent_at: datetime
+    attempts: int
+    failures: int
+    language: str | None  # the contact's, where it is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardMessage:
+    input_seq: int | None
+    content_text: str | None
+    sent_at: datetime
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcribed:
+    """What is paid for."""
+
+    seconds: Decimal
+    input_tokens: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,20 +150,28 @@ async def begin_fetch(conn: Conn, claim: MediumClaim, file: str) -> ToFetch | No
     return ToFetch(**row) if row else None
 
 
+async def conversation_of(conn: Conn, user_id: UserId, medium_id: int) -> ConversationId | None:
+    found: ConversationId | None = await conn.fetchval(_SQL["conversation_of"], user_id, medium_id)
+    return found
+
+
 async def hold_conversation(
     conn: Conn, user_id: UserId, conversation_id: ConversationId
-) -> ConversationId | None:
-    held: ConversationId | None = await conn.fetchval(
-        _SQL["hold_conversation"], user_id, conversation_id
-    )
-    return held
+) -> Held | None:
+    """None: it is gone."""
+    row = await conn.fetchrow(_SQL["hold_conversation"], user_id, conversation_id)
+    return Held(**row) if row else None
+
+
+async def wake_turn(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
+    await conn.execute(_SQL["wake_turn"], user_id, conversation_id)
 
 
 async def store_medium(
-    conn: Conn, claim: MediumClaim, content_type: str, size: int
+    conn: Conn, claim: MediumClaim, content_type: str, size: int, to_be_read: bool
 ) -> Stored | None:
     """None: it is somebody else's, or gone."""
-    args = (claim.user_id, claim.id, claim.epoch, content_type, size)
+    args = (claim.user_id, claim.id, claim.epoch, content_type, size, to_be_read)
     row = await conn.fetchrow(_SQL["store_medium"], *args)
     return Stored(**row) if row else None
 
@@ -148,6 +197,56 @@ async def put_off_medium(
     args = (claim.user_id, claim.id, claim.epoch, reason, wait)
     medium_id: int | None = await conn.fetchval(_SQL["put_off_medium"], *args)
     return medium_id
+
+
+async def begin_reading(conn: Conn, claim: MediumClaim) -> ToRead | None:
+    """None: it is somebody else's, or gone."""
+    row = await conn.fetchrow(_SQL["begin_reading"], claim.user_id, claim.id, claim.epoch)
+    return ToRead(**row) if row else None
+
+
+async def end_reading(
+    conn: Conn, claim: MediumClaim, heard: str, seconds: Decimal | None
+) -> MessageId | None:
+    """None: it is somebody else's, or gone."""
+    args = (claim.user_id, claim.id, claim.epoch, heard, seconds)
+    message_id: MessageId | None = await conn.fetchval(_SQL["end_reading"], *args)
+    return message_id
+
+
+async def heard_message(conn: Conn, user_id: UserId, message_id: MessageId) -> HeardMessage | None:
+    row = await conn.fetchrow(_SQL["heard_message"], user_id, message_id)
+    return HeardMessage(**row) if row else None
+
+
+async def write_heard(
+    conn: Conn, user_id: UserId, message_id: MessageId, content_text: str, readable: bool
+) -> None:
+    await conn.execute(_SQL["write_heard"], user_id, message_id, content_text, readable)
+
+
+async def ask_again(conn: Conn, user_id: UserId, message_id: MessageId, input_seq: int) -> None:
+    await conn.execute(_SQL["ask_again"], user_id, message_id, input_seq)
+
+
+async def raise_input(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, input_seq: int
+) -> None:
+    """Its newest, and now."""
+    await conn.execute(_SQL["raise_input"], user_id, conversation_id, input_seq)
+
+
+def count_transcription(
+    conn: Conn, claim: MediumClaim, chatbot_id: ChatbotId, model: str, spent: Transcribed
+) -> None:
+    """With the COMMIT. A name goes in as hexadecimal digits: what travels with a COMMIT has no
+    parameters and no text."""
+    name = f"convert_from(decode('{model.encode().hex()}', 'hex'), 'UTF8')"
+    at_commit(
+        conn,
+        f"SELECT count_transcription({claim.user_id:d}, {chatbot_id:d}, {claim.id:d}, {name},"
+        f" {spent.seconds:.1f}, {spent.input_tokens:d}, {spent.output_tokens:d})",
+    )
 
 
 async def give_back_medium(conn: Conn, claim: MediumClaim) -> None:

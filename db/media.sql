@@ -20,14 +20,23 @@ UPDATE media m SET file = $4
 RETURNING m.chatbot_id, m.conversation_id, m.kind, m.handle, m.named_hash, m.sent_at, m.attempts, m.failures,
           b.phone_number_id, b.access_token;
 
+-- name: conversation_of
+SELECT conversation_id FROM media WHERE user_id = $1 AND id = $2;
+
 -- name: hold_conversation
 -- In front of a medium and its message.
-SELECT id FROM conversations WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;
+SELECT input_seq, answered_seq, lease_owner IS NOT NULL AS running FROM conversations
+ WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;
+
+-- name: wake_turn
+-- One that waits for what has come now, or will not.
+UPDATE conversations SET ready_at = now(), held_for_media = false
+ WHERE user_id = $1 AND id = $2 AND held_for_media AND ready_at > now();
 
 -- name: store_medium
 UPDATE media m
-   SET status = 'stored', content_type = $4, bytes = $5, reason = NULL, settled_at = now(),
-       lease_owner = NULL
+   SET status = 'stored', content_type = $4, bytes = $5, reason = NULL, failures = 0,
+       settled_at = CASE WHEN $6::boolean THEN NULL ELSE now() END, lease_owner = NULL
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
 RETURNING m.message_id, m.usage_day;
 
@@ -46,6 +55,41 @@ UPDATE media m
    SET reason = $4, due_at = now() + $5::interval, failures = m.failures + 1, lease_owner = NULL
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
 RETURNING m.id;
+
+-- name: begin_reading
+SELECT m.chatbot_id, m.conversation_id, m.message_id, m.content_type, m.bytes, m.file, m.sent_at,
+       m.attempts, m.failures, k.language
+  FROM media m JOIN contacts k ON k.user_id = $1 AND k.id = m.contact_id
+ WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
+   AND m.status = 'stored';
+
+-- name: end_reading
+UPDATE media m SET heard = $4, seconds = $5, settled_at = now(), lease_owner = NULL
+ WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
+RETURNING m.message_id;
+
+-- name: heard_message
+SELECT input_seq, content_text, sent_at,
+       as_object(metadata) ->> 'reason' AS reason FROM messages WHERE user_id = $1 AND id = $2;
+
+-- name: write_heard
+UPDATE messages m
+   SET content_text = $3,
+       metadata = CASE WHEN $4::boolean THEN as_object(m.metadata) - 'opaque' ELSE m.metadata END
+ WHERE m.user_id = $1 AND m.id = $2;
+
+-- name: ask_again
+-- The message is an input once more: what was said of it did not know what is in it.
+UPDATE messages m
+   SET input_seq = $3, processing_duration = NULL, ai_processed = false,
+       metadata = as_object(m.metadata) - 'reason' || '{"heard_later": true}'
+ WHERE m.user_id = $1 AND m.id = $2;
+
+-- name: raise_input
+UPDATE conversations
+   SET input_seq = $3, pending_since = coalesce(pending_since, now()), ready_at = now(),
+       held_for_media = false, updated_at = now()
+ WHERE user_id = $1 AND id = $2;
 
 -- name: give_back_medium
 -- Unfinished, and nobody's fault.

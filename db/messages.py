@@ -67,6 +67,7 @@ class TurnMessage:
     wamid: Wamid | None
     metadata: dict[str, Any]
     answered_text: str | None = None  # where it was edited after its answer: what that was to
+    medium: dict[str, Any] | None = None  # of an input: kind, since, open (not done with yet)
 
 
 async def record_inbound(

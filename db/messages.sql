@@ -44,16 +44,22 @@ SELECT id, direction, is_from_human, status,
            - ARRAY['details', 'original', 'original_details', 'answered_text'] AS metadata,
        CASE WHEN length(metadata ->> 'answered_text') > 16000
             THEN left(metadata ->> 'answered_text', 8000) || right(metadata ->> 'answered_text', 8000)
-            ELSE metadata ->> 'answered_text' END AS answered_text
+            ELSE metadata ->> 'answered_text' END AS answered_text,
+       medium
   FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-                message_id AS wamid, metadata
+                message_id AS wamid, metadata, NULL::jsonb AS medium
            FROM messages WHERE user_id = $1 AND conversation_id = $2
             AND (input_seq IS NULL OR input_seq <= $3)
             AND metadata ->> 'source' IS DISTINCT FROM 'history'  -- was said long before, and came late
           ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-                message_id AS wamid, metadata
+                message_id AS wamid, metadata,
+                CASE WHEN message_type IN ('audio', 'image', 'document', 'sticker', 'video')
+                     THEN (SELECT jsonb_build_object('kind', d.kind, 'since', d.created_at,
+                                                     'open', d.settled_at IS NULL)
+                             FROM media d WHERE d.user_id = $1 AND d.message_id = messages.id)
+                     END AS medium
            FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
           ORDER BY input_seq LIMIT $5)) m
  ORDER BY id;

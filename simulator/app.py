@@ -14,6 +14,7 @@ from simulator import (
     graph_api,
     graph_media,
     model,
+    transcription,
 )
 from simulator.state import HTTP, STATE, State
 
@@ -41,6 +42,7 @@ def create_app() -> web.Application:
             web.post("/v1/chat/completions", model.complete),
             web.get("/v1/models", model.list_models),
             web.post("/v1/embeddings", embeddings.embed),
+            web.post("/v1/audio/transcriptions", transcription.transcribe),
             web.route("*", "/tenant/{name}", endpoint.receive),  # a redirect is followed by GET
             web.get("/_sim/config", control.show_config),
             web.post("/_sim/config", control.configure),

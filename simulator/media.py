@@ -11,7 +11,7 @@ from typing import Self
 from simulator import fields
 from simulator.fields import Fields, Unfit
 from simulator.journal import remember
-from simulator.samples import sample
+from simulator.samples import sample, voice
 
 MEDIA_MAX = 2_000
 URL_S = 300  # Meta's
@@ -35,6 +35,7 @@ class Medium:
     redirect: str | None = None
     filler: int = 0  # zeros that come behind it
     size: int | None = None  # that is told
+    says: str | None = None  # what a transcription hears in it
     id: str = field(default_factory=lambda: str(secrets.randbelow(10**16) + 10**15))
 
     @classmethod
@@ -57,8 +58,11 @@ class Medium:
             redirect=given.take("redirect", fields.filled, None),
             filler=given.take("filler", _filler, 0),
             size=given.take("size", fields.whole, None),
+            says=given.take("says", fields.text, None),
         )
         given.done()
+        if kind == "audio" and medium.says and not given.has("data"):
+            medium.data = voice(mark=medium.says)  # another file for other words
         return medium
 
     @property
@@ -80,9 +84,12 @@ class Media:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Medium] = OrderedDict()
+        self.said: OrderedDict[str, str] = OrderedDict()  # by SHA-256
 
     def keep(self, medium: Medium) -> Medium:
         remember(self._known, medium.id, medium, MEDIA_MAX)
+        if medium.says is not None:
+            remember(self.said, hashlib.sha256(medium.data).hexdigest(), medium.says, MEDIA_MAX)
         return medium
 
     def find(self, media_id: str) -> Medium | None:
@@ -90,6 +97,7 @@ class Media:
 
     def clear(self) -> None:
         self._known.clear()
+        self.said.clear()
 
 
 def _bytes(value: object) -> bytes:

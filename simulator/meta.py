@@ -18,7 +18,7 @@ from simulator.journal import Line
 from simulator.kinds import MEDIA, content
 from simulator.lies import Fate
 from simulator.media import Medium
-from simulator.samples import sample
+from simulator.samples import sample, voice
 from simulator.script import Fault
 from simulator.settings import ACCOUNT_ID, STATUSES, Number, Status
 from simulator.state import Person, State
@@ -145,7 +145,12 @@ class Courier:
         if doing.kind not in MEDIA:
             return None
         known = self._state.media.find(doing.media) if doing.media is not None else None
-        return known or self._state.media.keep(Medium(*sample(doing.kind)))
+        if known is not None:
+            return known
+        medium = Medium(*sample(doing.kind))
+        if doing.kind == "audio" and doing.text:  # it has no caption: that is what is said
+            medium.data, medium.says = voice(mark=doing.text), doing.text
+        return self._state.media.keep(medium)
 
     def _target(self, doing: Doing, person: Person) -> str | None:
         if doing.target is not None or doing.kind not in ("reaction", "edit", "revoke"):

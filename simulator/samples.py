@@ -1,6 +1,7 @@
 """Small files of each kind, as customers send them."""
 
 import base64
+import hashlib
 import struct
 
 _JPEG = """
@@ -28,7 +29,7 @@ def _page(payload: bytes, flags: int, granule: int, number: int) -> bytes:
 def voice(seconds: float = 2.0, mark: str = "") -> bytes:
     """A voice message of silence; `mark` makes it another file."""
     head = struct.pack("<8sBBHIhB", b"OpusHead", 1, 1, 0, 16_000, 0, 0)
-    name = mark.encode()[:60]
+    name = hashlib.sha256(mark.encode()).hexdigest().encode() if mark else b""
     tags = b"OpusTags" + struct.pack("<I", len(name)) + name + struct.pack("<I", 0)
     return (
         _page(head, 2, 0, 0)

@@ -39,7 +39,8 @@ async def turns(worker: Worker) -> None:
         # In a thread: the model's client takes 0.15 s to make, in which the loop would stand still.
         answerer = await asyncio.to_thread(_answerer, worker.settings, session)
         own = OwnModels(_installed(worker.settings, session), guarded.session, worker.tokens.vault)
-        agent = Agent(answerer, Shelf(worker.settings.knowledge_bytes, embedder), own)
+        shelf = Shelf(worker.settings.knowledge_bytes, embedder)
+        agent = Agent(answerer, shelf, own, awaited(worker.settings))
 
         async def answer(worker_id: WorkerId, claim: Claim) -> None:
             await run_turn(worker.pool, agent, worker_id, claim, presence)
@@ -51,6 +52,11 @@ async def turns(worker: Worker) -> None:
             group.create_task(claims.turns(worker, answer))
             group.create_task(asking.asks(worker, answer_ask))
             group.create_task(build_indexes(worker))
+
+
+def awaited(settings: Settings) -> frozenset[str]:
+    """Kinds of media that become words here."""
+    return frozenset() if settings.transcription_model is None else frozenset(["audio"])
 
 
 def _model_session() -> aiohttp.ClientSession:

@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import aiohttp
 
 from db.media import DueFile, MediumClaim, Taking, claim_media
 from handlers.media.fetching import MediaApi, media_session
+from handlers.media.hearing import Transcriber
+from handlers.media.listening import Listener
 from handlers.media.removal import remove_due_files
 from handlers.media.work import Fetcher
 from handlers.process.sweeps import Sweep
@@ -12,8 +17,10 @@ from worker.claims import Claims, Work, work
 from worker.clock import every
 from worker.liveness import TERM
 from worker.process import Worker
+from worker.settings import Settings
 
 FETCH_SLOTS = 8  # of a worker; half of them one tenant's
+HEAR_SLOTS = 4  # each with a file of 16 MiB at most in memory
 POLL_S = 0.25
 REMOVE_S = 1.0
 STOP_S = 5.0  # for what is being fetched when the worker ends; another begins it anew
@@ -27,13 +34,35 @@ async def media(worker: Worker) -> None:
         if worker.liveness.is_alive:
             await remove_due_files(worker.pool, worker.store, sweep)
 
-    async with media_session(FETCH_SLOTS * 2) as session, asyncio.TaskGroup() as group:
+    async with (
+        AsyncExitStack() as ending,
+        media_session(FETCH_SLOTS * 2) as session,
+        asyncio.TaskGroup() as group,
+    ):
         api = MediaApi(session, settings.graph_url, settings.graph_version)
-        fetcher = Fetcher(worker.pool, worker.store, api, worker.tokens)
-        group.create_task(
-            work(worker, _claims(worker, "waiting", fetcher.fetch, fetcher.give_back))
-        )
+        hears = settings.transcription_model is not None
+        fetcher = Fetcher(worker.pool, worker.store, api, worker.tokens, hears=hears)
+        fetching = _claims(worker, "waiting", fetcher.fetch, fetcher.give_back)
+        group.create_task(work(worker, fetching))
+        if hears:
+            model = await ending.enter_async_context(_model_session())
+            listener = Listener(worker.pool, worker.store, _transcriber(settings, model))
+            listening = _claims(worker, "stored", listener.listen, fetcher.give_back)
+            group.create_task(work(worker, listening))
         group.create_task(every(REMOVE_S, "remove_files", remove, worker.stop))
+
+
+def _model_session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=HEAR_SLOTS)
+    return aiohttp.ClientSession(connector=connector, trust_env=False)
+
+
+def _transcriber(settings: Settings, session: aiohttp.ClientSession) -> Transcriber:
+    assert settings.openai_key is not None, "settings.read() refuses to go on without"
+    assert settings.transcription_model is not None, "asked for"
+    return Transcriber.create(
+        settings.transcription_model, settings.openai_key, settings.openai_url, session
+    )
 
 
 Do = Callable[[MediumClaim], Awaitable[None]]
@@ -41,6 +70,7 @@ Do = Callable[[MediumClaim], Awaitable[None]]
 
 def _claims(worker: Worker, status: str, do: Do, give_back: Do) -> Claims:
     held: set[int] = set()
+    slots = FETCH_SLOTS if status == "waiting" else HEAR_SLOTS
 
     async def one(claim: MediumClaim) -> None:
         working = asyncio.ensure_future(do(claim))
@@ -62,15 +92,15 @@ def _claims(worker: Worker, status: str, do: Do, give_back: Do) -> Claims:
         if worker_id is None:
             return []
         async with worker.pool.acquire() as conn:
-            taking = Taking(limit=free, tenant_max=FETCH_SLOTS // 2, term=TERM)
+            taking = Taking(limit=free, tenant_max=slots // 2, term=TERM)
             claims = await claim_media(conn, worker_id, status, list(held), taking)
         held.update(claim.id for claim in claims)
         return [one(claim) for claim in claims]
 
     return Claims(
         role=f"media_{status}",
-        slots=FETCH_SLOTS,
+        slots=slots,
         take=take,
         poll_s=lambda: POLL_S,
-        room=lambda: FETCH_SLOTS,
+        room=lambda: slots,
     )

@@ -116,10 +116,16 @@ class Reply:
 
 class Agent:
     def __init__(
-        self, answerer: Answerer, shelf: Shelf | None = None, own: OwnModels | None = None
+        self,
+        answerer: Answerer,
+        shelf: Shelf | None = None,
+        own: OwnModels | None = None,
+        awaits: frozenset[str] = frozenset(),
     ) -> None:
+        """`awaits`: kinds of media that become words before a turn reads them."""
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
+        self.awaits = awaits
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)

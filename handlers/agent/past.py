@@ -55,7 +55,9 @@ def as_message(row: TurnMessage) -> AnyMessage | None:
     text = shown(answered or "")
     if not text:
         return None
-    name = f"row-{MessageId(row.id)}"
+    # One that was read before it was heard is there already, as it was then.
+    again = "-heard" if row.metadata.get("heard_later") is True else ""
+    name = f"row-{MessageId(row.id)}{again}"
     if row.direction == "inbound":
         text = LATE + text if row.metadata.get("reason") == "stale" else text
         return HumanMessage(text, id=name, additional_kwargs=noted_at(row.sent_at))

@@ -21,6 +21,18 @@ ID_CHARS = 200
 HASH_CHARS = 200
 
 
+# What servers of transcription take, and by which ending of a name: their newer models refuse
+# voice messages that are called .oga or .opus.
+HEARD: Final = frozenset(
+    ["audio/ogg", "audio/mp4", "audio/mpeg", "audio/wav", "audio/webm", "audio/flac"]
+)
+
+
+def is_read(kind: str, content_type: str) -> bool:
+    """Whether it becomes words."""
+    return kind == "audio" and content_type in HEARD
+
+
 @dataclass(frozen=True, slots=True)
 class Brought:
     kind: str

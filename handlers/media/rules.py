@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from handlers.media.kinds import IDS_LIVE
+from handlers.rules.window import STALE_AFTER
 
 FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(minutes=30)
@@ -13,6 +14,7 @@ FINAL: Final = frozenset(["too_large", "wrong_type", "foreign_host"])
 # These may be a moment's fault, and are believed after some tries.
 DOUBTED: Final = frozenset(["gone", "hash", "truncated", "redirected", "unreadable"])
 DOUBTED_TRIES = 4
+OF_THE_SOUND: Final = frozenset(["not_understood", "answer_too_big"])
 DIED = "died"  # the worker, or our own mistake
 DEATHS_MAX = 5
 TOO_OLD = "too_old"
@@ -41,6 +43,14 @@ def after(problem: str, tries: int, age: timedelta) -> Next:
     if age + wait >= IDS_LIVE:
         return GiveUp(problem)
     return Again(wait)
+
+
+def after_hearing(problem: str, tries: int, age: timedelta) -> Next:
+    """A server that is away is asked again while an answer would still be given."""
+    if problem in OF_THE_SOUND:
+        return GiveUp(problem)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries, 20))
+    return GiveUp(problem) if age + wait >= STALE_AFTER else Again(wait)
 
 
 def before(deaths: int, age: timedelta) -> GiveUp | None:

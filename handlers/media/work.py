@@ -19,6 +19,7 @@ from db.media import (
     ToFetch,
     admit_media,
     begin_fetch,
+    conversation_of,
     give_back_medium,
     hold_conversation,
     meter_media,
@@ -26,10 +27,11 @@ from db.media import (
     refuse_medium,
     show_medium,
     store_medium,
+    wake_turn,
 )
 from db.pool import UNAVAILABLE, Pool, tenant
 from handlers.media.fetching import Asked, Coming, MediaApi, NotFetched
-from handlers.media.kinds import CONTACT_DAY, TENANT_DAY
+from handlers.media.kinds import CONTACT_DAY, TENANT_DAY, is_read
 from handlers.media.rules import DIED, GiveUp, after, before
 from handlers.media_store.port import Store, StoreProblem
 from handlers.process import telemetry
@@ -44,6 +46,7 @@ class Fetcher:
     store: Store
     api: MediaApi
     tokens: Tokens
+    hears: bool = False  # somebody turns sound into words
 
     async def fetch(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
@@ -106,12 +109,15 @@ class Fetcher:
 
     async def _note_stored(self, claim: MediumClaim, medium: ToFetch, coming: Coming) -> bool:
         user_id = claim.user_id
+        to_be_read = self.hears and is_read(medium.kind, coming.content_type)
         async with tenant(self.pool, user_id) as conn:
             await hold_conversation(conn, user_id, medium.conversation_id)
-            stored = await store_medium(conn, claim, coming.content_type, coming.bytes)
+            stored = await store_medium(conn, claim, coming.content_type, coming.bytes, to_be_read)
             if stored is None:
                 return False
             await show_medium(conn, user_id, stored.message_id, claim.id)
+            if not to_be_read:
+                await wake_turn(conn, user_id, medium.conversation_id)
             if stored.usage_day is not None:
                 meter_media(conn, user_id, stored.usage_day, coming.bytes)
         return True
@@ -126,8 +132,15 @@ class Fetcher:
         return "put_off"
 
     async def _give_up(self, claim: MediumClaim, reason: str) -> str:
-        async with tenant(self.pool, claim.user_id) as conn:
+        user_id = claim.user_id
+        async with tenant(self.pool, user_id) as conn:
+            conversation_id = await conversation_of(conn, user_id, claim.id)
+            if conversation_id is None:
+                return "lost"
+            await hold_conversation(conn, user_id, conversation_id)
             refused = await refuse_medium(conn, claim, reason) is not None
+            if refused:
+                await wake_turn(conn, user_id, conversation_id)
         log.info("medium.refused", medium_id=claim.id, reason=reason)
         return "refused" if refused else "lost"
 

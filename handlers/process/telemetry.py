@@ -130,7 +130,7 @@ STATUSES = _counter(
 TURNS = _counter(
     *("turns_total", "Turns, by how they ended", "outcome"),
     *("replied", "apologised", "put_off", "silent", "nothing_to_do", "lost_lease", "outdated"),
-    *("failed", "cancelled"),
+    *("held", "told", "failed", "cancelled"),
 )
 TURN_SECONDS = _histogram("turn_seconds", "From a turn's start to its commit", CALL)
 ASKS = _counter(
@@ -218,6 +218,10 @@ WEBHOOK_PAUSES = Counter(
 MEDIA = _counter(
     *("media_total", "Media that customers sent, by what came of a try to fetch one", "outcome"),
     *("stored", "refused", "put_off", "lost", "interrupted", "failed"),
+)
+HEARD = _counter(
+    *("media_heard_total", "Voice messages, by what came of a try to hear one", "outcome"),
+    *("heard", "nothing", "refused", "put_off", "lost", "interrupted", "failed"),
 )
 TAKEOVERS = _counter(
     *("leases_swept_total", "Claims taken back from dead workers, or lost sight of", "what"),

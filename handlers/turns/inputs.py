@@ -15,8 +15,9 @@ from handlers.fixed.choices import Choice, choice_of
 from handlers.fixed.languages import TEXTS_MAX
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
+from handlers.media.words import awaited
 from handlers.plans import Plan
-from handlers.rules.opaque import why_unanswered
+from handlers.rules.opaque import LATER, MEDIA, why_unanswered
 from handlers.rules.window import is_stale
 from handlers.turns.pace import goes_in_circles
 
@@ -29,6 +30,8 @@ PUT_OFF = frozenset(
 STALE = "stale"  # messages.metadata.reason of what came too late to be answered
 # An event that could not be told comes up again later; after this WhatsApp would not take it.
 EVENT_AGE = timedelta(hours=24)
+MEDIA_WAIT = timedelta(seconds=15)  # of a turn, for what an input brought, since it came
+MEDIA_WAIT_ALL = timedelta(seconds=30)  # since the first came, however many follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Found:
     events: Sequence[Event]
     silence: str | None  # why no answer will be given, as far as the record says
     circles: bool = False  # another bot seems to answer
+    held_until: datetime | None = None  # what an input brought may come until then
 
     @property
     def plan(self) -> Plan:
@@ -123,21 +127,49 @@ class Found:
         return row.input_seq is not None and row.input_seq > self.context.answered_seq
 
 
-def found(context: TurnContext, rows: Sequence[TurnMessage], waiting: Sequence[Event]) -> Found:
-    """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of."""
+def found(
+    context: TurnContext,
+    rows: Sequence[TurnMessage],
+    waiting: Sequence[Event],
+    awaits: frozenset[str] = frozenset(),
+) -> Found:
+    """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of; `awaits`:
+    kinds of media that become words."""
     unread, events = first_inputs(unanswered(rows, context.answered_seq), waiting)
     silence = why_silent(context)
     if silence is not None:
         return Found(context, rows, unread, [], events, silence)
     stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
     inputs = [i for i in unread if not is_stale(context.now - i.sent_at)]
+    open_ = [i for i in inputs if _is_awaited(i, awaits)]
+    held_until = waits_until(open_, context.now)
+    inputs = [_shown_open(i) if i in open_ else i for i in inputs]
     if not events:
         late = STALE if stale and not inputs else None
         silence = late or why_unanswered([i.metadata for i in inputs])
+        if silence == MEDIA and open_:
+            silence = LATER
     circles = silence is None and bool(inputs) and not events
     if circles:
         circles = goes_in_circles(rows, context.turns_lately, context.loop_stopped_at)
-    return Found(context, rows, inputs, stale, events, silence, circles)
+    return Found(context, rows, inputs, stale, events, silence, circles, held_until)
+
+
+def waits_until(open_: Sequence[TurnMessage], now: datetime) -> datetime | None:
+    """For media that are not done with. None: no longer, or for nothing."""
+    since = sorted(datetime.fromisoformat(row.medium["since"]) for row in open_ if row.medium)
+    if not since:
+        return None
+    until = min(since[-1] + MEDIA_WAIT, since[0] + MEDIA_WAIT_ALL)
+    return until if until > now else None
+
+
+def _is_awaited(row: TurnMessage, awaits: frozenset[str]) -> bool:
+    return row.medium is not None and row.medium["open"] and row.medium["kind"] in awaits
+
+
+def _shown_open(row: TurnMessage) -> TurnMessage:
+    return replace(row, content_text=awaited(row.content_text or ""))
 
 
 def unanswered(rows: Sequence[TurnMessage], answered_seq: int) -> list[TurnMessage]:

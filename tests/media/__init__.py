@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from db.media import DueFile, MediumClaim, Taking, claim_media
 from db.pool import Conn, Pool
 from handlers.ingest.recording import record_batch
 from handlers.media.fetching import MediaApi
+from handlers.media.hearing import Transcriber
+from handlers.media.listening import Listener
 from handlers.media.removal import remove_due_files
 from handlers.media.work import Fetcher
 from handlers.media_store.port import Store
@@ -70,6 +72,23 @@ class House:
         me = await self.worker()
         for claim in await self.claims(me):
             await self.fetcher.fetch(claim)
+
+    @property
+    def listener(self) -> Listener:
+        url = f"{self.simulator.url}/v1"
+        transcriber = Transcriber.create("hears-well", "sk-1", url, self.session)
+        return Listener(self.pool, self.store, transcriber)
+
+    async def fetch_and_hear(self) -> None:
+        """With TRANSCRIPTION_MODEL."""
+        me = await self.worker()
+        for claim in await self.claims(me):
+            await replace(self.fetcher, hears=True).fetch(claim)
+        await self.hear()
+
+    async def hear(self) -> None:
+        for claim in await self.claims(await self.worker(), "stored"):
+            await self.listener.listen(claim)
 
     async def later(self) -> None:
         """As if whatever was put off were due."""
