@@ -78,6 +78,7 @@ class ToRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeardMessage:
+    id: MessageId
     input_seq: int | None
     content_text: str | None
     sent_at: datetime
@@ -206,10 +207,10 @@ async def begin_reading(conn: Conn, claim: MediumClaim) -> ToRead | None:
 
 
 async def end_reading(
-    conn: Conn, claim: MediumClaim, heard: str, seconds: Decimal | None
+    conn: Conn, claim: MediumClaim, heard: str, seconds: Decimal | None, text: str | None
 ) -> MessageId | None:
     """None: it is somebody else's, or gone."""
-    args = (claim.user_id, claim.id, claim.epoch, heard, seconds)
+    args = (claim.user_id, claim.id, claim.epoch, heard, seconds, text)
     message_id: MessageId | None = await conn.fetchval(_SQL["end_reading"], *args)
     return message_id
 

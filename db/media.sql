@@ -13,7 +13,8 @@ SELECT admit_media($1, $2, $3, $4, $5) AS outcome;
 
 -- name: begin_fetch
 -- Each try has a file of its own: who lost the lease writes over nobody.
-UPDATE media m SET file = $4
+UPDATE media m
+   SET file = $4, small_file = CASE WHEN m.kind IN ('image', 'sticker') THEN $4 || '-small' END
   FROM chatbots b
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
    AND b.user_id = $1 AND b.id = m.chatbot_id
@@ -46,7 +47,7 @@ UPDATE messages m SET content_url = '/v1/media/' || $3::bigint
 
 -- name: refuse_medium
 UPDATE media m
-   SET status = 'refused', reason = $4, file = NULL, settled_at = now(), lease_owner = NULL
+   SET status = 'refused', reason = $4, file = NULL, small_file = NULL, settled_at = now(), lease_owner = NULL
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
 RETURNING m.message_id;
 
@@ -64,12 +65,12 @@ SELECT m.chatbot_id, m.conversation_id, m.message_id, m.content_type, m.bytes, m
    AND m.status = 'stored';
 
 -- name: end_reading
-UPDATE media m SET heard = $4, seconds = $5, settled_at = now(), lease_owner = NULL
+UPDATE media m SET heard = $4, seconds = $5, text = $6, settled_at = now(), lease_owner = NULL
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL
 RETURNING m.message_id;
 
 -- name: heard_message
-SELECT input_seq, content_text, sent_at,
+SELECT id, input_seq, content_text, sent_at,
        as_object(metadata) ->> 'reason' AS reason FROM messages WHERE user_id = $1 AND id = $2;
 
 -- name: write_heard
@@ -100,7 +101,7 @@ UPDATE media m SET lease_owner = NULL
 -- Of a message that its sender took back. The row stays: it is counted.
 WITH gone AS (
     UPDATE media d
-       SET status = 'removed', file = NULL, settled_at = coalesce(d.settled_at, now()),
+       SET status = 'removed', file = NULL, small_file = NULL, text = NULL, settled_at = coalesce(d.settled_at, now()),
            lease_owner = NULL, epoch = d.epoch + 1
       FROM messages m
      WHERE m.user_id = $1 AND m.chatbot_id = $2 AND m.message_id = $3

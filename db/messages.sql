@@ -57,7 +57,9 @@ SELECT id, direction, is_from_human, status,
                 message_id AS wamid, metadata,
                 CASE WHEN message_type IN ('audio', 'image', 'document', 'sticker', 'video')
                      THEN (SELECT jsonb_build_object('kind', d.kind, 'since', d.created_at,
-                                                     'open', d.settled_at IS NULL)
+                                                     'open', d.settled_at IS NULL,
+                                                     'text', d.text, 'stored', d.status = 'stored',
+                                                     'small_file', d.small_file)
                              FROM media d WHERE d.user_id = $1 AND d.message_id = messages.id)
                      END AS medium
            FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3

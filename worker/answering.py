@@ -40,7 +40,7 @@ async def turns(worker: Worker) -> None:
         answerer = await asyncio.to_thread(_answerer, worker.settings, session)
         own = OwnModels(_installed(worker.settings, session), guarded.session, worker.tokens.vault)
         shelf = Shelf(worker.settings.knowledge_bytes, embedder)
-        agent = Agent(answerer, shelf, own, awaited(worker.settings))
+        agent = Agent(answerer, shelf, own, awaited(worker.settings), worker.store)
 
         async def answer(worker_id: WorkerId, claim: Claim) -> None:
             await run_turn(worker.pool, agent, worker_id, claim, presence)
@@ -56,7 +56,8 @@ async def turns(worker: Worker) -> None:
 
 def awaited(settings: Settings) -> frozenset[str]:
     """Kinds of media that become words here."""
-    return frozenset() if settings.transcription_model is None else frozenset(["audio"])
+    hears = settings.transcription_model is not None
+    return frozenset(["document", "audio"] if hears else ["document"])
 
 
 def _model_session() -> aiohttp.ClientSession:

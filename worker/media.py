@@ -44,11 +44,11 @@ async def media(worker: Worker) -> None:
         fetcher = Fetcher(worker.pool, worker.store, api, worker.tokens, hears=hears)
         fetching = _claims(worker, "waiting", fetcher.fetch, fetcher.give_back)
         group.create_task(work(worker, fetching))
-        if hears:
-            model = await ending.enter_async_context(_model_session())
-            listener = Listener(worker.pool, worker.store, _transcriber(settings, model))
-            listening = _claims(worker, "stored", listener.listen, fetcher.give_back)
-            group.create_task(work(worker, listening))
+        model = await ending.enter_async_context(_model_session())
+        transcriber = _transcriber(settings, model) if hears else None
+        listener = Listener(worker.pool, worker.store, transcriber)
+        listening = _claims(worker, "stored", listener.listen, fetcher.give_back)
+        group.create_task(work(worker, listening))
         group.create_task(every(REMOVE_S, "remove_files", remove, worker.stop))
 
 

@@ -47,6 +47,7 @@ from handlers.agent.tools import Toolbox
 from handlers.agent.window import windowed
 from handlers.checks.answer import foreign_amounts
 from handlers.checks.told import Told
+from handlers.media_store.port import NoStore, Store
 from handlers.process import telemetry
 
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
@@ -121,11 +122,13 @@ class Agent:
         shelf: Shelf | None = None,
         own: OwnModels | None = None,
         awaits: frozenset[str] = frozenset(),
+        store: Store | None = None,
     ) -> None:
         """`awaits`: kinds of media that become words before a turn reads them."""
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
         self.awaits = awaits
+        self.store: Store = store or NoStore()
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)

@@ -15,6 +15,7 @@ from db.ids import MessageId
 from db.messages import TurnMessage
 from handlers.agent.prompt import LATE, shown
 from handlers.agent.timeline import COLLEAGUE, noted_at
+from handlers.media.words import whole_document
 from handlers.rules.cutting import head
 
 QUOTED_UNITS = 120
@@ -53,6 +54,8 @@ def as_message(row: TurnMessage) -> AnyMessage | None:
     """A row of the record as the model sees it. Ids are stable, so nothing is taken in twice."""
     answered = row.content_text if row.answered_text is None else row.answered_text
     text = shown(answered or "")
+    if row.medium is not None and row.medium.get("text"):  # of this turn: in the next its beginning
+        text = whole_document(answered or "", row.medium["text"])
     if not text:
         return None
     # One that was read before it was heard is there already, as it was then.

@@ -28,9 +28,14 @@ HEARD: Final = frozenset(
 )
 
 
-def is_read(kind: str, content_type: str) -> bool:
-    """Whether it becomes words."""
-    return kind == "audio" and content_type in HEARD
+PDF: Final = "application/pdf"
+
+
+def is_read(kind: str, content_type: str, *, hears: bool) -> bool:
+    """Whether it becomes words. `hears`: there is a model for sound."""
+    if kind == "document":
+        return content_type == PDF
+    return hears and kind == "audio" and content_type in HEARD
 
 
 @dataclass(frozen=True, slots=True)

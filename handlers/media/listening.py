@@ -1,7 +1,7 @@
-"""A stored voice message is heard, by whoever has claimed it.
+"""A stored voice message is heard, or a document read, by whoever has claimed it.
 
     begin    what it is, and where
-    hear     no transaction: the operator's model
+    read     no transaction: by the operator's model, or a process that may take so much and no more
     settle   one transaction, fenced by the claim: the words stand in the message; a turn that waits
              for them is woken, and a message that was answered without them is an input once more
 
@@ -21,38 +21,38 @@ from db.media import (
     MediumClaim,
     ToRead,
     Transcribed,
-    ask_again,
     begin_reading,
     count_transcription,
     end_reading,
     heard_message,
     hold_conversation,
     put_off_medium,
-    raise_input,
-    wake_turn,
     write_heard,
 )
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
+from handlers.documents.blocks import BEGINNING_CHARS, Refused
+from handlers.documents.reading import beginning_of
+from handlers.media.coming_back import come_back
 from handlers.media.duration import duration
 from handlers.media.hearing import Heard, NotHeard, Transcriber
-from handlers.media.kinds import BYTES
+from handlers.media.kinds import BYTES, PDF
 from handlers.media.rules import DEATHS_MAX, DIED, Again, after_hearing
-from handlers.media.words import heard, not_understood
+from handlers.media.words import document_read, heard, not_understood
 from handlers.media_store.port import Store, StoreProblem
 from handlers.process import telemetry
-from handlers.rules import opaque
-from handlers.rules.window import is_stale
+from handlers.rules.texts import storable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-HEARD, NOTHING = "heard", "nothing"  # media.heard; else a problem
+READ_S = 30.0
+HEARD, NOTHING, READ = "heard", "nothing", "read"  # media.heard; else a problem
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     pool: Pool
     store: Store
-    transcriber: Transcriber
+    transcriber: Transcriber | None  # None: nothing is heard
 
     async def listen(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
@@ -74,6 +74,10 @@ class Listener:
             return "lost"
         if medium.attempts >= DEATHS_MAX:
             return await self._settle(claim, medium, DIED, None)
+        if medium.content_type == PDF:
+            return await self._read(claim, medium, medium.file)
+        if self.transcriber is None:  # it was there when this was stored
+            return await self._settle(claim, medium, "not_heard", None)
         age = datetime.now(UTC) - medium.sent_at
         try:
             data = await self._data(medium.file)
@@ -90,6 +94,13 @@ class Listener:
         seconds = found.seconds or duration(data, medium.content_type)
         return await self._settle(claim, medium, HEARD if found.text else NOTHING, found, seconds)
 
+    async def _read(self, claim: MediumClaim, medium: ToRead, file: str) -> str:
+        try:
+            text = await beginning_of(self.store.read(file), READ_S)
+        except (Refused, FileNotFoundError):
+            return await self._settle(claim, medium, "not_read", None)
+        return await self._settle(claim, medium, READ, None, text=text[:BEGINNING_CHARS])
+
     async def _data(self, file: str) -> bytes:
         data = bytearray()
         async for piece in self.store.read(file):
@@ -104,16 +115,17 @@ class Listener:
         how: str,
         found: Heard | None,
         seconds: Decimal | None = None,
+        text: str | None = None,
     ) -> str:
         user_id = claim.user_id
         async with tenant(self.pool, user_id) as conn:
             held = await hold_conversation(conn, user_id, medium.conversation_id)
-            message_id = await end_reading(conn, claim, how, seconds)
+            message_id = await end_reading(conn, claim, how, seconds, text and storable(text))
             if held is None or message_id is None:
                 return "lost"
-            text = found.text if found is not None else ""
-            await _tell(conn, claim, medium, held, text)
-            if found is not None:
+            said = found.text if found is not None else text or ""
+            await _tell(conn, claim, medium, held, said)
+            if found is not None and self.transcriber is not None:
                 spent = Transcribed(
                     seconds=seconds or Decimal(0),
                     input_tokens=found.input_tokens,
@@ -121,7 +133,7 @@ class Listener:
                 )
                 model = self.transcriber.model
                 count_transcription(conn, claim, medium.chatbot_id, model, spent)
-        return how if how in (HEARD, NOTHING) else "refused"
+        return how if how in (HEARD, NOTHING, READ) else "refused"
 
 
 async def _tell(
@@ -134,15 +146,12 @@ async def _tell(
     if message is None or message.content_text is None:
         return
     text = message.content_text
-    text = heard(text, transcript) if transcript else not_understood(text)
-    await write_heard(conn, user_id, message_id, text, bool(transcript))
-    if message.input_seq is None:
-        return
-    is_read = message.input_seq <= held.answered_seq or held.running
-    # That there are no words is news only to who was told that they would come.
-    is_news = bool(transcript) or message.reason == opaque.LATER or held.running
-    if is_read and is_news and not is_stale(datetime.now(UTC) - message.sent_at):
-        await ask_again(conn, user_id, message_id, held.input_seq + 1)
-        await raise_input(conn, user_id, conversation_id, held.input_seq + 1)
+    if not transcript:
+        text = not_understood(text)
+    elif medium.content_type == PDF:
+        text = document_read(text, transcript)
     else:
-        await wake_turn(conn, user_id, conversation_id)
+        text = heard(text, transcript)
+    await write_heard(conn, user_id, message_id, text, bool(transcript))
+    says = bool(transcript)
+    await come_back(conn, user_id, conversation_id, held, message, says=says)

@@ -10,7 +10,7 @@ from handlers.rules.window import STALE_AFTER
 FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(minutes=30)
 # Of these the same would be said again.
-FINAL: Final = frozenset(["too_large", "wrong_type", "foreign_host"])
+FINAL: Final = frozenset(["too_large", "wrong_type", "foreign_host", "not_drawn"])
 # These may be a moment's fault, and are believed after some tries.
 DOUBTED: Final = frozenset(["gone", "hash", "truncated", "redirected", "unreadable"])
 DOUBTED_TRIES = 4

@@ -14,24 +14,28 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from db.ids import ConversationId, MessageId, UserId
 from db.media import (
+    Held,
     MediumClaim,
     ToFetch,
     admit_media,
     begin_fetch,
     conversation_of,
     give_back_medium,
+    heard_message,
     hold_conversation,
     meter_media,
     put_off_medium,
     refuse_medium,
     show_medium,
     store_medium,
-    wake_turn,
 )
-from db.pool import UNAVAILABLE, Pool, tenant
+from db.pool import UNAVAILABLE, Conn, Pool, tenant
+from handlers.media.coming_back import come_back
 from handlers.media.fetching import Asked, Coming, MediaApi, NotFetched
 from handlers.media.kinds import CONTACT_DAY, TENANT_DAY, is_read
+from handlers.media.pictures import DRAWN, PICTURES, NotDrawn, drawn_anew, whole
 from handlers.media.rules import DIED, GiveUp, after, before
 from handlers.media_store.port import Store, StoreProblem
 from handlers.process import telemetry
@@ -101,26 +105,55 @@ class Fetcher:
         asked = Asked(medium.kind, medium.handle, medium.phone_number_id, token, medium.named_hash)
         async with await self.api.fetch(asked) as fetch:
             coming = await fetch.coming()
-            await self.store.write(file, coming.pieces())
+            if medium.kind in PICTURES:
+                await self._draw(coming, file)
+            else:
+                await self.store.write(file, coming.pieces())
         if not await self._note_stored(claim, medium, coming):
-            await self.store.remove(file)
+            for one in (file, f"{file}-small"):
+                await self.store.remove(one)
             return "lost"
         return "stored"
 
+    async def _draw(self, coming: Coming, file: str) -> None:
+        """Nothing of a picture is kept but what can be seen."""
+        data = b"".join([piece async for piece in coming.pieces()])
+        try:
+            picture = await drawn_anew(whole(data))
+        except NotDrawn:
+            raise NotFetched("not_drawn") from None
+        await self.store.write(file, whole(picture.big))
+        await self.store.write(f"{file}-small", whole(picture.small))
+        coming.content_type, coming.bytes = DRAWN, len(picture.big)
+
     async def _note_stored(self, claim: MediumClaim, medium: ToFetch, coming: Coming) -> bool:
         user_id = claim.user_id
-        to_be_read = self.hears and is_read(medium.kind, coming.content_type)
+        to_be_read = is_read(medium.kind, coming.content_type, hears=self.hears)
         async with tenant(self.pool, user_id) as conn:
-            await hold_conversation(conn, user_id, medium.conversation_id)
+            held = await hold_conversation(conn, user_id, medium.conversation_id)
             stored = await store_medium(conn, claim, coming.content_type, coming.bytes, to_be_read)
             if stored is None:
                 return False
             await show_medium(conn, user_id, stored.message_id, claim.id)
             if not to_be_read:
-                await wake_turn(conn, user_id, medium.conversation_id)
+                conversation_id = medium.conversation_id
+                await self._tell(conn, user_id, conversation_id, held, stored.message_id)
             if stored.usage_day is not None:
                 meter_media(conn, user_id, stored.usage_day, coming.bytes)
         return True
+
+    async def _tell(
+        self,
+        conn: Conn,
+        user_id: UserId,
+        conversation_id: ConversationId,
+        held: Held | None,
+        message_id: MessageId,
+    ) -> None:
+        """Nothing that can be read: a picture is there to be seen, or nothing will come."""
+        message = await heard_message(conn, user_id, message_id)
+        if held is not None and message is not None:
+            await come_back(conn, user_id, conversation_id, held, message, says=False)
 
     async def _failed(self, claim: MediumClaim, problem: str, tries: int, age: timedelta) -> str:
         then = after(problem, tries, age)
@@ -137,12 +170,12 @@ class Fetcher:
             conversation_id = await conversation_of(conn, user_id, claim.id)
             if conversation_id is None:
                 return "lost"
-            await hold_conversation(conn, user_id, conversation_id)
-            refused = await refuse_medium(conn, claim, reason) is not None
-            if refused:
-                await wake_turn(conn, user_id, conversation_id)
+            held = await hold_conversation(conn, user_id, conversation_id)
+            message_id = await refuse_medium(conn, claim, reason)
+            if message_id is not None:
+                await self._tell(conn, user_id, conversation_id, held, message_id)
         log.info("medium.refused", medium_id=claim.id, reason=reason)
-        return "refused" if refused else "lost"
+        return "lost" if message_id is None else "refused"
 
     async def _patiently_put_off(self, claim: MediumClaim) -> str:
         try:

@@ -220,8 +220,12 @@ MEDIA = _counter(
     *("stored", "refused", "put_off", "lost", "interrupted", "failed"),
 )
 HEARD = _counter(
-    *("media_heard_total", "Voice messages, by what came of a try to hear one", "outcome"),
-    *("heard", "nothing", "refused", "put_off", "lost", "interrupted", "failed"),
+    *(
+        "media_heard_total",
+        "Voice messages and documents, by what came of a try to read one",
+        "outcome",
+    ),
+    *("heard", "read", "nothing", "refused", "put_off", "lost", "interrupted", "failed"),
 )
 TAKEOVERS = _counter(
     *("leases_swept_total", "Claims taken back from dead workers, or lost sight of", "what"),

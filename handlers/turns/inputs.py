@@ -15,7 +15,7 @@ from handlers.fixed.choices import Choice, choice_of
 from handlers.fixed.languages import TEXTS_MAX
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
-from handlers.media.words import awaited
+from handlers.media.words import awaited, seen
 from handlers.plans import Plan
 from handlers.rules.opaque import LATER, MEDIA, why_unanswered
 from handlers.rules.window import is_stale
@@ -30,6 +30,8 @@ PUT_OFF = frozenset(
 STALE = "stale"  # messages.metadata.reason of what came too late to be answered
 # An event that could not be told comes up again later; after this WhatsApp would not take it.
 EVENT_AGE = timedelta(hours=24)
+PICTURES = frozenset(["image", "sticker"])
+PICTURES_MAX = 3  # that a model is shown in a turn
 MEDIA_WAIT = timedelta(seconds=15)  # of a turn, for what an input brought, since it came
 MEDIA_WAIT_ALL = timedelta(seconds=30)  # since the first came, however many follow
 
@@ -94,6 +96,15 @@ class Found:
         return choice_of(row.content_text, self.context.opt_out_words)
 
     @property
+    def pictures(self) -> list[str]:
+        """Files, of a model that sees them: the first of this turn."""
+        if not (self.context.model or {}).get("sees_images"):
+            return []
+        found = [row.medium for row in self.inputs if row.medium and "revoked" not in row.metadata]
+        files = [one["small_file"] for one in found if one["stored"] and one["small_file"]]
+        return files[:PICTURES_MAX]
+
+    @property
     def quotable(self) -> Wamid | None:
         """The last input that is still there."""
         left = [i.wamid for i in self.inputs if "revoked" not in i.metadata]
@@ -141,9 +152,12 @@ def found(
         return Found(context, rows, unread, [], events, silence)
     stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
     inputs = [i for i in unread if not is_stale(context.now - i.sent_at)]
+    sees = bool((context.model or {}).get("sees_images"))
+    if sees:
+        awaits |= PICTURES
     open_ = [i for i in inputs if _is_awaited(i, awaits)]
     held_until = waits_until(open_, context.now)
-    inputs = [_shown_open(i) if i in open_ else i for i in inputs]
+    inputs = [_shown_open(i) if i in open_ else _seen(i) if sees else i for i in inputs]
     if not events:
         late = STALE if stale and not inputs else None
         silence = late or why_unanswered([i.metadata for i in inputs])
@@ -153,6 +167,14 @@ def found(
     if circles:
         circles = goes_in_circles(rows, context.turns_lately, context.loop_stopped_at)
     return Found(context, rows, inputs, stale, events, silence, circles, held_until)
+
+
+def _seen(row: TurnMessage) -> TurnMessage:
+    """Of a model that sees pictures."""
+    if row.medium is None or not row.medium["stored"] or not row.medium["small_file"]:
+        return row
+    metadata = {key: value for key, value in row.metadata.items() if key != "opaque"}
+    return replace(row, content_text=seen(row.content_text or ""), metadata=metadata)
 
 
 def waits_until(open_: Sequence[TurnMessage], now: datetime) -> datetime | None:

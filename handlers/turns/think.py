@@ -1,6 +1,7 @@
 """A turn thinks: the agent runs, with no transaction and no connection held."""
 
 import asyncio
+import base64
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
@@ -31,6 +32,8 @@ from handlers.agent.shelf import SAMPLES
 from handlers.agent.spending import noted_in, paid_from
 from handlers.agent.tools import REQUEST, Toolbox
 from handlers.agent.wishes import wants_human
+from handlers.media.pictures import DRAWN
+from handlers.media_store.port import StoreProblem
 from handlers.plans import Feature, Limit
 from handlers.rules.budgets import budget_of
 from handlers.rules.cutting import head
@@ -128,13 +131,25 @@ async def _task(turn: Turn, read: Read) -> Task:
         history=read.found.history,
         inputs=read.found.asked,
         events=read.found.events,
-        briefing=briefing_of(read.found, knowledge),
+        briefing=await _with_pictures(turn, read.found, briefing_of(read.found, knowledge)),
         tools=_toolbox(turn, read.found, knowledge),
         rates=await rates_for(
             turn.pool, turn.claim.user_id, budget_of(context.budgets), answerer, "turn"
         ),
         answerer=answerer,
     )
+
+
+async def _with_pictures(turn: Turn, found: Found, briefing: Briefing) -> Briefing:
+    """One that is gone meanwhile is not shown."""
+    urls = []
+    for file in found.pictures:
+        try:
+            data = b"".join([piece async for piece in turn.agent.store.read(file)])
+        except (FileNotFoundError, StoreProblem):
+            continue
+        urls.append(f"data:{DRAWN};base64,{base64.b64encode(data).decode()}")
+    return replace(briefing, pictures=tuple(urls)) if urls else briefing
 
 
 async def _is_declined(found: Found, task: Task) -> bool:

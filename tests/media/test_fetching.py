@@ -40,10 +40,10 @@ async def test_what_a_customer_sends_is_stored_as_it_came(house: House, of: Tena
 
 
 async def test_a_message_that_comes_twice_brings_its_medium_once(house: House, of: Tenant) -> None:
-    media_id = await house.simulator.media(sample="image")
-    item = wrote("wamid.one", CALLER, int(time.time()), type="image")
+    media_id = await house.simulator.media(sample="video")
+    item = wrote("wamid.one", CALLER, int(time.time()), type="video")
     del item["text"]
-    item["image"] = {"id": media_id}
+    item["video"] = {"id": media_id}
     for _ in range(2):
         await record_batch(house.pool, [to(of, item), to(of, item)], DEBOUNCE)
     await house.fetch_all()
