@@ -279,6 +279,12 @@ async def put_back(
     return attempts
 
 
+async def hold_turn(conn: Conn, claim: Claim, worker_id: WorkerId, until: datetime) -> None:
+    """Another begins then, or when what it waits for has come."""
+    args = (claim.user_id, claim.conversation_id, worker_id, claim.epoch, until)
+    await conn.execute(_SQL["hold_turn"], *args)
+
+
 async def abandon(conn: Conn, user_id: UserId, conversation_id: ConversationId) -> None:
     await conn.execute(_SQL["abandon"], user_id, conversation_id)
 

@@ -190,6 +190,13 @@ UPDATE conversations
  WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4
 RETURNING attempts;
 
+-- name: hold_turn
+-- The turn waits for what its inputs brought, until $5; what came meanwhile keeps its time.
+UPDATE conversations
+   SET lease_owner = NULL, held_for_media = true, ready_at = least(ready_at, $5::timestamptz),
+       updated_at = now()
+ WHERE user_id = $1 AND id = $2 AND lease_owner = $3 AND epoch = $4;
+
 -- name: abandon
 -- Nothing that waits for an answer in it is read again.
 UPDATE conversations

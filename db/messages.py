@@ -70,6 +70,7 @@ class TurnMessage:
     answered_text: str | None = None  # where it was edited after its answer: what that was to
     pressed: str | None = None  # the id that a press brought along: whoever sent it chose it
     cart: dict[str, Any] | None = None  # of an unanswered order message, as it came
+    medium: dict[str, Any] | None = None  # of an input: kind, since, open (not done with yet)
 
 
 async def record_inbound(

@@ -49,16 +49,25 @@ SELECT id, direction, is_from_human, status,
             THEN left(metadata #>> '{details,reply,id}', 256) END AS pressed,
        CASE WHEN message_type = 'order' AND input_seq > $3 AND pg_column_size(metadata) < 65536
                  AND jsonb_typeof(metadata #> '{details,order}') = 'object'
-            THEN metadata #> '{details,order}' END AS cart
+            THEN metadata #> '{details,order}' END AS cart,
+       medium
   FROM ((SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-                message_id AS wamid, metadata, message_type
+                message_id AS wamid, metadata, message_type,
+                NULL::jsonb AS medium
            FROM messages WHERE user_id = $1 AND conversation_id = $2
             AND (input_seq IS NULL OR input_seq <= $3)
             AND metadata ->> 'source' IS DISTINCT FROM 'history'  -- was said long before, and came late
           ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT id, direction, is_from_human, status, content_text, sent_at, created_at, input_seq,
-                message_id AS wamid, metadata, message_type
+                message_id AS wamid, metadata, message_type,
+                CASE WHEN message_type IN ('audio', 'image', 'document', 'sticker', 'video')
+                     THEN (SELECT jsonb_build_object('kind', d.kind, 'since', d.created_at,
+                                                     'open', d.settled_at IS NULL,
+                                                     'text', d.text, 'stored', d.status = 'stored',
+                                                     'small_file', d.small_file)
+                             FROM media d WHERE d.user_id = $1 AND d.message_id = messages.id)
+                     END AS medium
            FROM messages WHERE user_id = $1 AND conversation_id = $2 AND input_seq > $3
           ORDER BY input_seq LIMIT $5)) m
  ORDER BY id;

@@ -12,11 +12,13 @@ from simulator import (
     endpoint_control,
     graph_account,
     graph_api,
+    graph_media,
     model,
+    transcription,
 )
 from simulator.state import HTTP, STATE, State
 
-MAX_BODY_BYTES = 16 * 1024 * 1024  # a raw webhook of several MiB, wrapped in JSON
+MAX_BODY_BYTES = 40 * 1024 * 1024  # a raw webhook or a file of several MiB, wrapped in JSON
 WEBHOOK_CONNECT_S = 5.0
 WEBHOOK_READ_S = 10.0
 WEBHOOK_CONNECTIONS = 200  # Meta delivers concurrently
@@ -35,10 +37,12 @@ def create_app() -> web.Application:
             # Before the number, whose address would fit it too.
             web.get(r"/{version:v\d+\.\d+}/debug_token", graph_account.show_token),
             web.get(r"/{version:v\d+\.\d+}/{account_id}/subscribed_apps", graph_account.show_apps),
-            web.get(GRAPH_NUMBER, graph_account.show_number),
+            web.get(GRAPH_NUMBER, _show),
+            web.get("/_media/{media_id}", graph_media.give),
             web.post("/v1/chat/completions", model.complete),
             web.get("/v1/models", model.list_models),
             web.post("/v1/embeddings", embeddings.embed),
+            web.post("/v1/audio/transcriptions", transcription.transcribe),
             web.route("*", "/tenant/{name}", endpoint.receive),  # a redirect is followed by GET
             web.get("/_sim/config", control.show_config),
             web.post("/_sim/config", control.configure),
@@ -49,6 +53,7 @@ def create_app() -> web.Application:
             web.delete("/_sim/tenant/{name}", endpoint_control.forget),
             web.get("/_sim/tenant/{name}/deliveries", endpoint_control.show_deliveries),
             web.get("/_sim/tenant/{name}/events", endpoint_control.show_events),
+            web.post("/_sim/media", graph_media.keep),
             web.post("/_sim/messages", control.say),
             web.post("/_sim/updates", control.do),
             web.post("/_sim/raw", control.post_raw),
@@ -58,6 +63,14 @@ def create_app() -> web.Application:
         ]
     )
     return app
+
+
+async def _show(request: web.Request) -> web.Response:
+    """A number or a medium: both are an id."""
+    medium = request.app[STATE].media.find(request.match_info["phone_number_id"])
+    if medium is not None:
+        return graph_media.describe(request, medium)
+    return await graph_account.show_number(request)
 
 
 async def _outgoing(app: web.Application) -> AsyncIterator[None]:

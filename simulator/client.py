@@ -1,5 +1,6 @@
 """Drives a running simulator from tests and from the demo."""
 
+import base64
 import io
 import json
 from collections.abc import Sequence
@@ -61,6 +62,14 @@ class Simulator:
             told["from"] = sender
         answer: Json = await self._json("POST", "/_sim/updates", told)
         return answer
+
+    async def media(self, data: bytes | None = None, **options: object) -> str:
+        """The id of a file to send; options are the other keys of POST /_sim/media."""
+        told: Json = {**options}
+        if data is not None:
+            told["data"] = base64.b64encode(data).decode()
+        answer: Json = await self._json("POST", "/_sim/media", told)
+        return str(answer["id"])
 
     async def raw(self, **post: object) -> Json:
         """Posts to the ingress as told: payload= or body=, signature=, secret=, headers=."""

@@ -58,6 +58,8 @@ async def show_config(request: web.Request) -> web.Response:
             "model_latency_ms": settings.model_latency_ms,
             "embedding_latency_ms": settings.embedding_latency_ms,
             "embedding_status": settings.embedding_status,
+            "transcription_latency_ms": settings.transcription_latency_ms,
+            "transcription_status": settings.transcription_status,
             "embedding_refuses": settings.embedding_refuses and settings.embedding_refuses.pattern,
             "webhook_retry": settings.webhook_retry,
             "templates": settings.templates,

@@ -13,7 +13,10 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_CONVERSATIONS = 50_000
 MAX_LINES = 500  # a conversation
 
-Kind = Literal["send", "read", "typing", "webhook", "model", "embedding", "endpoint"]
+Kind = Literal[
+    "send", "read", "typing", "webhook", "model", "embedding", "endpoint", "media",
+    "transcription",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 K = TypeVar("K", bound=Hashable)

@@ -2,27 +2,23 @@
 
 from typing import Any, Literal, get_args
 
+from simulator.media import Medium
+from simulator.samples import sample
+
 Kind = Literal[
     "text", "image", "video", "audio", "document", "sticker", "location", "contacts", "button",
     "button_reply", "list_reply", "order", "reaction", "edit", "revoke", "unsupported", "echo",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_MIME = {
-    "image": "image/jpeg",
-    "video": "video/mp4",
-    "audio": "audio/ogg; codecs=opus",
-    "document": "application/pdf",
-    "sticker": "image/webp",
-}
-_SHA256 = "pQ2k0mQ3nVwq8oV9cT1yJ6uQm3rWcJp4b7Y0S5eL2fA="
+MEDIA = ("image", "video", "audio", "document", "sticker")
 
 
 def content(
     kind: Kind,
     text: str | None,
     target: str | None,
-    media_id: str,
+    medium: Medium | None = None,
     *,
     choice: str | None = None,
     items: list[dict[str, Any]] | None = None,
@@ -34,13 +30,14 @@ def content(
         case "text" | "echo":
             return {**about, "type": "text", "text": {"body": text or "Hello"}}
         case "image" | "video" | "audio" | "document" | "sticker":
-            return {**about, "type": kind, kind: _media(kind, text, media_id)}
+            return {**about, "type": kind, kind: _media(kind, text, medium)}
         case "location":
             place = {"name": text, "address": text} if text else {}
             spot = {"latitude": 40.4167, "longitude": -3.7033, **place}
             return {**about, "type": kind, kind: spot}
         case "contacts":
-            return {**about, "type": kind, kind: [_card(text or "Ada Byron")]}
+            name = text or "Ada Byron"
+            return {**about, "type": kind, kind: [_card(name)]}
         case "button":
             return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
         case "button_reply" | "list_reply":
@@ -87,7 +84,9 @@ def _cart(text: str | None, items: list[dict[str, Any]] | None) -> dict[str, Any
     }
 
 
-def _media(kind: str, caption: str | None, media_id: str) -> dict[str, Any]:
+def _media(kind: str, caption: str | None, medium: Medium | None) -> dict[str, Any]:
+    if medium is None:  # of whom nobody knows anything
+        medium = Medium(*sample(kind))
     more: dict[str, Any] = {}
     if caption and kind in ("image", "video", "document"):
         more["caption"] = caption
@@ -98,9 +97,9 @@ def _media(kind: str, caption: str | None, media_id: str) -> dict[str, Any]:
     if kind == "sticker":
         more["animated"] = False
     return {
-        "mime_type": _MIME[kind],
-        "sha256": _SHA256,
-        "id": media_id,
-        "url": f"https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid={media_id}",
+        "mime_type": medium.mime_type,
+        "sha256": medium.told_hash,
+        "id": medium.id,
+        "url": f"https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid={medium.id}",
         **more,
     }

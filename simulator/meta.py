@@ -15,8 +15,10 @@ from typing import Literal
 import aiohttp
 
 from simulator.journal import Line
-from simulator.kinds import content
+from simulator.kinds import MEDIA, content
 from simulator.lies import Fate
+from simulator.media import Medium
+from simulator.samples import sample, voice
 from simulator.script import Fault
 from simulator.settings import ACCOUNT_ID, STATUSES, Number, Status
 from simulator.state import Person, State
@@ -89,7 +91,7 @@ class Courier:
         messages = []
         for wamid, text in zip(wamids, inbound.texts, strict=True):
             self._hear(inbound, person, wamid, stamp, text)
-            messages.append(_message(person, wamid, stamp, content("text", text, None, "")))
+            messages.append(_message(person, wamid, stamp, content("text", text, None)))
         batches = [messages] if inbound.one_post else [[message] for message in messages]
         answers = []
         for batch in batches:
@@ -113,7 +115,7 @@ class Courier:
         stamp = inbound.timestamp or str(int(time.time()))
         target = self._target(doing, person)
         told = content(
-            kind, doing.text, target, _media_id(), choice=doing.choice, items=doing.items
+            kind, doing.text, target, self._medium(doing), choice=doing.choice, items=doing.items
         )
         if kind == "document" and doing.filename is not None:
             told[kind]["filename"] = doing.filename
@@ -142,6 +144,18 @@ class Courier:
         line = Line("customer", text, wamid, time.time())
         self._state.conversations.add(inbound.phone_number_id, person.customer, line)
         self._state.heard(inbound.phone_number_id, person.customer, wamid, stamp)
+
+    def _medium(self, doing: Doing) -> Medium | None:
+        """What is sent: a file that was given before, or a small one of its kind."""
+        if doing.kind not in MEDIA:
+            return None
+        known = self._state.media.find(doing.media) if doing.media is not None else None
+        if known is not None:
+            return known
+        medium = Medium(*sample(doing.kind))
+        if doing.kind == "audio" and doing.text:  # it has no caption: that is what is said
+            medium.data, medium.says = voice(mark=doing.text), doing.text
+        return self._state.media.keep(medium)
 
     def _target(self, doing: Doing, person: Person) -> str | None:
         if doing.target is not None or doing.kind not in ("reaction", "edit", "revoke"):
@@ -325,10 +339,6 @@ def _message(
 ) -> dict[str, object]:
     sender = _known(**{"from": person.digits, "from_user_id": person.user_id})
     return {**sender, "id": wamid, "timestamp": stamp, **told}
-
-
-def _media_id() -> str:
-    return str(secrets.randbelow(10**16) + 10**15)
 
 
 def _status_value(

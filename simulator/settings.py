@@ -35,6 +35,8 @@ class Settings:
     model_latency_ms: int = 0
     embedding_latency_ms: int = 0
     embedding_status: int = 200
+    transcription_latency_ms: int = 0
+    transcription_status: int = 200
     embedding_refuses: "re.Pattern[str] | None" = None  # an expression: texts that fit are refused
     webhook_retry: bool = False
     templates: tuple[str, ...] = ()  # those that are approved; none: any is taken
@@ -65,6 +67,12 @@ def merge_settings(settings: Settings, value: object) -> Settings:
         ),
         embedding_status=given.take(
             "embedding_status", fields.http_status, settings.embedding_status
+        ),
+        transcription_latency_ms=given.take(
+            "transcription_latency_ms", fields.milliseconds, settings.transcription_latency_ms
+        ),
+        transcription_status=given.take(
+            "transcription_status", fields.http_status, settings.transcription_status
         ),
         embedding_refuses=given.take("embedding_refuses", fields.regex, settings.embedding_refuses),
         webhook_retry=given.take("webhook_retry", fields.flag, settings.webhook_retry),

@@ -13,6 +13,7 @@ from aiohttp import web
 from simulator.endpoint_record import Endpoints
 from simulator.journal import Conversations, Journal, remember
 from simulator.limits import Limits
+from simulator.media import Media
 from simulator.model_rules import Rule
 from simulator.script import Fault, Script
 from simulator.settings import Settings
@@ -60,6 +61,7 @@ class State:
         self.rules: Script[Rule] = Script()
         self.endpoints = Endpoints()
         self.limits = Limits()
+        self.media = Media()
         self.dice = random.Random()
         self.inbound: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.held: dict[
@@ -79,6 +81,7 @@ class State:
         self.rules.replace([])
         self.endpoints.forget()
         self.limits = Limits()
+        self.media.clear()
         self.inbound.clear()
 
     def heard(self, phone_number_id: str, customer: str, wamid: str, stamp: str) -> None:

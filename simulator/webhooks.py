@@ -64,6 +64,7 @@ class Doing:
     filename: str | None = None  # of a document
     choice: str | None = None  # the id of the button or row that is pressed
     items: list[dict[str, Any]] | None = None  # of a cart
+    media: str | None = None  # the id of a file; None: a small one of the kind
 
     @classmethod
     def read(cls, value: object) -> Self:
@@ -74,6 +75,7 @@ class Doing:
         filename = given.take("filename", fields.filled, None)
         choice = given.take("choice", fields.filled, None)
         items = given.take("items", _items, None)
+        media = given.take("media", fields.filled, None)
         names = ("phone_number_id", "from", "user_id", "name", "timestamp", "wamid")
         who = {name: given.take(name, lambda v: v, None) for name in names if given.has(name)}
         given.done()
@@ -81,7 +83,7 @@ class Doing:
         by = Inbound.read(
             {**who, "texts": [text or kind], **({"wamids": [wamid]} if wamid else {})}
         )
-        return cls(by, kind, text, target, filename, choice, items)
+        return cls(by, kind, text, target, filename, choice, items, media)
 
 
 def _items(value: object) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ async def turns(worker: Worker) -> None:
     connections = claims.TURN_SLOTS + asking.ASK_SLOTS
     async with (
         graph_api(worker.settings, AT_ONCE) as showing,
-        agent_of(worker.settings, worker.tokens.vault, connections) as agent,
+        agent_of(worker.settings, worker.tokens.vault, connections, worker.store) as agent,
     ):
         presence = Presence(showing, worker.tokens)
 

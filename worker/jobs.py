@@ -1,4 +1,5 @@
-"""The role `jobs`: what takes longer than a request, one at a time in a worker."""
+"""The role `jobs`: what takes longer than a request, one at a time in a worker; beside it vectors
+and media."""
 
 import asyncio
 import importlib
@@ -22,6 +23,7 @@ from handlers.process.sweeps import Sweep
 from worker.clock import every
 from worker.embedding import embed_bases
 from worker.liveness import TERM
+from worker.media import media
 from worker.process import Worker
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -75,6 +77,7 @@ async def jobs(worker: Worker) -> None:
         evals = Evals(worker, stack)
         group.create_task(every(LOOK_S, "jobs", lambda: _one(evals), worker.stop))
         group.create_task(embed_bases(worker))
+        group.create_task(media(worker))
         group.create_task(every(CLEAR_S, "clear_exports", clear, worker.stop))
 
 

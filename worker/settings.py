@@ -19,6 +19,7 @@ class ModelSettings:
     openai_url: str | None
     openai_model: str
     embedding_model: str | None  # None: rows are found by their words alone
+    transcription_model: str | None  # None: voice messages are not heard
     secrets_keys: tuple[str, ...] = field(repr=False)
     knowledge_bytes: int
     outbound_allow: Allow
@@ -62,6 +63,7 @@ def read(values: Mapping[str, str]) -> Settings:
         openai_url=model.openai_url,
         openai_model=model.openai_model,
         embedding_model=model.embedding_model,
+        transcription_model=model.transcription_model,
         secrets_keys=model.secrets_keys,
         debounce=env.milliseconds(
             "DEBOUNCE_MS", 1_500, high=60_000, what="quiet after which a burst is over"
@@ -97,7 +99,8 @@ def read_model(env: Environment) -> ModelSettings:
         openai_key=key,
         openai_url=_model_url(env),
         openai_model=model,
-        embedding_model=_embedding_model(env),
+        embedding_model=_of_the_server(env, "EMBEDDING_MODEL"),
+        transcription_model=_of_the_server(env, "TRANSCRIPTION_MODEL"),
         secrets_keys=env.secrets_keys(),
         knowledge_bytes=_knowledge_bytes(env),
         outbound_allow=env.outbound_allow(),
@@ -121,12 +124,12 @@ def _model_url(env: Environment) -> str | None:
     return env.url("OPENAI_BASE_URL", ("https", "http"), what="of the model server")
 
 
-def _embedding_model(env: Environment) -> str | None:
-    model = env.optional("EMBEDDING_MODEL")
+def _of_the_server(env: Environment, name: str) -> str | None:
+    model = env.optional(name)
     if model is not None and env.optional("OPENAI_API_KEY") is None:
         env.problems.append(
-            "OPENAI_API_KEY is missing: EMBEDDING_MODEL is asked for at the model server, with its"
-            " key; or leave EMBEDDING_MODEL empty"
+            f"OPENAI_API_KEY is missing: {name} is asked for at the model server, with its"
+            f" key; or leave {name} empty"
         )
     return model
 

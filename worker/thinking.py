@@ -15,6 +15,7 @@ from handlers.agent.offline import Offline
 from handlers.agent.own_models import Installed, OwnModels
 from handlers.agent.shelf import Shelf
 from handlers.agent.transport import MAX_ANSWER_BYTES
+from handlers.media_store.port import Store
 from handlers.outbound.guard import ARRIVED_BYTES, Outbound
 from handlers.process.secrets import Vault
 from handlers.turns.thinking import TURN_TIMEOUT_S
@@ -23,8 +24,11 @@ from worker.settings import OFFLINE_MODEL, ModelSettings
 
 
 @asynccontextmanager
-async def agent_of(settings: ModelSettings, vault: Vault, connections: int) -> AsyncIterator[Agent]:
-    """`connections`: so many runs at once."""
+async def agent_of(
+    settings: ModelSettings, vault: Vault, connections: int, store: Store | None = None
+) -> AsyncIterator[Agent]:
+    """`connections`: so many runs at once. `store`: of what customers send; without, no run waits
+    for it."""
     async with (
         _model_session() as session,
         embedder_of(settings) as embedder,
@@ -33,7 +37,15 @@ async def agent_of(settings: ModelSettings, vault: Vault, connections: int) -> A
         # In a thread: the model's client takes 0.15 s to make, in which the loop would stand still.
         answerer = await asyncio.to_thread(_answerer, settings, session)
         own = OwnModels(_installed(settings, session), guarded.session, vault)
-        yield Agent(answerer, Shelf(settings.knowledge_bytes, embedder), own)
+        shelf = Shelf(settings.knowledge_bytes, embedder)
+        awaits = awaited(settings) if store is not None else frozenset[str]()
+        yield Agent(answerer, shelf, own, awaits, store)
+
+
+def awaited(settings: ModelSettings) -> frozenset[str]:
+    """Kinds of media that become words here."""
+    hears = settings.transcription_model is not None
+    return frozenset(["document", "audio"] if hears else ["document"])
 
 
 def _model_session() -> aiohttp.ClientSession:

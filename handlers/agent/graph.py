@@ -48,6 +48,7 @@ from handlers.agent.tools import Toolbox
 from handlers.agent.window import windowed
 from handlers.checks.answer import foreign_amounts
 from handlers.checks.told import Told
+from handlers.media_store.port import NoStore, Store
 from handlers.process import telemetry
 from handlers.rules.choices import Offer
 from handlers.rules.quotes import Quoted
@@ -122,11 +123,19 @@ class Reply:
 
 class Agent:
     def __init__(
-        self, answerer: Answerer, shelf: Shelf | None = None, own: OwnModels | None = None
+        self,
+        answerer: Answerer,
+        shelf: Shelf | None = None,
+        own: OwnModels | None = None,
+        awaits: frozenset[str] = frozenset(),
+        store: Store | None = None,
     ) -> None:
+        """`awaits`: kinds of media that become words before a turn reads them."""
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
         self.catalogues = Catalogues()
+        self.awaits = awaits
+        self.store: Store = store or NoStore()
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)

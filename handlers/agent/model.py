@@ -41,6 +41,7 @@ from handlers.agent.completions.answer import Answer
 from handlers.agent.completions.dialect import Concession
 from handlers.agent.completions.refusals import Refused, refused
 from handlers.agent.gauge import Gauge
+from handlers.agent.pictures import with_pictures
 from handlers.agent.prompt import Briefing
 from handlers.agent.told import tell
 from handlers.agent.tools import Toolbox
@@ -95,6 +96,7 @@ class Model:
     gauge: Gauge = field(default_factory=Gauge)
     wishes: Mapping[str, Any] = field(default_factory=dict)  # members of each request
     thinking: int = 0  # tokens beside the answer's, as it was told to think
+    sees_images: bool = False
     billed_as: str = ""  # in the table of prices; empty: by its name
 
     @classmethod
@@ -135,6 +137,9 @@ class Model:
             given["tool_choice"] = "none"
         told = tell(briefing, messages, schemas, self.gauge.scale(of))
         body = self.client.body(told.messages, **given)
+        shows = self.sees_images and bool(briefing.pictures)
+        if shows:
+            body["messages"] = with_pictures(body["messages"], briefing.pictures)
         body["max_completion_tokens"] = briefing.budget.output_tokens + self.thinking
         body |= self.wishes
         asked, known = time.monotonic(), self.concessions
@@ -150,7 +155,8 @@ class Model:
         if usage := read.usage:
             telemetry.MODEL_TOKENS.labels("input").inc(usage.input_tokens)
             telemetry.MODEL_TOKENS.labels("output").inc(usage.output_tokens)
-            self.gauge.note(of, told.tokens, usage.input_tokens)
+            if not shows:  # what a picture counts is the server's own
+                self.gauge.note(of, told.tokens, usage.input_tokens)
         return as_message(read)
 
     async def ask(self, body: dialect.Body, *, may_call: bool) -> Answer:

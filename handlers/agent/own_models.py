@@ -126,6 +126,7 @@ class OwnModels:
             made.client.root_async_client.organization = None
             made.client.root_async_client.project = None
         made.wishes = wishes(one)
+        made.sees_images = one.sees_images
         made.thinking = THINKING_TOKENS.get(one.reasoning_effort or "", 0)
         made.billed_as = f"{OWN}{name}" if own else name
         made.breaker = self._breakers.get(

@@ -15,6 +15,7 @@ from db.ids import MessageId
 from db.messages import TurnMessage
 from handlers.agent.prompt import LATE, shown
 from handlers.agent.timeline import COLLEAGUE, noted_at
+from handlers.media.words import whole_document
 from handlers.rules.choices import titles_of
 from handlers.rules.cutting import head
 
@@ -55,9 +56,13 @@ def as_message(row: TurnMessage) -> AnyMessage | None:
     """A row of the record as the model sees it. Ids are stable, so nothing is taken in twice."""
     answered = row.content_text if row.answered_text is None else row.answered_text
     text = shown(answered or "")
+    if row.medium is not None and row.medium.get("text"):  # of this turn: in the next its beginning
+        text = whole_document(answered or "", row.medium["text"])
     if not text:
         return None
-    name = f"row-{MessageId(row.id)}"
+    # One that was read before it was heard is there already, as it was then.
+    again = "-heard" if row.metadata.get("heard_later") is True else ""
+    name = f"row-{MessageId(row.id)}{again}"
     if row.direction == "inbound":
         text = LATE + text if row.metadata.get("reason") == "stale" else text
         return HumanMessage(text, id=name, additional_kwargs=noted_at(row.sent_at))

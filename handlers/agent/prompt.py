@@ -89,6 +89,7 @@ class Briefing:
     chatbot_id: int = 0
     budget: Budget = field(default_factory=Budget)
     history: int = 0  # messages before those of this turn
+    pictures: tuple[str, ...] = ()  # of this turn, as data: URLs
 
     @cached_property
     def system_prompt(self) -> str:

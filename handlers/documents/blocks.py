@@ -10,6 +10,8 @@ FORMS: Final[tuple[Form, ...]] = ("pdf", "docx", "html")
 FILE_BYTES = 20 * 1024 * 1024
 TEXT_CHARS = 2_000_000  # of a document; more is refused
 PAGES = 500  # of a PDF
+BEGINNING_PAGES = 30  # of one that a customer sends
+BEGINNING_CHARS = 20_000
 UNPACKED_BYTES = 64 * 1024 * 1024  # of a DOCX's text
 PARTS = 5_000  # files in a DOCX
 

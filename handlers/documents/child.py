@@ -41,7 +41,12 @@ def readers() -> dict[str, Callable[[bytes], Iterator[Any]]]:
 
         return reader.blocks(data)
 
-    return {"pdf": pdf, "docx": docx.blocks, "html": html.blocks}
+    def beginning(data: bytes) -> Iterator[Any]:
+        from handlers.documents import pdf as reader
+
+        return reader.beginning(data)
+
+    return {"beginning": beginning, "pdf": pdf, "docx": docx.blocks, "html": html.blocks}
 
 
 def main(form: str) -> None:

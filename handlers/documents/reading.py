@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from handlers.documents.blocks import FILE_BYTES, FORMS, Form, Refused
 
+CHILD, BEGINNING = "handlers.documents.child", "beginning"
 WALL_S = 120.0
 END_S = 5.0
 OUT_BYTES = 32 * 1024 * 1024  # of JSON lines; a document's text is less
@@ -24,8 +25,24 @@ _DAMAGED = "it cannot be read: it is damaged, or takes more than a document may"
 async def passages_of(form: str, pieces: AsyncIterator[bytes]) -> list[dict[str, Any]]:
     """Rows with question and answer. Raises Refused."""
     assert form in FORMS, "looked up in TYPES or SUFFIXES"
+    out = await by_child((CHILD, form), pieces, WALL_S, OUT_BYTES)
+    # In a thread: of a long document it is megabytes of JSON, and the loop has others' turns.
+    return await asyncio.to_thread(_rows, out)
+
+
+async def beginning_of(pieces: AsyncIterator[bytes], wall_s: float) -> str:
+    """What a PDF says on its first pages. Raises Refused."""
+    rows = _rows(await by_child((CHILD, BEGINNING), pieces, wall_s, OUT_BYTES))
+    return "\n".join(str(row["answer"]) for row in rows)
+
+
+async def by_child(
+    command: Sequence[str], pieces: AsyncIterator[bytes], wall_s: float, most: int
+) -> bytes:
+    """What a process says that has nothing of ours: no environment, no connection. `command`: a
+    module and its arguments. Raises Refused, and what the pieces raise."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-s", "-m", "handlers.documents.child", form),
+        *(sys.executable, "-s", "-m", *command),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # it may say what the document says
@@ -38,17 +55,16 @@ async def passages_of(form: str, pieces: AsyncIterator[bytes]) -> list[dict[str,
         },
     )
     try:
-        async with asyncio.timeout(WALL_S):
-            _, out = await asyncio.gather(_give(process, pieces), _take(process))
+        async with asyncio.timeout(wall_s):
+            _, out = await asyncio.gather(_give(process, pieces), _take(process, most))
             await process.wait()
     except TimeoutError:
-        raise Refused(f"it takes longer than {WALL_S:.0f} s to read") from None
+        raise Refused(f"it takes longer than {wall_s:.0f} s to read") from None
     finally:
         if process.returncode is None:
             process.kill()
             await asyncio.wait_for(process.wait(), END_S)
-    # In a thread: of a long document it is megabytes of JSON, and the loop has others' turns.
-    return await asyncio.to_thread(_rows, out)
+    return out
 
 
 async def _give(process: asyncio.subprocess.Process, pieces: AsyncIterator[bytes]) -> None:
@@ -68,12 +84,12 @@ async def _give(process: asyncio.subprocess.Process, pieces: AsyncIterator[bytes
         return
 
 
-async def _take(process: asyncio.subprocess.Process) -> bytes:
+async def _take(process: asyncio.subprocess.Process, most: int) -> bytes:
     assert process.stdout is not None, "asked for"
     out = bytearray()
     while piece := await process.stdout.read(64 * 1024):
         out += piece
-        if len(out) > OUT_BYTES:
+        if len(out) > most:
             raise Refused(_DAMAGED)
     return bytes(out)
 

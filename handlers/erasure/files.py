@@ -1,5 +1,5 @@
-"""Files with erased people in them: exports that were made before, and what was being imported. Of
-an erased tenant all."""
+"""Files with erased people in them: what they sent, exports that were made before, and what was
+being imported. Of an erased tenant all."""
 
 from db.exports import clear_erased, erased_files, made_now
 from db.ids import UserId
@@ -7,6 +7,7 @@ from db.imports import files_in_use
 from db.pool import Pool, tenant
 from handlers.bulk.files import folder_of as imports_of
 from handlers.exports.content import file_key, folder_of
+from handlers.media.removal import remove_files_of
 from handlers.media_store.port import Store
 
 
@@ -22,6 +23,7 @@ async def remove_files(pool: Pool, store: Store, user_id: UserId) -> None:
     for key in {*there, *erased} - kept:
         await store.remove(key)
     await _remove_imports(pool, store, user_id)
+    await remove_files_of(pool, store, user_id)
     if erased:
         async with tenant(pool, user_id) as conn:
             await clear_erased(conn, user_id, erased)

@@ -23,6 +23,7 @@ ENGLISH = "en"
 class Kind(StrEnum):
     APOLOGY = "apology"
     MEDIA = "media"
+    MEDIA_LATER = "media_later"
     LIMIT = "limit"
     APPROVED = "approved"
     DENIED = "denied"

@@ -16,6 +16,7 @@ from db.contacts import choose_marketing
 from db.conversations import forget_threads
 from db.facts import forget_facts_of
 from db.ids import ChatbotId, UserId, Wamid
+from db.media import remove_media_of
 from db.pool import Conn
 from db.unanswered import forget_revoked
 from handlers.fixed.choices import choice_of
@@ -86,6 +87,7 @@ async def apply_change(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, chang
         if changed is not None and direction == "inbound":
             await forget_facts_of(conn, user_id, chatbot_id, change.target)
             await forget_revoked(conn, user_id, chatbot_id, change.target)
+            await remove_media_of(conn, user_id, chatbot_id, change.target)
     else:
         assert change.new is not None, "an edit has a new text"
         marks: dict[str, Any] = {"opaque": True} if change.new.opaque else {}

@@ -17,6 +17,7 @@ from db.conversations import (
     open_conversations,
 )
 from db.ids import ChatbotId, ContactId, ConversationId, UserId, Wamid
+from db.media import NewMedium, add_media
 from db.messages import NewMessage, record_inbound
 from db.messages import Recorded as New
 from db.pool import Conn
@@ -28,6 +29,7 @@ from handlers.erasure.marks import Marker
 from handlers.fixed.choices import choice_of
 from handlers.ingest.batch import Item
 from handlers.ingest.people import contacts_of, known_people, learn
+from handlers.media.kinds import brought
 from handlers.whatsapp.cloud_api.notes import note, part
 from handlers.whatsapp.values import Inbound, Parsed, Past, Preference
 
@@ -186,6 +188,8 @@ async def _record_inbound(
         written = [newest[conversation_id] for conversation_id in sorted(newest)]
         await mark_ready(conn, user_id, written, debounce)
     await _choose(conn, user_id, placed, recorded)
+    if media := _media(placed, recorded):
+        await add_media(conn, user_id, media)
     if told := [row.id for row in recorded if row.told]:
         await tell_messages(conn, user_id, [MESSAGE_RECEIVED] * len(told), told)
     return Counter(row.received_day for row in recorded)
@@ -206,6 +210,29 @@ async def _choose(
             await choose_marketing(conn, user_id, who, choice, at)
         else:
             await resume_marketing(conn, user_id, who, at)
+
+
+def _media(placed: Sequence[Placed[Inbound]], recorded: Sequence[New]) -> list[NewMedium]:
+    """What the new messages brought, to be fetched."""
+    new = {(row.chatbot_id, row.wamid): row for row in recorded}
+    media = []
+    for one in placed:
+        row = new.pop((one.item.chatbot_id, one.value.wamid), None)
+        if row is None or (found := brought(one.value.kind, one.value.details)) is None:
+            continue
+        media.append(
+            NewMedium(
+                chatbot_id=one.item.chatbot_id,
+                contact_id=one.contact_id,
+                conversation_id=one.conversation_id,
+                message_id=row.id,
+                kind=found.kind,
+                handle=found.handle,
+                named_hash=found.named_hash,
+                sent_at=one.value.sent_at,
+            )
+        )
+    return media
 
 
 async def _quotes(conn: Conn, user_id: UserId, placed: Sequence[Placed[Inbound]]) -> list[str]:

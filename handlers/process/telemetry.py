@@ -130,7 +130,7 @@ STATUSES = _counter(
 TURNS = _counter(
     *("turns_total", "Turns, by how they ended", "outcome"),
     *("replied", "apologised", "put_off", "silent", "nothing_to_do", "lost_lease", "outdated"),
-    *("failed", "cancelled"),
+    *("held", "told", "failed", "cancelled"),
 )
 TURN_SECONDS = _histogram("turn_seconds", "From a turn's start to its commit", CALL)
 ASKS = _counter(
@@ -214,6 +214,18 @@ DELIVERY_WAIT_SECONDS = _histogram(
 WEBHOOKS_HELD = _gauge("webhooks_held", "Webhooks to which this process delivers at the moment")
 WEBHOOK_PAUSES = Counter(
     "swiftreplies_webhook_pauses_total", "Webhooks that get nothing for a while, as they fail"
+)
+MEDIA = _counter(
+    *("media_total", "Media that customers sent, by what came of a try to fetch one", "outcome"),
+    *("stored", "refused", "put_off", "lost", "interrupted", "failed"),
+)
+HEARD = _counter(
+    *(
+        "media_heard_total",
+        "Voice messages and documents, by what came of a try to read one",
+        "outcome",
+    ),
+    *("heard", "read", "nothing", "refused", "put_off", "lost", "interrupted", "failed"),
 )
 TAKEOVERS = _counter(
     *("leases_swept_total", "Claims taken back from dead workers, or lost sight of", "what"),

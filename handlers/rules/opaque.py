@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 MEDIA = "media"  # messages.metadata.reason
+LATER = "media_later"  # there, too: it may still be heard
 NOTICE_EVERY = timedelta(hours=24)  # a conversation is told at most once in it
 
 

@@ -283,6 +283,8 @@ def _unanswered(read: Read) -> Notice | Told | StopLoop | Sale | Silent:
         # The plan has one text; the chatbot may have the customer's language.
         text = read.found.voice.own_text(Kind.LIMIT) or at_limit.notice
         return Notice(_one_message(text, read), at_limit.outcome, at_limit.usage_day)
+    if silence == opaque.LATER:
+        return Told(read.found.voice.says(Kind.MEDIA_LATER), silence)
     if silence == opaque.MEDIA:
         return Notice(read.found.voice.says(Kind.MEDIA), silence, None)
     return Silent(silence, read.found.context.by_human)

@@ -15,8 +15,9 @@ from handlers.fixed.choices import Choice, choice_of
 from handlers.fixed.languages import TEXTS_MAX
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
+from handlers.media.words import awaited, seen
 from handlers.plans import Plan
-from handlers.rules.opaque import why_unanswered
+from handlers.rules.opaque import LATER, MEDIA, why_unanswered
 from handlers.rules.quotes import cart_of
 from handlers.rules.window import is_stale
 from handlers.turns.pace import goes_in_circles
@@ -32,6 +33,10 @@ PUT_OFF = frozenset(
 STALE = "stale"  # messages.metadata.reason of what came too late to be answered
 # An event that could not be told comes up again later; after this WhatsApp would not take it.
 EVENT_AGE = timedelta(hours=24)
+PICTURES = frozenset(["image", "sticker"])
+PICTURES_MAX = 3  # that a model is shown in a turn
+MEDIA_WAIT = timedelta(seconds=15)  # of a turn, for what an input brought, since it came
+MEDIA_WAIT_ALL = timedelta(seconds=30)  # since the first came, however many follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Found:
     silence: str | None  # why no answer will be given, as far as the record says
     circles: bool = False  # another bot seems to answer
     sale: What | None = None  # what all of the inputs are: code answers
+    held_until: datetime | None = None  # what an input brought may come until then
 
     @property
     def plan(self) -> Plan:
@@ -108,6 +114,15 @@ class Found:
         return choice_of(row.content_text, self.context.opt_out_words)
 
     @property
+    def pictures(self) -> list[str]:
+        """Files, of a model that sees them: the first of this turn."""
+        if not (self.context.model or {}).get("sees_images"):
+            return []
+        found = [row.medium for row in self.inputs if row.medium and "revoked" not in row.metadata]
+        files = [one["small_file"] for one in found if one["stored"] and one["small_file"]]
+        return files[:PICTURES_MAX]
+
+    @property
     def quotable(self) -> Wamid | None:
         """The last input that is still there."""
         left = [i.wamid for i in self.inputs if "revoked" not in i.metadata]
@@ -146,9 +161,11 @@ def found(
     rows: Sequence[TurnMessage],
     waiting: Sequence[Event],
     quotes: Collection[str] = (),
+    awaits: frozenset[str] = frozenset(),
 ) -> Found:
     """`rows`: history and unanswered inputs; `waiting`: events that nobody was told of; `quotes`:
-    of what was pressed that which is a quote's of this conversation."""
+    of what was pressed that which is a quote's of this conversation; `awaits`: kinds of media that
+    become words."""
     rows = looked_up(rows)
     unread, events = first_inputs(unanswered(rows, context.answered_seq), waiting)
     silence = why_silent(context)
@@ -159,16 +176,50 @@ def found(
         return Found(context, rows, unread, [], events, silence)
     stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
     inputs = [i for i in unread if not is_stale(context.now - i.sent_at)]
+    sees = bool((context.model or {}).get("sees_images"))
+    if sees:
+        awaits |= PICTURES
+    open_ = [i for i in inputs if _is_awaited(i, awaits)]
+    held_until = waits_until(open_, context.now)
+    inputs = [_shown_open(i) if i in open_ else _seen(i) if sees else i for i in inputs]
     if not events:
         late = STALE if stale and not inputs else None
         silence = late or why_unanswered([i.metadata for i in inputs])
+        if silence == MEDIA and open_:
+            silence = LATER
     circles = silence is None and bool(inputs) and not events
     if circles:
         circles = goes_in_circles(rows, context.turns_lately, context.loop_stopped_at)
     return Found(
         *(context, rows, inputs, stale, events, silence, circles),
         sale=sale if inputs and silence is None and not circles else None,
+        held_until=held_until,
     )
+
+
+def _seen(row: TurnMessage) -> TurnMessage:
+    """Of a model that sees pictures."""
+    if row.medium is None or not row.medium["stored"] or not row.medium["small_file"]:
+        return row
+    metadata = {key: value for key, value in row.metadata.items() if key != "opaque"}
+    return replace(row, content_text=seen(row.content_text or ""), metadata=metadata)
+
+
+def waits_until(open_: Sequence[TurnMessage], now: datetime) -> datetime | None:
+    """For media that are not done with. None: no longer, or for nothing."""
+    since = sorted(datetime.fromisoformat(row.medium["since"]) for row in open_ if row.medium)
+    if not since:
+        return None
+    until = min(since[-1] + MEDIA_WAIT, since[0] + MEDIA_WAIT_ALL)
+    return until if until > now else None
+
+
+def _is_awaited(row: TurnMessage, awaits: frozenset[str]) -> bool:
+    return row.medium is not None and row.medium["open"] and row.medium["kind"] in awaits
+
+
+def _shown_open(row: TurnMessage) -> TurnMessage:
+    return replace(row, content_text=awaited(row.content_text or ""))
 
 
 def unanswered(rows: Sequence[TurnMessage], answered_seq: int) -> list[TurnMessage]:

@@ -18,7 +18,7 @@ import structlog
 
 from db.checkpoints import load_checkpoint
 from db.conversation_events import read_events
-from db.conversations import Claim, read_turn
+from db.conversations import Claim, hold_turn, read_turn
 from db.ids import WorkerId
 from db.messages import TurnMessage, read_messages
 from db.pool import Conn, Pool, place, tenant_transaction
@@ -133,6 +133,11 @@ async def _read(turn: Turn) -> Read | None:
         if seen is None:
             return None
         this, slot = seen
+        if this.held_until is not None:
+            async with tenant_transaction(conn, turn.claim.user_id):
+                await hold_turn(conn, turn.claim, turn.worker_id, this.held_until)
+            turn.report.outcome = "held"
+            return None
         if this.silence is not None or not this.asks or this.in_code:
             return Read(this, slot, None)
         # If a crash of the server takes it back, _write() finds that it is gone and the turn is
@@ -151,7 +156,8 @@ async def _seen(turn: Turn, conn: Conn) -> tuple[Found, Slot] | None:
             conn, user_id, conversation_id, context.answered_seq, KEPT_MESSAGES, INPUTS_MAX
         )
         events = await read_events(conn, user_id, conversation_id, INPUTS_MAX)
-        this = found(context, rows, events, await _quotes(conn, turn, rows, context.answered_seq))
+        quotes = await _quotes(conn, turn, rows, context.answered_seq)
+        this = found(context, rows, events, quotes, turn.agent.awaits)
         loaded = None
         if this.asks and this.silence is None and not this.in_code and not context.rebuild_thread:
             loaded = await load_checkpoint(conn, context.thread_id)

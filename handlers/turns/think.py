@@ -1,8 +1,10 @@
 """A turn thinks: the agent runs, with no transaction and no connection held."""
 
 import asyncio
+import base64
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 
 from db.pool import place
@@ -13,6 +15,8 @@ from handlers.agent.knowledge import Known, NotReady
 from handlers.agent.prompt import shown
 from handlers.agent.remembering import Memory
 from handlers.agent.tools import NOTHING_ASKED, Toolbox
+from handlers.media.pictures import DRAWN
+from handlers.media_store.port import StoreProblem
 from handlers.plans import Feature, Limit
 from handlers.rules.budgets import budget_of
 from handlers.turns.contact_purse import ContactPurse, NoTokens
@@ -71,7 +75,23 @@ async def _task(turn: Turn, read: Read) -> Task:
         turn.pool, user_id, context.chatbot_id, context.kb_version
     )
     thinker = Thinker(turn.pool, turn.agent, user_id, "turn")
-    return await task_of(thinker, read.found, read.slot, _toolbox(turn, read.found, knowledge))
+    tools = _toolbox(turn, read.found, knowledge)
+    task = await task_of(thinker, read.found, read.slot, tools)
+    if not (pictures := await _pictures(turn, read.found)):
+        return task
+    return replace(task, briefing=replace(task.briefing, pictures=pictures))
+
+
+async def _pictures(turn: Turn, found: Found) -> tuple[str, ...]:
+    """URLs that hold them. One that is gone meanwhile is not shown."""
+    urls = []
+    for file in found.pictures:
+        try:
+            data = b"".join([piece async for piece in turn.agent.store.read(file)])
+        except (FileNotFoundError, StoreProblem):
+            continue
+        urls.append(f"data:{DRAWN};base64,{base64.b64encode(data).decode()}")
+    return tuple(urls)
 
 
 def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:

@@ -158,7 +158,8 @@ def _needs(endpoint: AnyEndpoint) -> str:
 def _answer(endpoint: AnyEndpoint, status: int, schemas: dict[Any, Schema]) -> Schema:
     answer: Schema = {"headers": headers.of_answer(endpoint, status)}
     if endpoint.answers is StoredFile:
-        answer["content"] = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+        binary = {"type": "string", "format": "binary"}
+        answer["content"] = {kind: {"schema": binary} for kind in endpoint.file_types}
     elif isinstance(endpoint, Outflow):
         answer["content"] = {one: {"schema": {"type": "string"}} for one in (CSV, JSONL)}
     elif isinstance(endpoint, Intake) and status == 202:

@@ -36,7 +36,7 @@ MEMBERS: dict[str, dict[str, Schema]] = {
         "permission": {"type": "string", "description": "that a key needs for it"}
     },
     "already_decided": {"action": {"$ref": REF.format(model="Action")}},
-    "not_ready": {"status_now": {"type": "string", "description": "of the export"}},
+    "not_ready": {"status_now": {"type": "string", "description": "of the file"}},
     "limit_reached": {
         "limit": {"type": "string", "description": "the plan's key, or what is bounded"},
         "allowed": _COUNT,

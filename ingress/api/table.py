@@ -171,6 +171,7 @@ class Endpoint(Generic[P, B, R]):
     once: bool = False  # knows the Idempotency-Key
     versioned: bool = False  # what it answers or changes has an ETag
     problems: tuple[str, ...] = ()  # beside those that any may have
+    file_types: tuple[str, ...] = ("application/zip",)  # of a StoredFile
     example: Mapping[str, Any] | None = None  # of its body; None: one is made of the schema
 
     @property

@@ -325,7 +325,7 @@ async def _write(request: web.Request) -> web.Response:
     target = about if isinstance(about, str) and about else None
     wamid = new_wamid()
     pressed = str(choice) if presses is not None else None
-    shown = {"id": wamid, **content(kind, words, target, "", choice=pressed)}
+    shown = {"id": wamid, **content(kind, words, target, choice=pressed)}
     phone.chats.know(_bsuid(digits), digits)  # no webhook may tell it
     phone.chats.wrote(bot.phone_number_id, digits, shown, time.time())
     given = (("text", words), ("target", target), ("choice", pressed))

@@ -159,6 +159,7 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         "export_id": export_id,
         "knowledge_id": await make_knowledge(owner, of),
         "job_id": job_id,
+        "medium_id": await make_medium(owner, message_id),
         "message_id": message_id,
         "order_id": order_id,
         "product_id": product_id,
@@ -201,6 +202,17 @@ async def make_fact(owner: Conn, message_id: int, about: str = "allergy") -> int
         "INSERT INTO facts (user_id, contact_id, message_id, about, text)"
         " SELECT user_id, contact_id, id, $2, 'nuts' FROM messages WHERE id = $1 RETURNING id",
         *(message_id, about),
+    )
+    return made
+
+
+async def make_medium(owner: Conn, message_id: int) -> int:
+    """That nobody has fetched."""
+    made: int = await owner.fetchval(
+        "INSERT INTO media (user_id, chatbot_id, contact_id, conversation_id, message_id, kind,"
+        " handle, sent_at) SELECT user_id, chatbot_id, contact_id, conversation_id, id, 'image',"
+        " '1', sent_at FROM messages WHERE id = $1 RETURNING id",
+        message_id,
     )
     return made
 

@@ -16,6 +16,7 @@ TESTS = {
     "instructions": ("instructions",),
     "contacts": ("contacts", "spellings", "imports", "erasing"),
     "conversations": ("people", "talks", "versions", "cases"),
+    "media": ("media",),
     "actions": ("people", "talks", "versions"),
     "products": ("products", "imports"),
     "orders": ("orders",),

@@ -50,8 +50,20 @@ async def _make_files(pool: Pool, owner: Conn, store: Directory, _: dict[str, in
     await make_all(pool, owner, store)
 
 
+async def _make_medium(_: Pool, owner: Conn, store: Directory, rows: dict[str, int]) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"picture"
+
+    await store.write("media/1/x", pieces())
+    await owner.execute(
+        "UPDATE media SET status = 'stored', file = 'media/1/x', content_type = 'image/jpeg',"
+        " bytes = 7, settled_at = now() WHERE id = $1",
+        rows["medium_id"],
+    )
+
+
 # What has to have happened to the rows before the endpoint answers.
-FIRST: dict[str, Made] = {"read_export_file": _make_files}
+FIRST: dict[str, Made] = {"read_export_file": _make_files, "read_media": _make_medium}
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ async def started(
         **ingest_log,
         "OPENAI_API_KEY": "sk-simulated",
         "OPENAI_MODEL": "simulated-model",
+        "TRANSCRIPTION_MODEL": "simulated-hearing",
         "DEBOUNCE_MS": str(DEBOUNCE_MS),
         "DEBOUNCE_MAX_MS": "1500",
         "SEND_UNKNOWN_MS": str(SEND_UNKNOWN_MS),

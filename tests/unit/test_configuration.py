@@ -206,6 +206,9 @@ def test_no_model_key_is_fine_only_when_that_is_said() -> None:
     assert worker.read(offline | {"EMBEDDING_MODEL": " "}).embedding_model is None
     assert names(worker.read, offline | {"EMBEDDING_MODEL": "e"}) == ["OPENAI_API_KEY"]
     assert worker.read(WORKER | {"EMBEDDING_MODEL": "e"}).embedding_model == "e"
+    assert worker.read(offline).transcription_model is None
+    assert names(worker.read, offline | {"TRANSCRIPTION_MODEL": "t"}) == ["OPENAI_API_KEY"]
+    assert worker.read(WORKER | {"TRANSCRIPTION_MODEL": "t"}).transcription_model == "t"
 
 
 def test_a_debounce_of_nothing_is_possible() -> None:

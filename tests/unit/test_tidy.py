@@ -29,6 +29,8 @@ CATCHES_ALL = {
     ("ingress/api/outflow.py", "_begun"): "an answer that has begun can only break off",
     ("handlers/ingest/batch.py", "_divided"): "one item never takes its batch along",
     ("handlers/ingest_log/rabbitmq/connection.py", "connect"): "closes what it opened, and raises",
+    ("handlers/media/listening.py", "listen"): "one medium never ends the role; its row says so",
+    ("handlers/media/work.py", "fetch"): "one medium never ends the role; its row says so",
     ("handlers/media_store/local.py", "write"): "takes back what it began, and raises",
     ("handlers/process/sweeps.py", "each"): "one row never takes the others along",
     ("handlers/agent/meaning.py", "_read"): "this search is by words, the next one tries again",

@@ -211,9 +211,21 @@ def _joined(messages: Sequence[Message], roles: Collection[str]) -> list[Message
         ):
             joined.append(message)
             continue
-        texts = [text for text in (last["content"], message["content"]) if text]
-        joined[-1] = {**message, "content": "\n".join(texts) or None}
+        joined[-1] = {**message, "content": _both(last["content"], message["content"])}
     return joined
+
+
+def _both(first: Any, second: Any) -> Any:
+    """Texts, or parts of one with pictures."""
+    if isinstance(first, list) or isinstance(second, list):
+        return [*_parts(first), *_parts(second)]
+    return "\n".join(text for text in (first, second) if text) or None
+
+
+def _parts(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def _no_null(body: Body) -> None:

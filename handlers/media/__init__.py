@@ -1,0 +1,1 @@
+"""What customers send beside words: fetched from Meta, kept, and removed again."""

@@ -1,0 +1,33 @@
+"""What came of a medium is known: a turn that waits is woken, and one that answered without it has
+the message as an input once more."""
+
+from datetime import UTC, datetime
+
+from db.ids import ConversationId, UserId
+from db.media import HeardMessage, Held, ask_again, raise_input, wake_turn
+from db.pool import Conn
+from handlers.rules import opaque
+from handlers.rules.window import is_stale
+
+
+async def come_back(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    held: Held,
+    message: HeardMessage,
+    *,
+    says: bool,
+) -> None:
+    """In the transaction that holds the conversation. `says`: there is something new to read. That
+    there is not is news only to who was told that it would come. A turn that runs has read the
+    message as it was."""
+    if message.input_seq is None:
+        return
+    was_read = message.input_seq <= held.answered_seq or held.running
+    is_news = says or message.reason == opaque.LATER or held.running
+    if was_read and is_news and not is_stale(datetime.now(UTC) - message.sent_at):
+        await ask_again(conn, user_id, message.id, held.input_seq + 1)
+        await raise_input(conn, user_id, conversation_id, held.input_seq + 1)
+    else:
+        await wake_turn(conn, user_id, conversation_id)

@@ -1,0 +1,43 @@
+"""Pictures are drawn anew by a process of their own, which may take so long and no longer."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from handlers.documents.blocks import Refused
+from handlers.documents.reading import by_child
+
+PICTURE_S = 20.0
+OUT_BYTES = 16 * 1024 * 1024
+PICTURES = frozenset(["image", "sticker"])
+DRAWN = "image/jpeg"
+
+
+class NotDrawn(Exception):
+    """It is no picture, is damaged, or takes more than a picture may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    big: bytes  # for people
+    small: bytes  # for a model
+
+
+async def drawn_anew(pieces: AsyncIterator[bytes]) -> Picture:
+    """Raises NotDrawn, and what the pieces raise."""
+    try:
+        out = await by_child(("handlers.media.drawing",), pieces, PICTURE_S, OUT_BYTES)
+    except Refused:
+        raise NotDrawn from None
+    line, _, rest = out.partition(b"\n")
+    try:
+        big, small = json.loads(line)
+    except (ValueError, KeyError, TypeError):
+        raise NotDrawn from None
+    if big + small != len(rest):  # killed by one of its bounds
+        raise NotDrawn
+    return Picture(rest[:big], rest[big:])
+
+
+async def whole(data: bytes) -> AsyncIterator[bytes]:
+    yield data
