@@ -178,7 +178,7 @@ WRONG: dict[str, list[Any]] = {
     "texts": [
         None,
         [],
-        {"greeting": {"en": "Hi"}},
+        {"salutation": {"en": "Hi"}},
         {"limit": "Enough"},
         {"limit": None},
         {"limit": {"en": None}},

@@ -66,6 +66,9 @@ class Model:
     def __init__(self, job: Job, epoch: int) -> None:
         self.saver = AGENT.saver
         self.shelf = AGENT.shelf
+        self.catalogues = AGENT.catalogues
+        self.awaits = AGENT.awaits
+        self.store = AGENT.store
         self._job = job
         self._offline = epoch % 3 == 0
 
