@@ -12,6 +12,8 @@ from db.sql import load, values
 
 _SQL = load(__file__)
 
+RUNS_KEPT = 200  # of a chatbot
+
 # Words of a run that was ended from outside.
 ERASED, DELETED, ABANDONED = "person_erased", "chatbot_deleted", "abandoned"
 
@@ -133,7 +135,9 @@ async def lock_evaluator(conn: Conn, user_id: UserId) -> None:
 
 
 async def create_eval(conn: Conn, user_id: UserId, new: NewEval) -> int:
+    """With it the oldest go."""
     eval_id = int(await conn.fetchval(_SQL["create_eval"], user_id, *values(new)))
+    await conn.execute(_SQL["drop_older"], user_id, new.chatbot_id, RUNS_KEPT)
     if new.job_id is not None:
         await conn.execute(_SQL["expect_cases"], user_id, new.job_id, new.total)
     return eval_id

@@ -12,6 +12,20 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $3::bigint IS NULL THEN 'r
         CASE WHEN $3 IS NULL THEN 1 ELSE 0 END, now() + interval '1 hour')
 RETURNING id;
 
+-- name: drop_older
+-- Runs before the last so many of the chatbot's, with their jobs: what costs no tokens can be run for
+-- ever.
+WITH old AS (
+    SELECT e.id, e.job_id FROM evals e
+     WHERE e.user_id = $1 AND e.chatbot_id = $2 AND e.settled_at IS NOT NULL
+       AND e.id <= (SELECT o.id FROM evals o WHERE o.user_id = $1 AND o.chatbot_id = $2
+                     ORDER BY o.id DESC OFFSET $3 LIMIT 1)
+       FOR UPDATE SKIP LOCKED
+), jobs AS (
+    DELETE FROM jobs j USING old WHERE j.user_id = $1 AND j.id = old.job_id
+)
+DELETE FROM evals e USING old WHERE e.user_id = $1 AND e.id = old.id AND old.job_id IS NULL;
+
 -- name: expect_cases
 UPDATE jobs SET total = $3 WHERE user_id = $1 AND id = $2;
 

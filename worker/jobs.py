@@ -1,8 +1,9 @@
-"""The role `jobs`: what takes longer than a request, one at a time in a worker; beside it vectors
-and media."""
+"""The role `jobs`: what takes longer than a request, one at a time in a worker; beside it runs of
+suites, which wait for tenants' models, and vectors and media."""
 
 import asyncio
 import importlib
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,8 @@ LOOK_S = 1.0
 CLEAR_S = 5.0
 TRIES = 5  # that failed, or died with their worker
 # Of a worker of another release a job may be one that this one does not know: it leaves that alone.
-KINDS = ("export", *(f"{KIND}{what}" for what in NOUNS), EVAL)
+FILES = ("export", *(f"{KIND}{what}" for what in NOUNS))
+KINDS = (*FILES, EVAL)
 FAILED = f"it failed {TRIES} times: send the file again, what is imported stays as it is"
 STOP_S = 5.0  # for a job to notice that the worker ends; another begins it anew
 
@@ -75,19 +77,21 @@ async def jobs(worker: Worker) -> None:
 
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         evals = Evals(worker, stack)
-        group.create_task(every(LOOK_S, "jobs", lambda: _one(evals), worker.stop))
+        group.create_task(every(LOOK_S, "jobs", lambda: _one(evals, FILES), worker.stop))
+        # By themselves: a model may take minutes for a case, and nobody's export waits for it.
+        group.create_task(every(LOOK_S, "evals", lambda: _one(evals, (EVAL,)), worker.stop))
         group.create_task(embed_bases(worker))
         group.create_task(media(worker))
         group.create_task(every(CLEAR_S, "clear_exports", clear, worker.stop))
 
 
-async def _one(evals: Evals) -> None:
+async def _one(evals: Evals, kinds: Sequence[str]) -> None:
     worker = evals.worker
     worker_id = worker.liveness.worker_id
     if worker_id is None or not worker.liveness.is_alive:
         return
     async with worker.pool.acquire() as conn:
-        job = await claim_job(conn, worker_id, TERM, KINDS)
+        job = await claim_job(conn, worker_id, TERM, kinds)
     if job is None:
         return
     working = asyncio.create_task(_work(evals, job))

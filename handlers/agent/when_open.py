@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from handlers.agent.phrases import Phrases, divided
-from handlers.agent.wishes import asks_open_now
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.hours import DAYS, Opening
 
 TODAY, TOMORROW, WEEKEND = "today", "tomorrow", "weekend"
 CLOSED = "\u2013"  # of a day, in a list
-_OPEN, _WHEN, _AROUND = "open", "when", "around"
+_OPEN, _WHEN, _AROUND, _NOW = "open", "when", "around", "now"
 
 
 class Moment(Enum):
@@ -35,12 +34,12 @@ def asked_open(text: str, former: str | None = None) -> Asked | None:
         kinds = language.read(text)
         if kinds is None:
             continue
-        days = frozenset(kinds - {_OPEN, _WHEN, _AROUND})
+        days = frozenset(kinds - {_OPEN, _WHEN, _AROUND, _NOW})
         if _OPEN in kinds:
             return days or (Moment.ANY if _WHEN in kinds else Moment.NOW)
         if days and former is not None and asked_open(former) is not None:
             return days
-    return Moment.NOW if asks_open_now(text) and not _whens().is_in(text) else None
+    return None
 
 
 def told_of_now(opening: Opening, voice: Voice) -> str:
@@ -103,9 +102,3 @@ def _known() -> dict[str, Phrases]:
 @cache
 def _day_names() -> dict[str, tuple[str, ...]]:
     return {tag: tuple(next(divided(of[day])) for day in DAYS) for tag, of in _told().items()}
-
-
-@cache
-def _whens() -> Phrases:
-    """A time is asked, whatever else."""
-    return Phrases({_WHEN: "|".join(of[_WHEN] for of in _told().values())})

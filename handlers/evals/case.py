@@ -24,6 +24,7 @@ from handlers.rules.reply import MAX_CHARS
 MESSAGES_MAX = 400  # that are looked at
 ACTIONS_MAX = 200
 BYTES_MAX = 160 * 1024  # of the text: a suite has room for other cases
+BURST_BYTES = 64 * 1024  # of them, for what was written at once
 SHOWN_UNITS = 300  # of what was said, in a remark
 LEFT_OUT = " [\u2026] "
 LONG = timedelta(minutes=5)  # between two turns: it is told
@@ -49,8 +50,8 @@ class CaseText:
 
 def case_of(recorded: Recorded) -> CaseText | None:
     """None: the customer wrote nothing that could be asked again."""
-    talk, steps = recorded.talk, steps_of(recorded.messages)
-    turns = _bounded(list(_turns(recorded, steps)))
+    talk = recorded.talk
+    turns = _bounded(recorded, list(_seen(steps_of(recorded.messages))))
     if not any(turn.says for turn in turns):
         return None
     if not any(turn.expects for turn in turns):
@@ -94,51 +95,77 @@ class _Turn:
         return sum(len(line.encode("utf-8", "surrogatepass")) + 8 for line in self.lines)
 
 
-def _bounded(turns: list[_Turn]) -> list[_Turn]:
-    """The last ones that there is room for."""
-    room, says, kept = BYTES_MAX, TURNS_MAX, len(turns)
-    while kept:
-        turn = turns[kept - 1]
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A step, and what was before it."""
+
+    step: Step
+    before: datetime | None = None  # when the customer wrote last
+    is_bots: bool = False  # the bot called a person, and nobody has come
+
+
+def _seen(steps: Sequence[Step]) -> Iterator[_Seen]:
+    before: datetime | None = None
+    is_bots = False
+    for step in steps:
+        yield _Seen(step, before, is_bots)
+        if isinstance(step, Person):
+            is_bots = False
+        elif isinstance(step, Wrote):
+            if _is_asked(step, is_bots=is_bots):
+                before = step.inputs[-1].sent_at
+            is_bots = is_bots or any(one.handed_over for one in step.answers)
+
+
+def _bounded(recorded: Recorded, steps: Sequence[_Seen]) -> list[_Turn]:
+    """The last ones that there is room for, and no more are made: customers write at length."""
+    room, says = BYTES_MAX, TURNS_MAX
+    left: list[_Turn] = []
+    for seen in reversed(steps):
+        turn = _turn_of(recorded, seen)
         room, says = room - turn.size, says - turn.says
         if room < 0 or says < 0:
             break
-        kept -= 1
-    left = turns[kept:]
+        left.insert(0, turn)
     # Nothing but a remark stands before the first turn.
-    if kept and left:
+    if left and len(left) < len(steps):
         told = remark(f"what was written before is left out: {TURNS_MAX} turns are the most")
         left = [_Turn([f"  {told}"]), *left]
     return left
 
 
-def _turns(recorded: Recorded, steps: Sequence[Step]) -> Iterator[_Turn]:
-    before: datetime | None = None
-    is_bots = False  # the bot called a person, and nobody has come
-    for step in steps:
-        match step:
-            case Person(message):
-                is_bots = False
-                yield _remarked("a colleague wrote", message)
-            case Alone(message):
-                yield _remarked("the business wrote, unasked", message)
-            case Wrote():
-                turn = _turn(recorded, step, before, is_bots=is_bots)
-                yield turn
-                if turn.says:
-                    before = step.inputs[-1].sent_at
-                is_bots = is_bots or any(one.handed_over for one in step.answers)
+def _turn_of(recorded: Recorded, seen: _Seen) -> _Turn:
+    match seen.step:
+        case Person(message):
+            return _remarked("a colleague wrote", message)
+        case Alone(message):
+            return _remarked("the business wrote, unasked", message)
+        case Wrote() as step:
+            return _turn(recorded, step, seen.before, is_bots=seen.is_bots)
+
+
+def _is_asked(step: Wrote, *, is_bots: bool) -> bool:
+    return any(_texts(step)) and (is_bots or not _is_silent(step))
+
+
+def _is_silent(step: Wrote) -> bool:
+    return not step.answers and step.reason == TAKEN_OVER
+
+
+def _texts(step: Wrote) -> Iterator[str]:
+    return (text for row in step.inputs if (text := text_of(row)).strip())
 
 
 def _turn(recorded: Recorded, step: Wrote, before: datetime | None, *, is_bots: bool) -> _Turn:
-    texts = [_cut(text) for row in step.inputs if (text := text_of(row)).strip()]
-    silent = not step.answers and step.reason == TAKEN_OVER
-    if not texts or (silent and not is_bots):
+    texts = _last(step)
+    silent = _is_silent(step)
+    if not _is_asked(step, is_bots=is_bots):
         return _Turn([f"  {remark(f'not asked again ({_why(step, texts)}): {_shown(texts)}')}"])
     at = step.inputs[0].sent_at
     given: dict[str, Any] = {}
     if before is not None and at - before >= LONG:
         given["after"] = _lasting(at - before)
-    given["say"] = texts[0] if len(texts) == 1 else texts[-TEXTS_MAX:]
+    given["say"] = texts[0] if len(texts) == 1 else texts
     lines = mapping(given, 2)
     if "after" in given:
         lines[0] = f"    after: {given['after']}"
@@ -147,6 +174,19 @@ def _turn(recorded: Recorded, step: Wrote, before: datetime | None, *, is_bots: 
     if expect:
         lines += mapping({"expect": expect}, 2)
     return _Turn(item(lines, 1), says=True, expects=bool(expect), at=at)
+
+
+def _last(step: Wrote) -> list[str]:
+    """Of its texts those that there is room for, one at least."""
+    last = [*_texts(step)][-TEXTS_MAX:]
+    texts: list[str] = []
+    room = BURST_BYTES
+    for text in map(_cut, reversed(last)):
+        room -= len(quoted(text).encode())
+        if texts and room < 0:
+            break
+        texts.insert(0, text)
+    return texts
 
 
 def _why(step: Wrote, texts: Sequence[str]) -> str:

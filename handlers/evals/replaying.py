@@ -36,6 +36,7 @@ from handlers.evals.replay import (
 from handlers.evals.replay_report import ReplayReport
 from handlers.evals.session import Draft, Gone, bench_of
 from handlers.evals.suite import FACTS_MAX
+from handlers.exports.work import Lost
 from handlers.turns.thinking import Paying
 
 
@@ -82,7 +83,7 @@ async def tape_of(replaying: Replaying) -> Tape | None:
 
 
 async def replayed(replaying: Replaying, told: Callable[[int, int], None]) -> ReplayReport:
-    """`told`: how many turns are done, and of how many. Raises Gone, Mistaken and NotReady."""
+    """`told`: how many turns are done, and of how many. Raises Gone and Mistaken."""
     tape = await tape_of(replaying)
     if tape is None:
         raise Gone
@@ -109,6 +110,8 @@ async def replayed(replaying: Replaying, told: Callable[[int, int], None]) -> Re
                     now = await answered(taped, talk_at(tape, turn, bot), paying)
                 except NoTokens as none:
                     stopped = none.why
+                except Lost:  # what was read may be of somebody who is erased: it is not shown
+                    raise Mistaken("it was ended: chatbot or a person was deleted") from None
             done.append(Replayed(turn, now))
             told(len(done), len(turns))
     return ReplayReport(

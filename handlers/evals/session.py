@@ -76,7 +76,7 @@ class Going:
 async def bench_of(
     pool: Pool, agent: Agent, chatbot_id: ChatbotId, run: Running, draft: Draft | None = None
 ) -> tuple[Bench, TurnContext]:
-    """Raises Gone, and NotReady."""
+    """Raises Gone."""
     draft = draft or Draft()
     async with tenant(pool, run.user_id) as conn:
         context = await read_bot(conn, run.user_id, chatbot_id)

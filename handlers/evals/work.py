@@ -1,5 +1,6 @@
 """A run that a job is: slice by slice, so that other tenants' jobs have their turn."""
 
+import asyncio
 import time
 
 from db.evals import Ended, Running, begin_eval, end_eval, give_way, places_done
@@ -26,7 +27,8 @@ async def do_eval(pool: Pool, agent: Agent, job: JobClaim) -> None:
     run = Running(job.user_id, this.id, job.epoch)
     await take_over(pool, run, this.chatbot_id)
     try:
-        suite = read_suite(this.suite, this.repeat)
+        # In a thread: the loop has the worker's heartbeat.
+        suite = await asyncio.to_thread(read_suite, this.suite, this.repeat)
         bench, context = await bench_of(pool, agent, this.chatbot_id, run)
     except (Invalid, Gone) as error:
         await _fail(pool, run, INVALID if isinstance(error, Invalid) else "chatbot_deleted")

@@ -273,7 +273,7 @@ def test_every_language_has_words_for_everything() -> None:
         assert len(lines) == len(languages_spoken()), kind
     hours = tomllib.loads((AGENT / "when_open.toml").read_text())
     assert set(hours) == languages_spoken()
-    keys = {*DAYS, "today", "tomorrow", "weekend", "open", "when", "around"}
+    keys = {*DAYS, "today", "tomorrow", "weekend", "open", "when", "around", "now"}
     assert all(set(of) == keys for of in hours.values())
 
 
@@ -331,6 +331,40 @@ async def hours_told(*said: str, knowledge: tuple[Row, ...] = (), at: datetime =
 )
 async def test_the_hours_of_a_day(said: str, told: str) -> None:
     assert await hours_told(said) == told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("are you still open?", "you guys open right now", "Is the shop open at the moment?"),
+        *("¿Están abiertos ahora?", "¿Está abierto?", "Vocês estão abertos agora?"),
+        *("Vous êtes ouverts maintenant ?", "êtes-vous ouverts ?", "Habt ihr jetzt offen?"),
+        *("Haben Sie noch geöffnet?", "Siete aperti adesso?", "Zijn jullie nu open?"),
+        *("Şu anda açık mısınız?", "هل أنتم مفتوحون الآن؟", "क्या आप अभी खुले हैं?"),  # noqa: RUF001
+        *("Apakah sekarang buka?", "Вы сейчас открыты?", "你们现在营业吗", "今開いていますか"),
+    ],
+)
+async def test_whether_it_is_open_now_is_understood_in_every_language(said: str) -> None:
+    assert "09:30\u201313:00" in await hours_told(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("Are you open on 31 February?", "are you open december 25?", "are you open 24.12.?"),
+        *("are you open the 25th?", "are you open 10pm", "are you open after 6?"),
+        *("are you open over the holidays?", "are you open easter?", "are you open mañana?"),
+        *("are you open to suggestions?", "are the windows open", "is my account open now?"),
+        *("is it true that you are open now even on the 24th", "were you open yesterday"),
+        *("¿están abiertos en Navidad?", "¿están abiertos a las 22?", "está aberto no feriado?"),
+        *("haben Sie noch Brötchen auf Lager", "ist noch etwas auf Lager?"),
+        *("zijn er nog plekken open", "şimdi açık büfe var mı", "сейчас вы работаете с картой?"),  # noqa: RUF001
+        *("ещё открыты вакансии?", "现在营业执照", "今日やっているセール"),
+    ],
+)
+async def test_of_another_time_or_thing_it_does_not_say_that_it_is_open_now(said: str) -> None:
+    told = await hours_told(said)
+    assert not any(char.isdigit() for char in told), told
 
 
 async def test_the_weekend_is_two_days() -> None:

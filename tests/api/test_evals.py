@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from db import evals
 from db.evals import (
     LostEval,
     NewEval,
@@ -422,3 +423,26 @@ async def test_old_runs_are_forgotten_with_their_jobs(
     assert await owner.fetchval("SELECT count(*) FROM evals") == 1
     assert await owner.fetchval("SELECT count(*) FROM jobs") == 1
     assert await owner.fetchval("SELECT count(*) FROM eval_cases") == 0
+
+
+async def test_of_a_chatbot_the_last_runs_are_kept_with_their_jobs(
+    pool: Pool,
+    owner: Conn,
+    client: Client,
+    path: str,
+    ours: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evals, "RUNS_KEPT", 2)
+    other = await make_tenant(owner)
+    kept = await a_run(pool, other)
+    waits = await a_run(pool, ours)
+    made = []
+    for _ in range(4):
+        made.append((await client.post(path, {"suite": SUITE})).json["id"])
+        await done(pool, owner)
+    left = [row["id"] for row in await owner.fetch("SELECT id FROM evals ORDER BY id")]
+    # What is under way stays, and so does the other tenant's.
+    assert left == [kept.id, waits.id, *made[2:]]
+    assert await owner.fetchval("SELECT count(*) FROM jobs") == 2
+    assert await owner.fetchval("SELECT count(DISTINCT eval_id) FROM eval_cases") == 2

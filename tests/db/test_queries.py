@@ -105,6 +105,7 @@ PARTS = {
     "conversations.is_blocked",
     "evals.add_case",
     "evals.count_case",
+    "evals.drop_older",
     "evals.end_job",
     "evals.end_jobs",
     "evals.end_open",

@@ -8,7 +8,43 @@ COMMAND = "tests/evals/test_command.py"
 SANDBOX = "tests/evals/test_sandbox.py"
 EVALS = "db/migrations/0087_evals.sql"
 
+BESIDE = "tests/api/test_evals_beside.py"
+
 DEFENCES = (
+    Defence(
+        "evals: an expression of a suite cannot take all memory",
+        "the bound of what it repeats",
+        (
+            Change(
+                "handlers/evals/patterns.py",
+                "    if _copies(text) > COPIES_MAX:\n"
+                '        return "repeats too much: write it more simply"\n',
+            ),
+        ),
+        (f"{SUITES}::test_an_expression_that_would_take_all_memory_is_none",),
+    ),
+    Defence(
+        "evals: of a chatbot no more than the last runs are kept",
+        "that those before go when one is made",
+        (
+            Change(
+                "db/evals.py",
+                '    await conn.execute(_SQL["drop_older"], user_id, new.chatbot_id, RUNS_KEPT)\n',
+            ),
+        ),
+        (f"{API}::test_of_a_chatbot_the_last_runs_are_kept_with_their_jobs",),
+    ),
+    Defence(
+        "evals: a case has its time",
+        "that no turn is begun after it",
+        (
+            Change(
+                "handlers/evals/running.py",
+                "        if turns and time.monotonic() >= until:\n            break\n",
+            ),
+        ),
+        (f"{BESIDE}::test_a_case_that_takes_too_long_has_failed_and_the_rest_of_it_is_not_asked",),
+    ),
     Defence(
         "evals: who lost a run, or whose run was ended, keeps no case of it",
         "the fence before a case is kept",

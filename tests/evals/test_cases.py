@@ -233,6 +233,17 @@ def many(count: int, text: str) -> Sequence[RecordedMessage]:
     return rows
 
 
+@pytest.mark.parametrize("char", ["\u202e", "\U0001f34b", "\U000e0001", '"', "x"])
+def test_of_a_burst_at_length_the_end_is_a_case(char: str) -> None:
+    burst = [row(n, char * 60_000, minutes=n) for n in range(1, TEXTS_MAX)]
+    texts = made(Recorded(talk=talk(), messages=[*burst, row(TEXTS_MAX, "the end", minutes=99)]))
+    (turn,) = read_suite(texts.suite).cases[0].turns
+    assert turn.say[-1] == "the end"
+    assert turn.say[-2].startswith(char * 100)
+    assert len(turn.say) > 2
+    assert len(texts.suite.encode()) < BYTES_MAX
+
+
 def test_a_long_conversation_is_bounded_to_its_end() -> None:
     case = one(Recorded(talk=talk(), messages=many(100, "x")))
     assert [turn.say for turn in case.turns] == [(f"{n} x",) for n in range(70, 100)]

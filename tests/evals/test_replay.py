@@ -1,5 +1,6 @@
 """`swiftreplies replay`: a real conversation, recorded by real turns, answered again."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from db.evals import forget_people_in_evals
 from db.pool import Conn, Pool, tenant
 from db.reconcile import recount
 from handlers.agent.graph import Agent
@@ -20,6 +22,7 @@ from simulator.client import Simulator
 from tests.api.asking import simulated
 from tests.cli import Command
 from tests.conftest import Database
+from tests.e2e.conftest import until
 from tests.factories import Tenant, make_conversation, make_tenant
 from tests.turn.shop import Shop, Who, open_shop
 from tests.turn.test_actions import decided, turns, write
@@ -286,6 +289,32 @@ async def test_what_there_are_no_tokens_for_is_not_asked(
     assert shown["turns"][0]["now"] is None
     assert await simulator.log("model") == []
     assert await owner.fetchval("SELECT count(*) FROM evals") == 0
+
+
+async def test_an_erasure_ends_it_and_nothing_that_was_read_is_shown(
+    owner: Conn, pool: Pool, agent: Agent, ours: Tenant, command: Command, simulator: Simulator
+) -> None:
+    _, conversation = await spoken(owner, pool, agent, ours, "When are you open?", "And today?")
+    await simulator.config(model_latency_ms=3_000)
+    replay = modelled(command, simulator)("replay", str(conversation), "--json")
+    under_way = asyncio.ensure_future(replay)
+
+    async def held() -> int:
+        found: int = await owner.fetchval("SELECT count(*) FROM eval_holds")
+        return found
+
+    await until(held, lambda n: n == 1)
+    async with tenant(pool, ours.user_id) as conn:
+        await forget_people_in_evals(conn, ours.user_id)
+    result = await under_way
+    assert result.code == 1
+    assert result.out == ""
+    assert "it was ended" in result.err
+    assert "Traceback" not in result.err
+    assert await owner.fetchval("SELECT count(*) FROM evals") == 0
+    assert await owner.fetchval("SELECT count(*) FROM eval_holds") == 0
+    spent = await owner.fetchval("SELECT sum(test_tokens_used)::bigint FROM usage_tracking")
+    assert spent > 0, "what was asked before is counted"
 
 
 async def test_tools_are_answered_from_the_record(

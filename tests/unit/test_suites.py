@@ -19,6 +19,7 @@ from handlers.evals.reading import read_suite
 from handlers.evals.report import Report, Reported, as_json, junit, table
 from handlers.evals.results import Counted, fell
 from handlers.evals.suite import ANSWERS_MAX, CASES_MAX, Asked, Called, Expect
+from handlers.rules.seen import seen
 from ingress.api.resources.evals import EXAMPLE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "evals.md"
@@ -174,6 +175,42 @@ def test_an_expression_that_takes_long_is_ended(text: str) -> None:
     assert "takes longer than" in why.why
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((a{99}){99}){99}",
+        "\\X{50000}",
+        "(?:" * 15 + "a" + ")+" * 15,
+        "(?:" * 15 + "a" + "){1,5}" * 15,
+        "(?=a*" * 15 + ")+?" * 15,
+        "(?:(?:a{ 99}){ 99}){99}",
+        "(?:" * 15 + "(a)" + "(?1)){1,2}" * 15,
+    ],
+)
+def test_an_expression_that_would_take_all_memory_is_none(text: str) -> None:
+    assert problem(text) == "repeats too much: write it more simply"
+    assert mistakes(in_turn(f"{{regex: {json.dumps(text)}}}"))[0].startswith("line 6: ")
+
+
+def test_an_expression_with_spaces_that_mean_nothing_is_none() -> None:
+    for text in ("(?x)((a {9 9}) {9#\n9}) {99}", "(?ix:a)", "(?V1x)a"):
+        assert "the flag x" in str(problem(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?",
+        r"[A-Z]{2}\d{2}( ?\d{4}){4,7} ?\d{1,3}",
+        r"(?i)\b(mon|tues|wednes)day\b.{1,40}?(\d+[.:]\d{2}\s*)+(am|pm)",
+        r"\p{Lu}\p{L}{0,1000}",
+        r"([^\s@]+)@([a-z]+\.)+[a-z]{2,}",
+    ],
+)
+def test_an_expression_as_people_write_them_is_one(text: str) -> None:
+    assert problem(text) is None
+
+
 # ---- checks --------------------------------------------------------------------------------------
 
 
@@ -221,6 +258,16 @@ def test_amounts_stand_where_they_may() -> None:
     assert whys(Expect(amounts_from=("kb", "customer")), text=text, sources=told) == []
     assert whys(Expect(amounts_from=("kb",)), text=text, sources=told) == ["amounts_from"]
     assert whys(Expect(amounts_from=()), text="at 7:00", sources=told) == []
+
+
+def test_sources_of_amounts_are_read_once_whatever_the_answer_names() -> None:
+    products = [f"Candle {n}: {n}.50 EUR, made by hand" for n in range(1_100)]  # more than are kept
+    text = " ".join(f"{n}.50 EUR" for n in range(0, 60, 3))
+    before = seen.cache_info().misses
+    assert (
+        whys(Expect(amounts_from=("catalogue",)), text=text, sources={"catalogue": products}) == []
+    )
+    assert seen.cache_info().misses - before < 2 * len(products)
 
 
 def test_a_model_that_gave_no_answer_holds_no_check() -> None:

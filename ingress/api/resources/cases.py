@@ -1,6 +1,7 @@
 """What was said as a case of a suite: /v1/conversations/{conversation_id}/case, and what was not
 known."""
 
+import asyncio
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,8 @@ class Case:
 
 async def _of_conversation(conn: Conn, call: Call[OfConversation, NoBody]) -> Answer[Case]:
     recorded = await recall(conn, call.user_id, call.parameters.conversation_id)
-    made = case_of(there(recorded))
+    # In a thread: customers write at length, and the loop has other requests.
+    made = await asyncio.to_thread(case_of, there(recorded))
     if made is None:
         raise Problem("not_found", "The customer has written nothing here that could be asked.")
     return Answer(Case(made.case, made.suite))
