@@ -83,6 +83,8 @@ class HeardMessage:
     content_text: str | None
     sent_at: datetime
     reason: str | None
+    was_answered: bool  # by the bot
+    by_person: bool  # somebody of the business has written since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
