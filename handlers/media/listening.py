@@ -78,28 +78,34 @@ class Listener:
             return await self._read(claim, medium, medium.file)
         if self.transcriber is None:  # it was there when this was stored
             return await self._settle(claim, medium, "not_heard", None)
-        age = datetime.now(UTC) - medium.sent_at
         try:
             data = await self._data(medium.file)
             found = await self.transcriber.hear(data, medium.content_type, medium.language)
-        except (NotHeard, StoreProblem, FileNotFoundError) as error:
-            problem = str(error) if isinstance(error, NotHeard) else "store"
-            then = after_hearing(problem, medium.failures, age)
-            if not isinstance(then, Again):
-                log.warning("medium.not_heard", medium_id=claim.id, problem=problem)
-                return await self._settle(claim, medium, then.reason, None)
-            async with tenant(self.pool, claim.user_id) as conn:
-                await put_off_medium(conn, claim, problem, then.wait)
-            return "put_off"
+        except NotHeard as error:
+            return await self._not_now(claim, medium, str(error))
+        except (StoreProblem, FileNotFoundError):
+            return await self._not_now(claim, medium, "store")
         seconds = found.seconds or duration(data, medium.content_type)
         return await self._settle(claim, medium, HEARD if found.text else NOTHING, found, seconds)
 
     async def _read(self, claim: MediumClaim, medium: ToRead, file: str) -> str:
         try:
             text = await beginning_of(self.store.read(file), READ_S)
-        except (Refused, FileNotFoundError):
+        except Refused:
             return await self._settle(claim, medium, "not_read", None)
+        except (StoreProblem, FileNotFoundError):  # also: it is not mounted at this moment
+            return await self._not_now(claim, medium, "store")
         return await self._settle(claim, medium, READ, None, text=text[:BEGINNING_CHARS])
+
+    async def _not_now(self, claim: MediumClaim, medium: ToRead, problem: str) -> str:
+        age = datetime.now(UTC) - medium.sent_at
+        then = after_hearing(problem, medium.failures, age)
+        if not isinstance(then, Again):
+            log.warning("medium.not_heard", medium_id=claim.id, problem=problem)
+            return await self._settle(claim, medium, then.reason, None)
+        async with tenant(self.pool, claim.user_id) as conn:
+            await put_off_medium(conn, claim, problem, then.wait)
+        return "put_off"
 
     async def _data(self, file: str) -> bytes:
         data = bytearray()

@@ -45,10 +45,15 @@ class Directory:
 
     async def read(self, key: str, start: int = 0) -> AsyncIterator[bytes]:
         path = self._root / checked(key)
-        file = await asyncio.to_thread(path.open, "rb")
+        try:
+            file = await self._disk(path.open, "rb")
+        except StoreProblem as problem:
+            if isinstance(problem.__cause__, FileNotFoundError):
+                raise problem.__cause__ from None
+            raise
         with file:
             file.seek(start)
-            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            while piece := await self._disk(file.read, PIECE_BYTES):
                 yield piece
 
     async def remove(self, key: str) -> None:

@@ -249,3 +249,27 @@ async def test_what_cannot_be_read_stays_closed(
     assert await text_of(house) == '[document "x.pdf": cannot be opened]'
     assert await bot.turn()
     assert await bot.said() == [VOICE.says(Kind.MEDIA)]
+
+
+@pytest.mark.parametrize("kind", ["audio", "document"])
+async def test_a_store_that_is_away_for_a_moment_loses_nothing(
+    house: House, of: Tenant, kind: str
+) -> None:
+    data = pdf("We open at 7.") if kind == "document" else None
+    medium = await house.sent(of, kind, data, says="We open at 7.")
+    for claim in await house.claims(await house.worker()):
+        await replace(house.fetcher, hears=True).fetch(claim)
+    there = house.place / (await house.row(medium))["file"]
+    aside = there.rename(house.place / "aside")
+    there.mkdir()  # opening it is an error of the disk, as of one that is gone
+    me = await house.worker()
+    for _ in range(6):  # looks of one worker, at once
+        for claim in await house.claims(me, "stored"):
+            await house.listener.listen(claim)
+    row = await house.row(medium)
+    assert (row["reason"], row["failures"], row["settled_at"]) == ("store", 1, None)
+    there.rmdir()
+    aside.rename(there)
+    await house.later()
+    await house.hear()
+    assert "We open at 7." in await text_of(house)
