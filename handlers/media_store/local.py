@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from handlers.media_store.port import PIECE_BYTES, StoreProblem, checked
 
@@ -46,7 +46,7 @@ class Directory:
     async def read(self, key: str, start: int = 0) -> AsyncIterator[bytes]:
         path = self._root / checked(key)
         try:
-            file = await self._disk(path.open, "rb")
+            file = await self._disk(_opened, path)
         except StoreProblem as problem:
             if isinstance(problem.__cause__, FileNotFoundError):
                 raise problem.__cause__ from None
@@ -123,6 +123,10 @@ class Directory:
                 os.link(mine, path)
             mine.unlink()
         return path.read_text()
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _make(*folders: Path) -> None:

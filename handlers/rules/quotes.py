@@ -201,7 +201,7 @@ def cart_of(order: object) -> Cart | None:
     listed = order.get("product_items") if isinstance(order, dict) else None
     wanted: list[Wanted] = []
     seen: dict[str, Seen] = {}
-    for one in (listed if isinstance(listed, list) else ())[: ITEMS_MAX + 1]:
+    for one in listed if isinstance(listed, list) else ():  # all: a product may stand there twice
         if not isinstance(one, dict):
             return None
         sku, quantity = str(one.get("product_retailer_id") or ""), _whole(one.get("quantity"))
