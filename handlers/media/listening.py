@@ -9,7 +9,8 @@ The conversation is held when it is decided which: a turn that runs has read the
 so for that one it counts as answered.
 """
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -36,6 +37,7 @@ from handlers.media.coming_back import come_back
 from handlers.media.duration import duration
 from handlers.media.hearing import Heard, NotHeard, Transcriber
 from handlers.media.kinds import BYTES, PDF
+from handlers.media.pictures import children
 from handlers.media.rules import DEATHS_MAX, DIED, Again, after_hearing
 from handlers.media.words import document_read, heard, not_understood
 from handlers.media_store.port import Store, StoreProblem
@@ -53,6 +55,7 @@ class Listener:
     pool: Pool
     store: Store
     transcriber: Transcriber | None  # None: nothing is heard
+    children: asyncio.Semaphore = field(default_factory=children)
 
     async def listen(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
@@ -90,7 +93,8 @@ class Listener:
 
     async def _read(self, claim: MediumClaim, medium: ToRead, file: str) -> str:
         try:
-            text = await beginning_of(self.store.read(file), READ_S)
+            async with self.children:
+                text = await beginning_of(self.store.read(file), READ_S)
         except Refused:
             return await self._settle(claim, medium, "not_read", None)
         except (StoreProblem, FileNotFoundError):  # also: it is not mounted at this moment

@@ -561,7 +561,8 @@ async def test_pressed_again_after_the_order_was_cancelled_it_is_offered_anew(sh
     assert said["content_text"].startswith(fixed_text(Kind.REQUOTED, "en"))
     assert "effect" not in said["metadata"]
     assert (len(await orders(shop)), await statuses(shop)) == (1, ["ordered", "open"])
-    assert (again := await button(shop)) != token
+    again = await button(shop)
+    assert again != token
     await press(shop, who, again)
     assert [one["status"] for one in await orders(shop)] == ["cancelled", "pending"]
     assert await stock(shop) == 2
