@@ -172,6 +172,8 @@ def found(
     sale = None
     if silence is None and (quotes or context.sells):
         unread, events, sale = apart(unread, events, quotes)
+        if sale is not None:  # no unit is asked for, and so nobody else looks
+            silence = why_unserved(context)
     if silence is not None:
         return Found(context, rows, unread, [], events, silence)
     stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
@@ -331,6 +333,13 @@ def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bo
 def marked_stale(row: TurnMessage) -> TurnMessage:
     """As the record will have it."""
     return replace(row, metadata=row.metadata | {"reason": STALE})
+
+
+def why_unserved(context: TurnContext) -> str | None:
+    """As who asks for a unit is told."""
+    if not context.tenant_active:
+        return "tenant_inactive"
+    return None if context.plan_in_force else "no_active_subscription"
 
 
 def why_silent(context: TurnContext) -> str | None:

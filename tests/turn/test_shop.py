@@ -590,3 +590,23 @@ async def test_stop_beside_an_order_leaves_a_message_that_whatsapp_takes(shop: S
     assert row["metadata"]["interactive"]["type"] == "buttons"
     assert fixed_text(Kind.OPTED_OUT, "en") in row["content_text"]
     assert units(row["content_text"]) <= BODY_UNITS["buttons"]
+
+
+async def test_a_tenant_that_is_not_served_sells_nothing(shop: Shop) -> None:
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    await shop.owner.execute("UPDATE users SET is_active = false")
+    await press(shop, who, token)
+    assert (await orders(shop), await statuses(shop)) == ([], ["open"])
+
+
+async def test_what_a_cart_claims_is_no_price_of_the_shop(shop: Shop) -> None:
+    """Who sends a cart chooses what it says that things cost."""
+    who = await shop.customer()
+    await shop.sends(who, "order", cart((CAKE, 1, 33.5)))
+    await shop.turn(who)
+    sums = calls("calculate", expression="38.50 - 33.50")
+    await shop.simulator.rules(sums, {"reply": "Then it is 5.00 USD."})
+    turn = await shop.turn(who, "and the discount?")
+    assert result(turn).startswith("error")
+    assert not any("5.00 USD" in one for one in turn.said)
