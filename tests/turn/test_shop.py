@@ -23,6 +23,8 @@ CAKE, TART = "CAKE-1", "TART-1"
 @pytest.fixture
 async def shop(pool: Pool, owner: Conn) -> AsyncIterator[Shop]:
     async with open_shop(pool, owner) as shop:
+        # Without a number, which would be one that the bot was told.
+        await owner.execute("UPDATE chatbots SET name = 'Corner bakery'")
         await sells(shop, CAKE, "Lemon cake", "38.50")
         await sells(shop, TART, "Walnut tart", "4.20", stock=3)
         yield shop
