@@ -182,7 +182,7 @@ def found(
     if sees:
         awaits |= PICTURES
     open_ = [i for i in inputs if _is_awaited(i, awaits)]
-    held_until = waits_until(open_, context.now)
+    held_until = waits_until(open_, inputs, context.now)
     inputs = [_shown_open(i) if i in open_ else _seen(i) if sees else i for i in inputs]
     if not events:
         late = STALE if stale and not inputs else None
@@ -207,13 +207,20 @@ def _seen(row: TurnMessage) -> TurnMessage:
     return replace(row, content_text=seen(row.content_text or ""), metadata=metadata)
 
 
-def waits_until(open_: Sequence[TurnMessage], now: datetime) -> datetime | None:
+def waits_until(
+    open_: Sequence[TurnMessage], inputs: Sequence[TurnMessage], now: datetime
+) -> datetime | None:
     """For media that are not done with. None: no longer, or for nothing."""
-    since = sorted(datetime.fromisoformat(row.medium["since"]) for row in open_ if row.medium)
-    if not since:
+    if not open_:
         return None
-    until = min(since[-1] + MEDIA_WAIT, since[0] + MEDIA_WAIT_ALL)
+    # The first of all, open or not, so that who sends one after the other is answered between them.
+    until = min(max(_came(open_)) + MEDIA_WAIT, min(_came(inputs)) + MEDIA_WAIT_ALL)
     return until if until > now else None
+
+
+def _came(rows: Sequence[TurnMessage]) -> list[datetime]:
+    """Their media."""
+    return [datetime.fromisoformat(row.medium["since"]) for row in rows if row.medium]
 
 
 def _is_awaited(row: TurnMessage, awaits: frozenset[str]) -> bool:

@@ -353,3 +353,17 @@ async def test_what_a_person_has_answered_since_does_not_come_back(
     await house.fetch_and_hear()
     assert not await bot.turn()
     assert (await bot.said())[1:] == ["We have."]
+
+
+async def test_what_was_heard_meanwhile_counts_as_waited_for(
+    house: House, of: Tenant, bot: Bot
+) -> None:
+    """Of whoever sends the next one before the last is heard: one is open at any time."""
+    first = await spoke(house, of)
+    await house.fetch_and_hear()
+    await house.owner.execute(
+        "UPDATE media SET created_at = now() - interval '31 s' WHERE id = $1", first
+    )
+    await spoke(house, of)
+    assert await bot.turn()
+    assert await bot.said() == [f"Re: [voice message] {SAID} | [voice message: not heard yet]"]
