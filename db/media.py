@@ -85,6 +85,7 @@ class HeardMessage:
     reason: str | None
     was_answered: bool  # by the bot
     by_person: bool  # somebody of the business has written since
+    is_awaited: bool  # a turn may wait for what it brings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

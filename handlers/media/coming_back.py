@@ -20,12 +20,12 @@ async def come_back(
     says: bool,
 ) -> None:
     """In the transaction that holds the conversation. `says`: there is something new to read. That
-    there is not is news only to who was told that it would come. A turn that runs has read the
-    message as it was."""
+    there is not is news only to who was told that it would come, or may be by a turn that runs: it
+    has read the message as it was."""
     if message.input_seq is None:
         return
     if message.input_seq > held.answered_seq:
-        again = held.running
+        again = held.running and (says or message.is_awaited)
     else:
         again = _is_owed(message) and (says or message.reason == opaque.LATER)
     if again and not message.by_person and not is_stale(datetime.now(UTC) - message.sent_at):

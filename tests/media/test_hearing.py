@@ -367,3 +367,18 @@ async def test_what_was_heard_meanwhile_counts_as_waited_for(
     await spoke(house, of)
     assert await bot.turn()
     assert await bot.said() == [f"Re: [voice message] {SAID} | [voice message: not heard yet]"]
+
+
+async def test_a_picture_that_nobody_sees_is_not_answered_twice(
+    house: House, of: Tenant, bot: Bot
+) -> None:
+    """It is stored while the turn that read its caption runs."""
+    await house.sent(of, "image", more={"caption": "how much is this?"})
+    await house.simulator.rules({"reply": "one moment", "latency_ms": 1_500, "times": 1})
+    running = asyncio.create_task(bot.turn())
+    while not await house.simulator.log("model"):
+        await asyncio.sleep(0.02)
+    await house.fetch_all()
+    assert await running
+    assert not await bot.turn()
+    assert await bot.said() == ["one moment"]
