@@ -124,6 +124,8 @@ class TurnContext:
     forgotten: int = 0  # how often its thread was given up
     catalogue_version: int | None = None  # None: nothing was ever sold
     sells: bool = False  # there are active products
+    tenant_active: bool = True
+    plan_in_force: bool = True
 
 
 async def open_conversations(

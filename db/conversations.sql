@@ -57,6 +57,12 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
        (SELECT g.version FROM catalogues g WHERE g.user_id = $1) AS catalogue_version,
        EXISTS (SELECT FROM products p WHERE p.user_id = $1 AND coalesce(p.is_active, false) = true)
            AS sells,
+       coalesce(u.is_active, false) AS tenant_active,
+       EXISTS (SELECT FROM user_subscriptions s,
+                           LATERAL (SELECT (now() AT TIME ZONE u.timezone)::date AS on_day) today
+                WHERE s.user_id = $1 AND s.is_active AND s.contract_start_date <= today.on_day
+                  AND (s.contract_end_date IS NULL OR s.contract_end_date >= today.on_day
+                       OR s.auto_renew)) AS plan_in_force,
        ARRAY (SELECT i.instruction_text
                 FROM (SELECT o.id, left(o.instruction_text, 2000) AS instruction_text
                         FROM conversation_instructions o

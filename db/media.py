@@ -83,6 +83,9 @@ class HeardMessage:
     content_text: str | None
     sent_at: datetime
     reason: str | None
+    was_answered: bool  # by the bot
+    by_person: bool  # somebody of the business has written since
+    is_awaited: bool  # a turn may wait for what it brings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

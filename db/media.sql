@@ -70,8 +70,16 @@ UPDATE media m SET heard = $4, seconds = $5, text = $6, settled_at = now(), leas
 RETURNING m.message_id;
 
 -- name: heard_message
-SELECT id, input_seq, content_text, sent_at,
-       as_object(metadata) ->> 'reason' AS reason FROM messages WHERE user_id = $1 AND id = $2;
+SELECT m.id, m.input_seq, m.content_text, m.sent_at, as_object(m.metadata) ->> 'reason' AS reason,
+       coalesce(m.ai_processed, false) AS was_answered,
+       EXISTS (SELECT FROM messages p
+                WHERE p.user_id = $1 AND p.conversation_id = m.conversation_id AND p.id > m.id
+                  AND p.direction = 'outbound' AND p.is_from_human) AS by_person,
+       CASE WHEN m.message_type IN ('image', 'sticker')
+            THEN EXISTS (SELECT FROM chatbots b WHERE b.user_id = $1 AND b.id = m.chatbot_id
+                            AND b.model @> '{"sees_images": true}')
+            ELSE m.message_type IN ('audio', 'document') END AS is_awaited
+  FROM messages m WHERE m.user_id = $1 AND m.id = $2;
 
 -- name: write_heard
 UPDATE messages m

@@ -33,6 +33,7 @@ class LockedQuote:
     order_number: str | None  # of the order that was made of it
     ordered_amount: Decimal | None
     ordered_currency: str | None
+    is_cancelled: bool  # the order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ SELECT id FROM quotes WHERE user_id = $1 AND conversation_id = $2 AND token = $3
 -- name: read_quote
 -- With the order that was made of it, if one was.
 SELECT q.id, q.items, q.currency, q.status, q.expires_at < now() AS is_over,
-       o.order_number, o.total_amount AS ordered_amount, o.currency AS ordered_currency
+       o.order_number, o.total_amount AS ordered_amount, o.currency AS ordered_currency,
+       coalesce(o.status = 'cancelled', false) AS is_cancelled
   FROM quotes q LEFT JOIN orders o ON o.user_id = $1 AND o.quote_id = q.id
  WHERE q.user_id = $1 AND q.id = $2;
 

@@ -74,22 +74,25 @@ async def confirm(
     token, message_id = press
     quote_id = await lock_quote(conn, user_id, conversation_id, token)
     quote = None if quote_id is None else await read_quote(conn, user_id, quote_id)
-    if quote is not None and quote.order_number is not None:  # pressed again
+    if quote is None:
+        return Over()
+    if quote.order_number is not None and not quote.is_cancelled:  # pressed again
         return Ordered(
             quote.order_number, quote.ordered_amount or Decimal(0), quote.ordered_currency or ""
         )
-    if quote is None or quote.status != "open":
+    if quote.status != "open" and not quote.is_cancelled:
         return Over()
     before = of_rows(quote.items, quote.currency)
     sold, currency = await sold_now(conn, user_id, before.wanted)
     now, lacking = what_can_be(before.wanted, sold, currency)
-    if now is not None and not lacking and not quote.is_over and is_as_before(before, now):
+    holds = quote.status == "open" and not quote.is_over
+    if holds and now is not None and not lacking and is_as_before(before, now):
         if not await end_quote(conn, user_id, quote.id, "ordered"):
             raise RuntimeError("a locked quote was ended by somebody else")
         made = Made(message_id=message_id, quote_id=quote.id)
         _, number = await store_order(conn, user_id, whose, now.items, made)
         return Ordered(number, now.total, now.currency)
-    await end_quote(conn, user_id, quote.id, "void")
+    await end_quote(conn, user_id, quote.id, "void")  # one whose order was cancelled has ended
     return Offered(now, lacking, seen_in(before), was_agreed=True)
 
 

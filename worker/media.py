@@ -10,6 +10,7 @@ from db.media import DueFile, MediumClaim, Taking, claim_media
 from handlers.media.fetching import MediaApi, media_session
 from handlers.media.hearing import Transcriber
 from handlers.media.listening import Listener
+from handlers.media.pictures import children
 from handlers.media.removal import remove_due_files
 from handlers.media.work import Fetcher
 from handlers.process.sweeps import Sweep
@@ -41,12 +42,13 @@ async def media(worker: Worker) -> None:
     ):
         api = MediaApi(session, settings.graph_url, settings.graph_version)
         hears = settings.transcription_model is not None
-        fetcher = Fetcher(worker.pool, worker.store, api, worker.tokens, hears=hears)
+        room = children()
+        fetcher = Fetcher(worker.pool, worker.store, api, worker.tokens, hears, room)
         fetching = _claims(worker, "waiting", fetcher.fetch, fetcher.give_back)
         group.create_task(work(worker, fetching))
         model = await ending.enter_async_context(_model_session())
         transcriber = _transcriber(settings, model) if hears else None
-        listener = Listener(worker.pool, worker.store, transcriber)
+        listener = Listener(worker.pool, worker.store, transcriber, room)
         listening = _claims(worker, "stored", listener.listen, fetcher.give_back)
         group.create_task(work(worker, listening))
         group.create_task(every(REMOVE_S, "remove_files", remove, worker.stop))

@@ -15,6 +15,7 @@ from db.conversation_events import DECIDED, Event
 from db.messages import TurnMessage
 from handlers.agent.events import EVENT
 from handlers.agent.offering import OFFER
+from handlers.agent.past import ECHOED
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import REQUEST, SEARCH
@@ -22,7 +23,6 @@ from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
 
 # Tools whose results may hold what the model gave them.
-ECHOES = frozenset({REQUEST, HAND_OVER, "remember_fact"})
 _ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
 ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
 
@@ -51,9 +51,17 @@ def _said(messages: Sequence[AnyMessage], begun: int) -> Iterator[str]:
     for n, message in enumerate(messages):
         if isinstance(message, AIMessage):
             if n < begun and not _is_call(message):
-                yield message.text
+                yield _own_words(message)
         elif isinstance(message, ToolMessage):
             yield from _found(message)
+
+
+def _own_words(message: AIMessage) -> str:
+    """Without what it repeats of what a customer sent."""
+    text = str(message.text)
+    for one in message.additional_kwargs.get(ECHOED, ()):
+        text = text.replace(one, " ")
+    return text
 
 
 def _is_call(message: AIMessage) -> bool:

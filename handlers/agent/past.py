@@ -20,6 +20,7 @@ from handlers.rules.choices import titles_of
 from handlers.rules.cutting import head
 
 QUOTED_UNITS = 120
+ECHOED = "echoes"  # of a message: what in it a customer sent
 NOTED = "[the customer "  # begins what we note of them
 EMOJI_UNITS = 40
 _ROUND = str.maketrans('[]"', "()'")
@@ -70,7 +71,10 @@ def as_message(row: TurnMessage) -> AnyMessage | None:
         text = f"(not delivered to the customer) {text}"
     if row.is_from_human:
         return AIMessage(COLLEAGUE + text, id=name, additional_kwargs=noted_at(row.sent_at))
-    return AIMessage(text + _offered(row.metadata.get("interactive")), id=name)
+    theirs = row.metadata.get("echoes")
+    more = {ECHOED: [str(one) for one in theirs]} if isinstance(theirs, list) else {}
+    said = text + _offered(row.metadata.get("interactive"))
+    return AIMessage(said, id=name, additional_kwargs=more)
 
 
 def _offered(interactive: object) -> str:

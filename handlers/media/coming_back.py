@@ -20,14 +20,22 @@ async def come_back(
     says: bool,
 ) -> None:
     """In the transaction that holds the conversation. `says`: there is something new to read. That
-    there is not is news only to who was told that it would come. A turn that runs has read the
-    message as it was."""
+    there is not is news only to who was told that it would come, or may be by a turn that runs: it
+    has read the message as it was."""
     if message.input_seq is None:
         return
-    was_read = message.input_seq <= held.answered_seq or held.running
-    is_news = says or message.reason == opaque.LATER or held.running
-    if was_read and is_news and not is_stale(datetime.now(UTC) - message.sent_at):
+    if message.input_seq > held.answered_seq:
+        again = held.running and (says or message.is_awaited)
+    else:
+        again = _is_owed(message) and (says or message.reason == opaque.LATER)
+    if again and not message.by_person and not is_stale(datetime.now(UTC) - message.sent_at):
         await ask_again(conn, user_id, message.id, held.input_seq + 1)
         await raise_input(conn, user_id, conversation_id, held.input_seq + 1)
     else:
         await wake_turn(conn, user_id, conversation_id)
+
+
+def _is_owed(message: HeardMessage) -> bool:
+    """Whether the bot answered it without the words, or said that it could not. What it left to a
+    person, or to nobody, is theirs."""
+    return message.was_answered or message.reason in (opaque.LATER, opaque.MEDIA)

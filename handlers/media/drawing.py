@@ -25,8 +25,8 @@ def drawn(data: bytes) -> tuple[bytes, bytes]:
         if image.width * image.height > PIXELS_MAX:
             raise ValueError("too many pixels")
         image.draft("RGB", (BIG, BIG))
+        image.thumbnail((BIG, BIG))  # first: each copy of a whole one takes 160 MB
         upright = ImageOps.exif_transpose(image)
-        upright.thumbnail((BIG, BIG))
         clear: Any = upright.convert("RGBA")
         paper = Image.new("RGB", clear.size, "white")
         paper.paste(clear, mask=clear.getchannel("A"))

@@ -9,7 +9,8 @@ The conversation is held when it is decided which: a turn that runs has read the
 so for that one it counts as answered.
 """
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -36,6 +37,7 @@ from handlers.media.coming_back import come_back
 from handlers.media.duration import duration
 from handlers.media.hearing import Heard, NotHeard, Transcriber
 from handlers.media.kinds import BYTES, PDF
+from handlers.media.pictures import children
 from handlers.media.rules import DEATHS_MAX, DIED, Again, after_hearing
 from handlers.media.words import document_read, heard, not_understood
 from handlers.media_store.port import Store, StoreProblem
@@ -53,6 +55,7 @@ class Listener:
     pool: Pool
     store: Store
     transcriber: Transcriber | None  # None: nothing is heard
+    children: asyncio.Semaphore = field(default_factory=children)
 
     async def listen(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
@@ -78,28 +81,35 @@ class Listener:
             return await self._read(claim, medium, medium.file)
         if self.transcriber is None:  # it was there when this was stored
             return await self._settle(claim, medium, "not_heard", None)
-        age = datetime.now(UTC) - medium.sent_at
         try:
             data = await self._data(medium.file)
             found = await self.transcriber.hear(data, medium.content_type, medium.language)
-        except (NotHeard, StoreProblem, FileNotFoundError) as error:
-            problem = str(error) if isinstance(error, NotHeard) else "store"
-            then = after_hearing(problem, medium.failures, age)
-            if not isinstance(then, Again):
-                log.warning("medium.not_heard", medium_id=claim.id, problem=problem)
-                return await self._settle(claim, medium, then.reason, None)
-            async with tenant(self.pool, claim.user_id) as conn:
-                await put_off_medium(conn, claim, problem, then.wait)
-            return "put_off"
+        except NotHeard as error:
+            return await self._not_now(claim, medium, str(error))
+        except (StoreProblem, FileNotFoundError):
+            return await self._not_now(claim, medium, "store")
         seconds = found.seconds or duration(data, medium.content_type)
         return await self._settle(claim, medium, HEARD if found.text else NOTHING, found, seconds)
 
     async def _read(self, claim: MediumClaim, medium: ToRead, file: str) -> str:
         try:
-            text = await beginning_of(self.store.read(file), READ_S)
-        except (Refused, FileNotFoundError):
+            async with self.children:
+                text = await beginning_of(self.store.read(file), READ_S)
+        except Refused:
             return await self._settle(claim, medium, "not_read", None)
+        except (StoreProblem, FileNotFoundError):  # also: it is not mounted at this moment
+            return await self._not_now(claim, medium, "store")
         return await self._settle(claim, medium, READ, None, text=text[:BEGINNING_CHARS])
+
+    async def _not_now(self, claim: MediumClaim, medium: ToRead, problem: str) -> str:
+        age = datetime.now(UTC) - medium.sent_at
+        then = after_hearing(problem, medium.failures, age)
+        if not isinstance(then, Again):
+            log.warning("medium.not_heard", medium_id=claim.id, problem=problem)
+            return await self._settle(claim, medium, then.reason, None)
+        async with tenant(self.pool, claim.user_id) as conn:
+            await put_off_medium(conn, claim, problem, then.wait)
+        return "put_off"
 
     async def _data(self, file: str) -> bytes:
         data = bytearray()

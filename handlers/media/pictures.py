@@ -1,5 +1,6 @@
 """Pictures are drawn anew by a process of their own, which may take so long and no longer."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,9 +9,15 @@ from handlers.documents.blocks import Refused
 from handlers.documents.reading import by_child
 
 PICTURE_S = 20.0
+CHILDREN_MAX = 2  # of a worker at once: each may take hundreds of MB, of pictures and of documents
 OUT_BYTES = 16 * 1024 * 1024
 PICTURES = frozenset(["image", "sticker"])
 DRAWN = "image/jpeg"
+
+
+def children() -> asyncio.Semaphore:
+    """Room for them, which all who open media in a process share."""
+    return asyncio.Semaphore(CHILDREN_MAX)
 
 
 class NotDrawn(Exception):

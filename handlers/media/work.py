@@ -8,8 +8,9 @@ Who lost the claim, or whose medium went meanwhile, writes nothing and removes w
 process leaves that dies is removed by the name that its row had (files_to_remove).
 """
 
+import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -35,7 +36,7 @@ from db.pool import UNAVAILABLE, Conn, Pool, tenant
 from handlers.media.coming_back import come_back
 from handlers.media.fetching import Asked, Coming, MediaApi, NotFetched
 from handlers.media.kinds import CONTACT_DAY, TENANT_DAY, is_read
-from handlers.media.pictures import DRAWN, PICTURES, NotDrawn, drawn_anew, whole
+from handlers.media.pictures import DRAWN, PICTURES, NotDrawn, children, drawn_anew, whole
 from handlers.media.rules import DIED, GiveUp, after, before
 from handlers.media_store.port import Store, StoreProblem
 from handlers.process import telemetry
@@ -51,6 +52,7 @@ class Fetcher:
     api: MediaApi
     tokens: Tokens
     hears: bool = False  # somebody turns sound into words
+    children: asyncio.Semaphore = field(default_factory=children)
 
     async def fetch(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
@@ -119,7 +121,8 @@ class Fetcher:
         """Nothing of a picture is kept but what can be seen."""
         data = b"".join([piece async for piece in coming.pieces()])
         try:
-            picture = await drawn_anew(whole(data))
+            async with self.children:
+                picture = await drawn_anew(whole(data))
         except NotDrawn:
             raise NotFetched("not_drawn") from None
         await self.store.write(file, whole(picture.big))

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from handlers.media_store.port import PIECE_BYTES, StoreProblem, checked
 
@@ -45,10 +45,15 @@ class Directory:
 
     async def read(self, key: str, start: int = 0) -> AsyncIterator[bytes]:
         path = self._root / checked(key)
-        file = await asyncio.to_thread(path.open, "rb")
+        try:
+            file = await self._disk(_opened, path)
+        except StoreProblem as problem:
+            if isinstance(problem.__cause__, FileNotFoundError):
+                raise problem.__cause__ from None
+            raise
         with file:
             file.seek(start)
-            while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            while piece := await self._disk(file.read, PIECE_BYTES):
                 yield piece
 
     async def remove(self, key: str) -> None:
@@ -118,6 +123,10 @@ class Directory:
                 os.link(mine, path)
             mine.unlink()
         return path.read_text()
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _make(*folders: Path) -> None:

@@ -14,6 +14,7 @@ LIVES = timedelta(hours=24)
 ITEMS_MAX = 15  # of a quote, each product once: they are lines of a message with a button
 QUANTITY_MAX = 1_000_000
 NAME_UNITS, LEAST_NAME = 60, 8  # of a product in a line
+_TO = " \u2192 "  # between a price as it was and as it is
 FEW = 5  # so many or fewer are told
 
 
@@ -116,12 +117,25 @@ def price_lines(seen: Mapping[str, Seen], now: Quoted, room: int) -> str:
 
 
 def _prices(seen: Mapping[str, Seen], now: Quoted) -> Iterator[str]:
+    for before, one in _changed(seen, now):
+        was = money(before.price, before.currency)
+        name = head(_line(one.product_name), NAME_UNITS)
+        yield f"{name}: {was}{_TO}{money(one.unit_price, now.currency)}"
+
+
+def _changed(seen: Mapping[str, Seen], now: Quoted) -> Iterator[tuple[Seen, Item]]:
     for one in now.items:
         before = seen.get(one.product_sku)
         if before is not None and (before.price, before.currency) != (one.unit_price, now.currency):
-            was = money(before.price, before.currency)
-            name = head(_line(one.product_name), NAME_UNITS)
-            yield f"{name}: {was} \u2192 {money(one.unit_price, now.currency)}"
+            yield before, one
+
+
+def echoes(seen: Mapping[str, Seen], now: Quoted | None, lacking: Sequence[Lacking]) -> list[str]:
+    """What these lines repeat of a cart, whose sender chose it: said by the business it would be a
+    price, or a link, that the business named."""
+    changed = _changed(seen, now) if now is not None else ()
+    was = [money(before.price, before.currency) + _TO for before, _ in changed]
+    return was + [head(_line(one.sku), NAME_UNITS) for one in lacking if not one.name]
 
 
 def lacking_lines(lacking: Sequence[Lacking], room: int) -> str:
@@ -201,7 +215,7 @@ def cart_of(order: object) -> Cart | None:
     listed = order.get("product_items") if isinstance(order, dict) else None
     wanted: list[Wanted] = []
     seen: dict[str, Seen] = {}
-    for one in (listed if isinstance(listed, list) else ())[: ITEMS_MAX + 1]:
+    for one in listed if isinstance(listed, list) else ():  # all: a product may stand there twice
         if not isinstance(one, dict):
             return None
         sku, quantity = str(one.get("product_retailer_id") or ""), _whole(one.get("quantity"))
@@ -210,7 +224,7 @@ def cart_of(order: object) -> Cart | None:
         wanted.append(Wanted(sku, quantity))
         price = _decimal(one.get("item_price"))
         if price is not None:
-            seen[sku] = Seen(price, str(one.get("currency") or "")[:3])
+            seen[sku] = Seen(price, _line(str(one.get("currency") or "")[:3]))
     merged = together(wanted)
     if not merged or len(merged) > ITEMS_MAX or any(w.quantity > QUANTITY_MAX for w in merged):
         return None

@@ -160,7 +160,8 @@ def decide(read: Read, thought: Thought | None) -> Decision:
         case Declined():
             return Told(read.found.voice.says(Kind.OFF_TOPIC), OFF_TOPIC)
         case Reply():
-            said = spoken(read.found, thought)
+            line = _choice_line(read)
+            said = spoken(read.found, thought, "" if line is None else line[0])
             metadata = _metadata(read, thought.model, thought.kb_shown, thought.kb_cited)
             if said.findings:
                 metadata["findings"] = said.findings
@@ -168,7 +169,9 @@ def decide(read: Read, thought: Thought | None) -> Decision:
                 metadata["finish_reason"] = thought.finish_reason
             asked = [row.content_text for row in read.found.inputs if row.content_text]
             return Say(
-                text=_with_choice(_one_message(said.text, read, cut=said.is_cut), read),
+                text=said.text
+                if said.layout is not None
+                else _with_choice(_one_message(said.text, read, cut=said.is_cut), read),
                 metadata=metadata,
                 unit=_unit(read),
                 requests=thought.requests,

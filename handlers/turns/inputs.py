@@ -172,6 +172,8 @@ def found(
     sale = None
     if silence is None and (quotes or context.sells):
         unread, events, sale = apart(unread, events, quotes)
+        if sale is not None:  # no unit is asked for, and so nobody else looks
+            silence = why_unserved(context)
     if silence is not None:
         return Found(context, rows, unread, [], events, silence)
     stale = [marked_stale(i) for i in unread if is_stale(context.now - i.sent_at)]
@@ -180,7 +182,7 @@ def found(
     if sees:
         awaits |= PICTURES
     open_ = [i for i in inputs if _is_awaited(i, awaits)]
-    held_until = waits_until(open_, context.now)
+    held_until = waits_until(open_, inputs, context.now)
     inputs = [_shown_open(i) if i in open_ else _seen(i) if sees else i for i in inputs]
     if not events:
         late = STALE if stale and not inputs else None
@@ -205,13 +207,20 @@ def _seen(row: TurnMessage) -> TurnMessage:
     return replace(row, content_text=seen(row.content_text or ""), metadata=metadata)
 
 
-def waits_until(open_: Sequence[TurnMessage], now: datetime) -> datetime | None:
+def waits_until(
+    open_: Sequence[TurnMessage], inputs: Sequence[TurnMessage], now: datetime
+) -> datetime | None:
     """For media that are not done with. None: no longer, or for nothing."""
-    since = sorted(datetime.fromisoformat(row.medium["since"]) for row in open_ if row.medium)
-    if not since:
+    if not open_:
         return None
-    until = min(since[-1] + MEDIA_WAIT, since[0] + MEDIA_WAIT_ALL)
+    # The first of all, open or not, so that who sends one after the other is answered between them.
+    until = min(max(_came(open_)) + MEDIA_WAIT, min(_came(inputs)) + MEDIA_WAIT_ALL)
     return until if until > now else None
+
+
+def _came(rows: Sequence[TurnMessage]) -> list[datetime]:
+    """Their media."""
+    return [datetime.fromisoformat(row.medium["since"]) for row in rows if row.medium]
 
 
 def _is_awaited(row: TurnMessage, awaits: frozenset[str]) -> bool:
@@ -331,6 +340,13 @@ def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bo
 def marked_stale(row: TurnMessage) -> TurnMessage:
     """As the record will have it."""
     return replace(row, metadata=row.metadata | {"reason": STALE})
+
+
+def why_unserved(context: TurnContext) -> str | None:
+    """As who asks for a unit is told."""
+    if not context.tenant_active:
+        return "tenant_inactive"
+    return None if context.plan_in_force else "no_active_subscription"
 
 
 def why_silent(context: TurnContext) -> str | None:

@@ -2,6 +2,7 @@
 sell() and keep_quoted(), which are parts of the turn's last transaction."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -18,6 +19,7 @@ from handlers.rules.cutting import head, units
 from handlers.rules.quotes import (
     Cart,
     Quoted,
+    echoes,
     item_lines,
     lacking_lines,
     money,
@@ -47,6 +49,7 @@ class Said:
     reason: str
     now: Quoted | None = None  # what can be ordered by the button under it
     effect: str | None = None  # that it tells of, as answers are checked for
+    echoes: Sequence[str] = ()  # what it repeats of the customer's
 
 
 BODY: Final = BODY_UNITS["buttons"]
@@ -87,9 +90,12 @@ def said_of(outcome: Ordered | Offered | Over, voice: Voice) -> Said:
                 parts.append(voice.says(Kind.NEW_PRICES, items=lines))
             if lines := lacking_lines(lacking, LACKING_ROOM):
                 parts.append(voice.says(Kind.UNAVAILABLE, items=lines))
+            theirs = () if was_agreed else echoes(seen, now, lacking)  # what was agreed we quoted
             if now is None:
-                return Said("\n\n".join(parts) or voice.says(Kind.QUOTE_OVER), OFFERED)
-            return Said(above("\n\n".join(parts), quote_text(voice, now)), OFFERED, now)
+                text = "\n\n".join(parts) or voice.says(Kind.QUOTE_OVER)
+                return Said(text, OFFERED, echoes=theirs)
+            text = above("\n\n".join(parts), quote_text(voice, now))
+            return Said(text, OFFERED, now, echoes=theirs)
 
 
 # ---- in the turn's last transaction --------------------------------------------------------------
@@ -107,7 +113,9 @@ async def sell(
     else:
         outcome = await quotes.price_cart(conn, claim.user_id, what)
     said = said_of(outcome, voice)
-    metadata = {"effect": said.effect} if said.effect else {}
+    metadata: dict[str, Any] = {"effect": said.effect} if said.effect else {}
+    if said.echoes:
+        metadata["echoes"] = list(said.echoes)
     if said.now is not None:
         metadata |= await keep_quoted(conn, claim, said.now, button(voice), begun_by)
     return said, metadata

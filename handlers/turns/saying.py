@@ -9,10 +9,12 @@ from handlers.checks.answer import AMOUNT, Checked, checked
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.choices import Layout, in_words, laid_out
+from handlers.rules.cutting import head, units
 from handlers.rules.formatting import whatsapp
 from handlers.rules.quotes import Quoted
+from handlers.rules.reply import fitted
 from handlers.turns.inputs import Found, nobody_came, verdicts
-from handlers.turns.sale import above, button, quote_text
+from handlers.turns.sale import BODY, above, button, quote_text
 
 BLOCK = "block"  # of chatbots.answer_checks
 
@@ -27,21 +29,30 @@ class Spoken:
     quoted: Quoted | None = None  # what its button orders
 
 
-def spoken(found: Found, thought: Reply) -> Spoken:
+def spoken(found: Found, thought: Reply, line: str = "") -> Spoken:
+    """`line` ends the message, where something is to be pressed under it: there is less room for
+    a text then. Of any other whoever sends it adds the line."""
     voice = found.voice
     text, check, replaced = _checked(found, thought, voice)
     said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
-    whole = "\n\n".join(part for part in said if part)
+    whole = _joined(*said)
+    is_cut = thought.cut and not replaced and text != ""
     layout = None
     offer, quoted = thought.offer, thought.quoted
     if thought.handed_over is not None or (check is not None and check.has(AMOUNT)):
         offer = quoted = None
     if quoted is not None:
-        whole, layout = above(whole, quote_text(voice, quoted)), button(voice)
+        if is_cut:
+            whole = fitted(whole, voice.says(Kind.SHORTENED), cut=True)
+        under = quote_text(voice, quoted)
+        under = _joined(under, head(line, BODY - units(under) - 2))  # a tenant's own may be long
+        whole, layout = above(whole, under), button(voice)
         said.append("")
     elif offer is not None:
-        layout = laid_out(whole, offer, voice.says(Kind.CHOOSE))
-        if layout is None:
+        layout = laid_out(_joined(whole, line), offer, voice.says(Kind.CHOOSE))
+        if layout is not None:
+            whole = _joined(whole, line)
+        else:
             whole = in_words(whole, offer)
             said.append("")  # which the thread does not have
     return Spoken(
@@ -50,8 +61,12 @@ def spoken(found: Found, thought: Reply) -> Spoken:
         quoted=quoted,
         is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
         findings=[] if check is None else [asdict(finding) for finding in check.findings],
-        is_cut=thought.cut and not replaced and text != "",
+        is_cut=is_cut,
     )
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
 
 
 def _checked(found: Found, thought: Reply, voice: Voice) -> tuple[str, Checked | None, bool]:

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 from db.api_keys import KeyOwner
 from db.idempotency import Once
 from db.pool import CHANGED, CONFLICT, UNAVAILABLE, Conn, Pool, tenant
-from handlers.media_store.port import NoStore, Store
+from handlers.media_store.port import NoStore, Store, StoreProblem
 from handlers.process import telemetry
 from handlers.process.http.connection import Unfinished
 from handlers.process.http.server import NOT_UNPACKED
@@ -131,6 +131,9 @@ class Door:
             return await stored(request, self._store, file, _pace(request), still)
         except FileNotFoundError:  # expired, or its tenant erased somebody, at this moment
             raise not_found() from None
+        except StoreProblem as problem:
+            log.warning("api.not_stored", exc_info=problem)
+            raise unavailable("MEDIA_STORE, where files are, gives none now.", 30) from None
 
     async def _entered(
         self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner

@@ -107,6 +107,12 @@ async def test_no_key_leads_out_of_it(tmp_path: Path, key: str) -> None:
         await store.remove(key)
 
 
+async def test_what_cannot_be_read_is_told_as_the_stores_problem(tmp_path: Path) -> None:
+    (tmp_path / "exports/1/1-1.zip").mkdir(parents=True)
+    with pytest.raises(StoreProblem, match="MEDIA_STORE"):
+        await whole(Directory(tmp_path), "exports/1/1-1.zip")
+
+
 async def test_whoever_reaches_it_sees_the_same_identity(tmp_path: Path) -> None:
     one, two = Directory(tmp_path / "a"), Directory(tmp_path / "a")
     seen = await asyncio.gather(*(store.identity() for store in (one, two) * 4))

@@ -306,3 +306,79 @@ async def test_whoever_keeps_speaking_is_answered_all_the_same(
     )
     assert await bot.turn()
     assert await bot.said() == [VOICE.says(Kind.MEDIA_LATER)]
+
+
+@pytest.mark.parametrize("silence", ["taken over", "blocked"])
+async def test_what_was_left_to_others_does_not_come_back(
+    house: House, of: Tenant, bot: Bot, silence: str
+) -> None:
+    """The person answered by hand, or nobody was to; then it was over, and then it was heard."""
+    await spoke(house, of)
+    await silenced(house, silence, True)
+    await waited(house)
+    assert await bot.turn()
+    await silenced(house, silence, False)
+    await house.fetch_and_hear()
+    assert await text_of(house) == f"[voice message] {SAID}"
+    assert not await bot.turn()
+    assert await bot.said() == []
+
+
+async def silenced(house: House, how: str, begins: bool) -> None:
+    if how == "blocked":
+        status = "blocked" if begins else "active"
+        await house.owner.execute("UPDATE contacts SET contact_status = $1", status)
+        return
+    until = "infinity" if begins else "-infinity"
+    await house.owner.execute(
+        "UPDATE conversations SET taken_over_at = now(), taken_over_by = 'human',"
+        " taken_over_until = $1::text::timestamptz",
+        until,
+    )
+
+
+async def test_what_a_person_has_answered_since_does_not_come_back(
+    house: House, of: Tenant, bot: Bot
+) -> None:
+    await spoke(house, of)
+    await waited(house)
+    assert await bot.turn()
+    assert await bot.said() == [VOICE.says(Kind.MEDIA_LATER)]
+    await house.owner.execute(
+        "INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction,"
+        " message_type, content_text, status, sent_at, is_from_human)"
+        " SELECT user_id, chatbot_id, contact_id, id, 'outbound', 'text', 'We have.', 'sent',"
+        " now(), true FROM conversations"
+    )
+    await house.fetch_and_hear()
+    assert not await bot.turn()
+    assert (await bot.said())[1:] == ["We have."]
+
+
+async def test_what_was_heard_meanwhile_counts_as_waited_for(
+    house: House, of: Tenant, bot: Bot
+) -> None:
+    """Of whoever sends the next one before the last is heard: one is open at any time."""
+    first = await spoke(house, of)
+    await house.fetch_and_hear()
+    await house.owner.execute(
+        "UPDATE media SET created_at = now() - interval '31 s' WHERE id = $1", first
+    )
+    await spoke(house, of)
+    assert await bot.turn()
+    assert await bot.said() == [f"Re: [voice message] {SAID} | [voice message: not heard yet]"]
+
+
+async def test_a_picture_that_nobody_sees_is_not_answered_twice(
+    house: House, of: Tenant, bot: Bot
+) -> None:
+    """It is stored while the turn that read its caption runs."""
+    await house.sent(of, "image", more={"caption": "how much is this?"})
+    await house.simulator.rules({"reply": "one moment", "latency_ms": 1_500, "times": 1})
+    running = asyncio.create_task(bot.turn())
+    while not await house.simulator.log("model"):
+        await asyncio.sleep(0.02)
+    await house.fetch_all()
+    assert await running
+    assert not await bot.turn()
+    assert await bot.said() == ["one moment"]

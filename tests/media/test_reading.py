@@ -1,9 +1,13 @@
 """Pictures are drawn anew and shown to models that see; of documents the beginning is read."""
 
+import asyncio
 import io
+import os
 import zipfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +20,7 @@ from handlers.agent.own_models import Installed, OwnModels
 from handlers.fixed.texts import Kind
 from handlers.ingest.recording import record_batch
 from handlers.media.drawing import BIG, PIXELS_MAX, SMALL
+from handlers.media.pictures import CHILDREN_MAX
 from handlers.process.secrets import Vault
 from handlers.turns.inputs import PICTURES_MAX
 from simulator.samples import JPEG, pdf
@@ -249,3 +254,53 @@ async def test_what_cannot_be_read_stays_closed(
     assert await text_of(house) == '[document "x.pdf": cannot be opened]'
     assert await bot.turn()
     assert await bot.said() == [VOICE.says(Kind.MEDIA)]
+
+
+@pytest.mark.parametrize("kind", ["audio", "document"])
+async def test_a_store_that_is_away_for_a_moment_loses_nothing(
+    house: House, of: Tenant, kind: str
+) -> None:
+    data = pdf("We open at 7.") if kind == "document" else None
+    medium = await house.sent(of, kind, data, says="We open at 7.")
+    for claim in await house.claims(await house.worker()):
+        await replace(house.fetcher, hears=True).fetch(claim)
+    there = house.place / (await house.row(medium))["file"]
+    aside = there.rename(house.place / "aside")
+    there.mkdir()  # opening it is an error of the disk, as of one that is gone
+    me = await house.worker()
+    for _ in range(6):  # looks of one worker, at once
+        for claim in await house.claims(me, "stored"):
+            await house.listener.listen(claim)
+    row = await house.row(medium)
+    assert (row["reason"], row["failures"], row["settled_at"]) == ("store", 1, None)
+    there.rmdir()
+    aside.rename(there)
+    await house.later()
+    await house.hear()
+    assert "We open at 7." in await text_of(house)
+
+
+async def test_of_all_that_come_at_once_two_are_opened_at_a_time(house: House, of: Tenant) -> None:
+    """A picture of 150 KB takes hundreds of MB while it is drawn."""
+    for n in range(6):
+        await house.sent(of, "image", photo(), who=f"1303555020{n}")
+    fetcher = house.fetcher
+    claims = await house.claims(await house.worker())
+    working = asyncio.gather(*(fetcher.fetch(claim) for claim in claims))
+    most = 0
+    while not working.done():
+        most = max(most, await asyncio.to_thread(_drawing))
+    await working
+    assert 1 <= most <= CHILDREN_MAX
+    assert [(await house.fate(n + 1))[0] for n in range(6)] == ["stored"] * 6
+
+
+def _drawing() -> int:
+    """Children of this process that draw."""
+    count = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = status.read_text().rpartition(")")[2].split()[1]
+            named = status.with_name("cmdline").read_bytes()
+            count += parent == str(os.getpid()) and b"handlers.media.drawing" in named
+    return count

@@ -11,6 +11,9 @@ from db.conversations import claim_conversations
 from db.ids import WorkerId
 from db.pool import Conn, Pool
 from handlers.fixed.texts import Kind, fixed_text
+from handlers.quotes import forget_old_quotes
+from handlers.rules.choices import BODY_UNITS
+from handlers.rules.cutting import units
 from handlers.turns.run import run_turn
 from tests.turn.shop import ME, Shop, Turn, Who, open_shop
 
@@ -20,6 +23,8 @@ CAKE, TART = "CAKE-1", "TART-1"
 @pytest.fixture
 async def shop(pool: Pool, owner: Conn) -> AsyncIterator[Shop]:
     async with open_shop(pool, owner) as shop:
+        # Without a number, which would be one that the bot was told.
+        await owner.execute("UPDATE chatbots SET name = 'Corner bakery'")
         await sells(shop, CAKE, "Lemon cake", "38.50")
         await sells(shop, TART, "Walnut tart", "4.20", stock=3)
         yield shop
@@ -533,3 +538,77 @@ async def test_a_customer_hears_of_their_own_orders_only(shop: Shop) -> None:
         await shop.simulator.rules(asks, {"reply": "I see none."})
         turn = await shop.turn(other, "Where is it?")
         assert result(turn) == "nothing found: this customer has no such order"
+
+
+async def test_an_ordered_quote_is_forgotten_and_its_order_stays(shop: Shop) -> None:
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    await press(shop, who, token)
+    await shop.owner.execute("UPDATE quotes SET created_at = now() - interval '31 days'")
+    await forget_old_quotes(shop.pool)
+    assert await statuses(shop) == []
+    assert len(await orders(shop)) == 1
+    await shop.simulator.rules({"reply": "Yes?"})
+    await press(shop, who, token)
+    assert len(await orders(shop)) == 1
+
+
+async def test_pressed_again_after_the_order_was_cancelled_it_is_offered_anew(shop: Shop) -> None:
+    who = await shop.customer()
+    token = await quoted(shop, who, (TART, 1))
+    await press(shop, who, token)
+    await shop.owner.execute("UPDATE orders SET status = 'cancelled'")
+    await press(shop, who, token)
+    said = await newest(shop)
+    assert said["content_text"].startswith(fixed_text(Kind.REQUOTED, "en"))
+    assert "effect" not in said["metadata"]
+    assert (len(await orders(shop)), await statuses(shop)) == (1, ["ordered", "open"])
+    again = await button(shop)
+    assert again != token
+    await press(shop, who, again)
+    assert [one["status"] for one in await orders(shop)] == ["cancelled", "pending"]
+    assert await stock(shop) == 2
+
+
+async def test_a_cart_with_a_product_twice_loses_none_of_its_lines(shop: Shop) -> None:
+    """Sixteen lines of the same, and one more behind them."""
+    who = await shop.customer()
+    lines = [(CAKE, 1, 38.5)] * 16
+    await shop.sends(who, "order", cart(*lines, (TART, 1, 4.2)))
+    await shop.turn(who)
+    text = (await newest(shop))["content_text"]
+    assert "16 x Lemon cake: 616.00 USD\n1 x Walnut tart: 4.20 USD" in text
+    assert "Total: 620.20 USD" in text
+
+
+async def test_stop_beside_an_order_leaves_a_message_that_whatsapp_takes(shop: Shop) -> None:
+    for n in range(15):
+        await sells(shop, f"X-{n}", f"{n} A cake with a name of some length, with cream", "10")
+    who = await shop.customer()
+    items = [(f"X-{n}", 1) for n in range(15)]
+    await shop.simulator.rules(quotes(*items), {"reply": "Gladly, it is a pleasure. " * 40})
+    await shop.turn(who, "I want cakes", "STOP")
+    row = await newest(shop)
+    assert row["metadata"]["interactive"]["type"] == "buttons"
+    assert fixed_text(Kind.OPTED_OUT, "en") in row["content_text"]
+    assert units(row["content_text"]) <= BODY_UNITS["buttons"]
+
+
+async def test_a_tenant_that_is_not_served_sells_nothing(shop: Shop) -> None:
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    await shop.owner.execute("UPDATE users SET is_active = false")
+    await press(shop, who, token)
+    assert (await orders(shop), await statuses(shop)) == ([], ["open"])
+
+
+async def test_what_a_cart_claims_is_no_price_of_the_shop(shop: Shop) -> None:
+    """Who sends a cart chooses what it says that things cost."""
+    who = await shop.customer()
+    await shop.sends(who, "order", cart((CAKE, 1, 33.5)))
+    await shop.turn(who)
+    sums = calls("calculate", expression="38.50 - 33.50")
+    await shop.simulator.rules(sums, {"reply": "Then it is 5.00 USD."})
+    turn = await shop.turn(who, "and the discount?")
+    assert result(turn).startswith("error")
+    assert not any("5.00 USD" in one for one in turn.said)
