@@ -136,8 +136,7 @@ UPDATE conversations c
   FROM held WHERE c.id = held.id;
 WITH held AS (SELECT id FROM messages WHERE direction = 'outbound' FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE messages m
-   SET send_after = send_after - interval '1 day', unknown_at = unknown_at - interval '1 day',
-       replayed_at = replayed_at - interval '1 day'
+   SET send_after = send_after - interval '1 day', unknown_at = unknown_at - interval '1 day'
   FROM held WHERE m.id = held.id;
 WITH held AS (SELECT id FROM conversation_events FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE conversation_events e
@@ -153,6 +152,12 @@ UPDATE send_limits l
    SET full_at = full_at - interval '1 day', held_until = held_until - interval '1 day',
        slowed_at = slowed_at - interval '1 day'
   FROM held WHERE l.user_id = held.user_id;
+"""
+# What replays wait for is as old as they are: the statuses that were there before them.
+REPLAYS_A_DAY_LATER = """
+WITH held AS (SELECT id FROM messages WHERE replayed_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE messages m SET replayed_at = replayed_at - interval '1 day' FROM held WHERE m.id = held.id;
+UPDATE status_fence SET merged_until = merged_until - interval '1 day';
 """
 # Of living workers the beat is as young as ever; the dead have none.
 DEAD_SINCE = """
@@ -948,6 +953,9 @@ class Machine(RuleBasedStateMachine):
     async def _day_passes(self) -> None:
         alive = [p.worker_id for p in self.processes]
         await self._operator(A_DAY_LATER)
+        # A mark that is under way has its time, and holds the fence.
+        if not any(job.name == "settle unknown" for job in self.stepper.jobs):
+            await self._operator(REPLAYS_A_DAY_LATER)
         await self._operator(DEAD_SINCE, alive)
 
     async def _operator(self, statement: str, *args: Any) -> None:
