@@ -23,8 +23,8 @@ from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
 
 # Tools whose results may hold what the model gave them.
-_ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
 ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
+_ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
 
 
 def told(

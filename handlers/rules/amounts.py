@@ -179,14 +179,6 @@ def _matches(shown: str, known: "_Known") -> "Iterator[regex.Match[str]]":
     yield from known.ranges.finditer(shown, overlapped=True)
 
 
-def stands_in(amount: Amount, text: str) -> bool:
-    return Numbers([text]).have(amount)
-
-
-def is_price_in(value: Decimal, text: str) -> bool:
-    return Numbers([text]).have_price(value)
-
-
 def _only_digits(number: str) -> str:
     return number.translate(_NO_SEPARATORS).strip("0")
 

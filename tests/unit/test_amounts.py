@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from handlers.rules.amounts import amounts_in, is_price_in, stands_in
+from handlers.rules.amounts import Numbers, amounts_in
 from handlers.rules.requests import (
     Approving,
     Bound,
@@ -90,13 +90,13 @@ def test_what_is_no_amount(text: str) -> None:
 )
 def test_an_amount_stands_in_a_text(amount: str, text: str, *, stands: bool) -> None:
     (one,) = amounts_in(amount)
-    assert stands_in(one, text) == stands
+    assert Numbers([text]).have(one) == stands
 
 
 def test_a_price_is_marked_or_has_decimals() -> None:
-    assert is_price_in(Decimal(7), "7 EUR")
-    assert is_price_in(Decimal("7.5"), "cake 7.50")
-    assert not is_price_in(Decimal(7), "we open at 7")
+    assert Numbers(["7 EUR"]).have_price(Decimal(7))
+    assert Numbers(["cake 7.50"]).have_price(Decimal("7.5"))
+    assert not Numbers(["we open at 7"]).have_price(Decimal(7))
 
 
 @pytest.mark.parametrize(
