@@ -1,0 +1,1 @@
+"""Campaigns: whom they are for, and what becomes of them."""
