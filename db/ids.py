@@ -18,6 +18,7 @@ WebhookId = NewType("WebhookId", int)
 AppId = NewType("AppId", int)  # of a Meta app beside the environment's, which has none
 ProductId = NewType("ProductId", int)
 OrderId = NewType("OrderId", int)
+TemplateId = NewType("TemplateId", int)  # a row of ours; Meta has an id of its own
 SubscriptionId = NewType("SubscriptionId", int)
 
 # Above every id: where the first page of a list begins, newest first. Always given as a parameter:

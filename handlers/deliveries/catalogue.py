@@ -345,6 +345,8 @@ class TemplateUpdated(TenantEvent):
     name: str
     language: str
     status: str
+    category: str
+    quality_score: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

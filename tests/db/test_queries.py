@@ -82,6 +82,7 @@ BY_HAND = {
     ),
     "exports.columns_of",  # one value, which is a list
     "imports.became_rows",
+    *("templates.template_fields", "templates.lock_templates", "templates.change_templates"),
     "tenants.update_user",  # without the email, which another query writes
 }
 
@@ -126,6 +127,7 @@ PARTS = {
     "talks.all_of",
     "talks.list_conversations",
     "talks.step",
+    "templates.template_page",
 }
 
 
