@@ -7,6 +7,7 @@ without an error. A cast behind a test of the kind may be evaluated before it, a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -90,6 +91,17 @@ class Reached:
     @property
     def sendable(self) -> int:
         return self.matched - sum(self.skipped.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Of an audience; `reason`: why they are left out."""
+
+    id: ContactId
+    reason: Reason | None
+    name: str | None
+    phone_number: str | None
+    custom_fields: dict[str, Any]
 
 
 class _Query:
@@ -200,7 +212,12 @@ def _reasons(audience: Audience, sending: Sending, query: _Query) -> Iterator[tu
     yield "blocked", "c.contact_status = 'blocked'"
     if sending.marketing:
         yield "opted_out", "c.marketing_choice = 'stop'"
-    yield "unreachable", "c.unreachable_at > coalesce(c.last_interaction, '-infinity')"
+    gone = (
+        "SELECT FROM campaign_recipients r WHERE r.user_id = c.user_id AND r.contact_id = c.id"
+        " AND r.state = 'failed' AND r.reason = '131026'"
+        " AND r.moved_at > coalesce(c.last_interaction, '-infinity')"
+    )
+    yield "unreachable", f"EXISTS ({gone})"
     if sending.marketing:
         codes = query.put(list(sending.closed_area_codes))
         american = "left(c.phone_number, 2) = '+1' AND length(c.phone_number) = 12"
@@ -270,3 +287,47 @@ async def reach(
         skipped={reason: count for reason, count in counts.items() if reason is not None},
         examples=list(ids),
     )
+
+
+async def piece(
+    conn: Conn, user_id: UserId, audience: Audience, sending: Sending, of: tuple[int, int, int]
+) -> tuple[list[Person], ContactId | None]:
+    """The next of an audience, by their ids, and up to which they go; None: there are no more. Its
+    limit is the caller's. `of`: the campaign, the id after which, and how many at most. Who is
+    fixed under another identity is left out."""
+    query = _Query(user_id)
+    where = "".join(f" AND {one}" for one in _conditions(audience, query))
+    reason = " ".join(
+        f"WHEN {when} THEN '{name}'" for name, when in _reasons(audience, sending, query)
+    )
+    campaign, after, most = (query.put(one) for one in of)
+    names = [one.name for one in dataclass_fields(Person)]
+    rows = await conn.fetch(
+        "WITH found AS MATERIALIZED ("
+        f"SELECT c.id, c.wa_id, CASE {reason} END AS reason, c.name, c.phone_number,"
+        f" {_FIELDS} AS custom_fields FROM contacts c"
+        f" WHERE c.user_id = $1 AND c.id > {after} AND c.erased_at IS NULL AND NOT c.over_limit"
+        f"{where} ORDER BY c.id LIMIT {most}"
+        "), before AS MATERIALIZED ("
+        "SELECT o.wa_id FROM campaign_recipients r"
+        " JOIN contacts o ON o.user_id = $1 AND o.id = r.contact_id"
+        f" WHERE r.user_id = $1 AND r.campaign_id = {campaign} AND r.contact_id <= {after}"
+        " AND o.wa_id IN (SELECT f.wa_id FROM found f)"
+        ") SELECT f.id, f.reason, f.name, f.phone_number, f.custom_fields,"
+        " f.wa_id IS NOT NULL AND (f.wa_id IN (SELECT b.wa_id FROM before b)"
+        " OR f.id > min(f.id) OVER (PARTITION BY f.wa_id)) AS twice"
+        " FROM found f ORDER BY f.id",
+        *query.values,
+    )
+    people = [Person(**{name: row[name] for name in names}) for row in rows if not row["twice"]]
+    return people, rows[-1]["id"] if len(rows) == of[2] else None
+
+
+async def people_of(conn: Conn, user_id: UserId, ids: Sequence[ContactId]) -> list[Person]:
+    rows = await conn.fetch(
+        f"SELECT c.id, NULL AS reason, c.name, c.phone_number, {_FIELDS} AS custom_fields"
+        " FROM contacts c WHERE c.user_id = $1 AND c.id = ANY ($2::bigint[]) ORDER BY c.id",
+        user_id,
+        ids,
+    )
+    return [Person(**row) for row in rows]

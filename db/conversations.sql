@@ -3,7 +3,7 @@
 -- contacts are locked: of two first conversations at once the later sees the earlier.
 INSERT INTO conversations (user_id, chatbot_id, contact_id, thread_id)
 SELECT $1, n.chatbot_id, n.contact_id,
-       CASE WHEN n.place = 1 AND NOT thread_is_taken($1, c.thread_id)
+       CASE WHEN n.place = 1 AND c.thread_id IS NOT NULL AND NOT thread_is_taken($1, c.thread_id)
             THEN c.thread_id ELSE $1 || ':' || gen_random_uuid() END
   FROM (SELECT chatbot_id, contact_id,
                row_number() OVER (PARTITION BY contact_id ORDER BY chatbot_id) AS place

@@ -42,6 +42,10 @@ DELETE FROM actions WHERE user_id = $1 AND contact_id = $2;
 -- name: erase_orders
 DELETE FROM orders WHERE user_id = $1 AND contact_id = $2;
 
+-- name: erase_recipients
+-- The rows stay, and figures with them; the key of their contact goes with the contact.
+UPDATE campaign_recipients SET params = NULL WHERE user_id = $1 AND contact_id = $2;
+
 -- name: erase_quotes
 DELETE FROM quotes WHERE user_id = $1 AND contact_id = $2;
 

@@ -19,6 +19,7 @@ AppId = NewType("AppId", int)  # of a Meta app beside the environment's, which h
 ProductId = NewType("ProductId", int)
 OrderId = NewType("OrderId", int)
 TemplateId = NewType("TemplateId", int)  # a row of ours; Meta has an id of its own
+CampaignId = NewType("CampaignId", int)
 SubscriptionId = NewType("SubscriptionId", int)
 
 # Above every id: where the first page of a list begins, newest first. Always given as a parameter:

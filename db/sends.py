@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
+from db.ids import (
+    CampaignId,
+    ChatbotId,
+    ContactId,
+    ConversationId,
+    MessageId,
+    UserId,
+    Wamid,
+    WorkerId,
+)
 from db.pool import Conn
 from db.sql import load
 from db.tenants import PRIORITY_WEIGHT
@@ -20,6 +29,7 @@ class SendClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
+    campaign_id: CampaignId | None
     conversation_id: ConversationId | None
     contact_id: ContactId | None
     content_text: str
@@ -60,6 +70,7 @@ class Ended:
     trace_id: str | None
     usage_day: date | None
     overage: bool
+    bulk: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +191,18 @@ async def let_go(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
     await conn.execute(_SQL["let_go"], user_id, message_id)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    unknown_count: int  # how often its outcome became unknown
+    bulk: bool
+
+
 async def lock_unknown(
     conn: Conn, user_id: UserId, message_id: MessageId, wait: timedelta
-) -> int | None:
-    """How often its outcome became unknown; None: it is known by now, or waits anew."""
-    count: int | None = await conn.fetchval(_SQL["lock_unknown"], user_id, message_id, wait)
-    return count
+) -> Lost | None:
+    """None: its outcome is known by now, or waits anew."""
+    row = await conn.fetchrow(_SQL["lock_unknown"], user_id, message_id, wait)
+    return Lost(**row) if row else None
 
 
 async def end_send(

@@ -29,6 +29,7 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
        now() - m.sent_at AS waited,
        now() - v.last_inbound_at AS since_inbound,
        CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
+       CASE WHEN m.bulk THEN (m.metadata ->> 'campaign_id')::bigint END AS campaign_id,
        CASE WHEN m.message_type = 'interactive' THEN m.metadata -> 'interactive' END AS interactive,
        coalesce((SELECT l.holds > 0 FROM send_limits l
                   WHERE l.user_id = $1 AND l.chatbot_id = m.chatbot_id), false) AS trying,
@@ -137,7 +138,7 @@ UPDATE messages SET send_owner = NULL WHERE user_id = $1 AND id = $2 AND status 
 -- name: lock_unknown
 -- Overdue still, at this moment: it may have been settled, sent again and become unknown anew since
 -- it was found.
-SELECT m.unknown_count FROM messages m
+SELECT m.unknown_count, m.bulk FROM messages m
  WHERE m.user_id = $1 AND m.id = $2 AND m.status = 'unknown'
    AND m.unknown_at < (SELECT least(f.merged_until, clock_timestamp()) FROM status_fence f)
                       - $3::interval
@@ -156,7 +157,7 @@ UPDATE messages m
        metadata = m.metadata || $4::jsonb
   FROM was WHERE m.user_id = $1 AND m.id = was.id
 RETURNING m.conversation_id, m.chatbot_id, m.contact_id, m.metadata ->> 'trace_id' AS trace_id,
-          was.usage_day, m.overage;
+          was.usage_day, m.overage, m.bulk;
 
 -- name: queue_window_template
 -- The window was closed for the reply $2: the chatbot's template goes instead, if it has one, and
@@ -168,7 +169,7 @@ WITH late AS (
                               'language', b.window_template -> 'language') AS template,
            EXISTS (SELECT FROM messages t
                     WHERE t.user_id = $1 AND t.conversation_id = m.conversation_id
-                      AND t.message_type = 'template' AND t.direction = 'outbound'
+                      AND t.message_type = 'template' AND t.direction = 'outbound' AND NOT t.bulk
                       AND t.status NOT IN ('failed', 'cancelled')
                       AND t.created_at > coalesce(v.last_inbound_at, '-infinity')) AS asked
       FROM messages m

@@ -32,6 +32,7 @@ class Merged:
     status: str
     trace_id: str | None
     overage: bool
+    bulk: bool
     give_back_day: date | None
     failed_now: bool
     arrived_after_all: bool  # was taken for failed or not sent

@@ -51,7 +51,7 @@ WITH item AS (
                'statuses', f.report -> 'statuses' || coalesce(m.metadata -> 'statuses', '{}'))
                || (f.report - 'statuses')
       FROM furthest f WHERE m.user_id = $1 AND m.id = f.id
-    RETURNING m.id, m.conversation_id, m.contact_id, m.status, m.overage, f.place,
+    RETURNING m.id, m.conversation_id, m.contact_id, m.status, m.overage, m.bulk, f.place,
               CASE WHEN f.upward AND f.status = 'failed' THEN f.usage_day END AS give_back_day,
               (f.upward AND f.status = 'failed') AS failed_now,
               (f.upward AND f.was IN ('failed', 'cancelled')) AS arrived_after_all,
@@ -62,7 +62,7 @@ WITH item AS (
               m.metadata ->> 'trace_id' AS trace_id
 )
 SELECT hit.place::int, done.id, done.conversation_id, done.contact_id, done.status, done.trace_id,
-       done.overage,
+       done.overage, done.bulk,
        CASE WHEN done.place = hit.place THEN done.give_back_day END AS give_back_day,
        (done.place = hit.place AND done.failed_now) AS failed_now,
        (done.place = hit.place AND done.arrived_after_all) AS arrived_after_all,

@@ -89,6 +89,12 @@ def give_back_messages(
     at_commit(conn, f"SELECT give_back_messages({user_id:d}, '{{{days}}}', '{{{beyond}}}')")
 
 
+def give_back_campaign_messages(conn: Conn, user_id: UserId, usage_days: Sequence[date]) -> None:
+    """Of messages of campaigns, beside their units."""
+    days = ",".join(day.isoformat() for day in usage_days)
+    at_commit(conn, f"SELECT give_back_campaign_messages({user_id:d}, '{{{days}}}')")
+
+
 def count_received(conn: Conn, user_id: UserId, usage_day: date, messages: int) -> None:
     """On the day that is on their rows."""
     at_commit(conn, f"SELECT count_received({user_id:d}, '{usage_day}', {messages:d})")

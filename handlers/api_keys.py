@@ -23,6 +23,8 @@ PERMISSIONS = (
     "actions:write",
     "api-keys:read",
     "api-keys:write",
+    "campaigns:read",
+    "campaigns:write",
     "chatbots:read",
     "chatbots:write",
     "contacts:read",

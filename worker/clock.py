@@ -10,6 +10,7 @@ from db.pool import Pool
 from db.workers import Freed, forget_broken, sweep_dead_workers, sweep_unheld
 from handlers.actions import expire_overdue, raise_passed_events
 from handlers.asks.forgetting import forget_old_asks
+from handlers.campaigns.stepping import step_campaigns
 from handlers.claims import prove_due
 from handlers.contracts import keep_contracts
 from handlers.deletion.work import delete_due
@@ -45,6 +46,7 @@ FIGURES_S = 10.0
 FORGET_CALLS_S = 600.0
 FORGET_ASKS_S = 15.0
 FORGET_EVALS_S = 600.0
+CAMPAIGN_S = 0.5
 CONTRACT_S = 5.0
 WAIT_S = 1.0
 ERASE_S = 1.0
@@ -112,6 +114,7 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
         (EXPIRY_S, "end_handovers", swept(end_overdue_handovers, "handover")),
         (PASSED_S, "raise_passed", swept(raise_passed_events, "passed_event")),
         (CONTRACT_S, "contracts", swept(keep_contracts, "contract")),
+        (CAMPAIGN_S, "campaigns", swept(step_campaigns, "campaign")),
         (WAIT_S, "end_waits", swept(end_waits, "wait")),
         (WAIT_S, "let_in", swept(let_in, "contacts")),
         (WAIT_S, "answer_entered", swept(answer_entered, "entered")),

@@ -252,6 +252,7 @@ def _ended(chatbot_id: ChatbotId, row: Merged, status: Status) -> Ended:
         trace_id=row.trace_id,
         usage_day=row.give_back_day,
         overage=row.overage,
+        bulk=row.bulk,
         reason=_reason(status),
         error=status.errors[0] if status.errors else None,
     )

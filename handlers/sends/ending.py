@@ -11,7 +11,7 @@ from db.dead import Burial, bury, unbury
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
 from db.sends import end_send, queue_window_template
-from db.usage import give_back_messages
+from db.usage import give_back_campaign_messages, give_back_messages
 from db.waits import put_off_again
 from handlers.deliveries.catalogue import MessageFailed
 from handlers.deliveries.outbox import tell
@@ -30,6 +30,7 @@ class Ended:
     trace_id: str | None
     usage_day: date | None  # of the unit that it leaves behind; None: it has none
     overage: bool
+    bulk: bool  # of a campaign, which has its own account of each
     reason: str  # a fixed word
     error: dict[str, Any] | None  # Meta's code, title, details
 
@@ -62,6 +63,7 @@ async def end_message(
         trace_id=row.trace_id,
         usage_day=row.usage_day,
         overage=row.overage,
+        bulk=row.bulk,
         reason=why.reason,
         error=error,
     )
@@ -73,7 +75,8 @@ async def settle_ends(
 ) -> None:
     """What follows: the unit goes back, the bot is told what it did or did not say, and the dead
     list and the tenant hear of it, unless a person answers instead, the answer is only put off or,
-    outside the window, the chatbot's template asks the customer to write again. Counters last."""
+    outside the window, the chatbot's template asks the customer to write again. Of a campaign's
+    message the recipient's row tells. Counters last."""
     concerned = {*(o.conversation_id for o in ended), *(o.conversation_id for o in arrived)}
     if conversations := sorted(c for c in concerned if c is not None):
         await forget_threads(conn, user_id, conversations)
@@ -81,6 +84,9 @@ async def settle_ends(
     dead: list[Ended] = []
     for one in ended:
         instead = None
+        if one.bulk:
+            unspent.append(one)
+            continue
         if one.reason == WINDOW_CLOSED:
             instead = await queue_window_template(
                 conn, user_id, one.message_id, one.usage_day, one.overage
@@ -99,6 +105,9 @@ async def settle_ends(
     units = [(day, one.overage) for one in unspent if (day := one.usage_day) is not None]
     if units:
         give_back_messages(conn, user_id, [u[0] for u in units], [u[1] for u in units])
+    of_campaigns = [day for one in unspent if one.bulk and (day := one.usage_day) is not None]
+    if of_campaigns:
+        give_back_campaign_messages(conn, user_id, of_campaigns)
 
 
 async def _mourn(conn: Conn, user_id: UserId, dead: Sequence[Ended]) -> None:

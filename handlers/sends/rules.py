@@ -60,6 +60,10 @@ class End:
 
 OUTSIDE_WINDOW = End("cancelled", WINDOW_CLOSED)
 BLOCKED = End("cancelled", "blocked")  # as the tenant wanted it, so they are not told
+# Meta does not take the template of a campaign now: not there in that language, wrong in its
+# format, paused, disabled. The campaign waits, and this person is still to be reached.
+TEMPLATE_CODES = frozenset({132001, 132007, 132015, 132016})
+TEMPLATE_REFUSED = End("cancelled", "template_refused")
 ERASED = End("cancelled", "contact_erased")  # told to nobody: nothing of the contact remains
 TENANT_INACTIVE, CHATBOT_INACTIVE = "tenant_inactive", "chatbot_inactive"
 # What such a reply answered is answered again when tenant and chatbot are active.

@@ -34,6 +34,7 @@ from db.sends import (
     slow_number,
 )
 from db.telling import tell_messages
+from handlers.campaigns.refused import pause_for_template
 from handlers.deliveries.catalogue import MESSAGE_SENT, SendingPaused, SendingResumed
 from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
@@ -44,6 +45,8 @@ from handlers.sends.rules import (
     ERASED,
     MAX_AGE,
     PAIR_EVERY,
+    TEMPLATE_CODES,
+    TEMPLATE_REFUSED,
     Again,
     End,
     Pause,
@@ -106,6 +109,8 @@ class Sender:
         result = await self._settle_patiently(user_id, message_id, send, outcome)
         reason = outcome.reason if isinstance(outcome, Unknown) else None
         code = outcome.error["code"] if isinstance(outcome, Refused) else None
+        if send.campaign_id is not None and code in TEMPLATE_CODES:
+            await pause_for_template(self.pool, user_id, send.campaign_id)
         self._tell(claim, result, reason or code, started)
 
     async def settle_unknown(self, claim: SendClaim, wait: timedelta) -> None:
@@ -113,10 +118,11 @@ class Sender:
         started = time.monotonic()
         user_id, message_id = claim.user_id, claim.message_id
         async with tenant(self.pool, user_id) as conn:
-            times = await lock_unknown(conn, user_id, message_id, wait)
-            if times is None:
+            lost = await lock_unknown(conn, user_id, message_id, wait)
+            if lost is None:
                 return
-            if times < MAX_UNKNOWN:
+            # A promotion that comes twice is worse than one that does not come.
+            if lost.unknown_count < (1 if lost.bulk else MAX_UNKNOWN):
                 mark = {"resent_after_unknown": True}
                 await requeue_send(conn, user_id, message_id, timedelta(0), mark)
                 result = "resent"
@@ -200,6 +206,8 @@ async def _settle(
         case Refused(kind, error):
             times = send.refused.get(kind, 0)
             consequence = after_refusal(kind, error["code"], times, random.random())
+            if send.campaign_id is not None and error["code"] in TEMPLATE_CODES:
+                consequence = TEMPLATE_REFUSED
             mark = {"last_error": error, "refused": send.refused | {kind: times + 1}}
             match consequence:
                 case Again(after, slow, pause):

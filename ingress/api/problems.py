@@ -26,6 +26,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "import_ended": (409, "The import ended before its end"),
     "limit_reached": (409, "A limit is reached"),
     "number_taken": (409, "The number is another chatbot's"),
+    "template_not_approved": (409, "WhatsApp has not approved the template"),
     "campaign_running": (409, "A campaign of it runs"),
     "webhook_rests": (409, "The webhook is switched off"),
     "precondition_failed": (412, "It was changed meanwhile"),

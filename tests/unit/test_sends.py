@@ -114,6 +114,7 @@ def test_what_is_refused_for_good_ends(kind: Any, reason: str) -> None:
 
 
 FINE = Send(
+    campaign_id=None,
     conversation_id=ConversationId(1),
     contact_id=ContactId(1),
     content_text="Yes",

@@ -1,0 +1,1 @@
+"""Campaigns, from a draft to their figures, look by look."""
