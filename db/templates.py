@@ -1,7 +1,8 @@
 """Templates of WhatsApp accounts, and when each account is listed at Meta."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -108,6 +109,7 @@ class Account:
     chatbot_id: ChatbotId
     waba_id: str | None
     access_token: str | None  # encrypted
+    asked_at: datetime  # now, by the database's clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +201,8 @@ async def note_edited(
     await conn.execute(_SQL["note_edited"], user_id, template_id, components, status)
 
 
-async def note_deleted(conn: Conn, user_id: UserId, template_id: TemplateId) -> None:
-    await conn.execute(_SQL["note_deleted"], user_id, template_id)
+async def delete_template(conn: Conn, user_id: UserId, template_id: TemplateId) -> None:
+    await conn.execute(_SQL["delete_template"], user_id, template_id)
 
 
 # ---- accounts ------------------------------------------------------------------------------------
@@ -259,7 +261,7 @@ async def add_templates(
 ) -> list[TemplateId]:
     if not new:
         return []
-    rows = await conn.fetch(_SQL["add_templates"], user_id, waba_id, *columns(Told, new))
+    rows = await conn.fetch(_SQL["add_templates"], user_id, waba_id, *_columns(new))
     return [row["id"] for row in rows]
 
 
@@ -268,7 +270,18 @@ async def change_templates(
 ) -> None:
     if changed:
         ids, told = [one for one, _ in changed], [one for _, one in changed]
-        await conn.execute(_SQL["change_templates"], user_id, ids, *columns(Told, told))
+        await conn.execute(_SQL["change_templates"], user_id, ids, *_columns(told))
+
+
+def _columns(told: Sequence[Told]) -> list[Sequence[Any]]:
+    """The components as text: a list of lists would be an array of two dimensions."""
+    return columns(
+        Told,
+        [
+            replace(one, components=json.dumps(one.components))  # type: ignore[arg-type]
+            for one in told
+        ],
+    )
 
 
 async def note_listed(

@@ -41,12 +41,12 @@ SELECT version FROM message_templates WHERE user_id = $1 AND id = $2 FOR NO KEY 
 
 -- name: account_of_chatbot
 -- Proven, or learned from signed webhooks: what is only claimed is another column.
-SELECT id AS chatbot_id, waba_id, access_token FROM chatbots
+SELECT id AS chatbot_id, waba_id, access_token, clock_timestamp() AS asked_at FROM chatbots
  WHERE user_id = $1 AND id = $2 AND deleted_at IS NULL;
 
 -- name: chatbots_of_account
 -- With a token of its own first: that is the one that proved the account.
-SELECT id AS chatbot_id, waba_id, access_token FROM chatbots
+SELECT id AS chatbot_id, waba_id, access_token, clock_timestamp() AS asked_at FROM chatbots
  WHERE user_id = $1 AND waba_id = $2 AND deleted_at IS NULL
  ORDER BY access_token IS NULL, id LIMIT $3;
 
@@ -67,9 +67,13 @@ INSERT INTO message_templates
        (user_id, waba_id, meta_id, name, language, status, category, correct_category,
         quality_score, parameter_format, components, rejected_reason, rejection_info,
         message_send_ttl_seconds)
-SELECT $1, $2, n.*
+SELECT $1, $2, n.meta_id, n.name, n.language, n.status, n.category, n.correct_category,
+       n.quality_score, n.parameter_format, n.components::jsonb, n.rejected_reason,
+       n.rejection_info, n.ttl
   FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-              $10::text[], $11::jsonb[], $12::text[], $13::jsonb[], $14::int[]) n
+              $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::int[])
+       AS n (meta_id, name, language, status, category, correct_category, quality_score,
+             parameter_format, components, rejected_reason, rejection_info, ttl)
 ON CONFLICT (user_id, waba_id, name, language) DO UPDATE
    SET meta_id = excluded.meta_id, status = excluded.status, category = excluded.category,
        correct_category = NULL, parameter_format = excluded.parameter_format,
@@ -80,11 +84,11 @@ RETURNING id;
 UPDATE message_templates t
    SET meta_id = n.meta_id, status = n.status, category = n.category,
        correct_category = n.correct_category, quality_score = n.quality_score,
-       parameter_format = n.parameter_format, components = n.components,
+       parameter_format = n.parameter_format, components = n.components::jsonb,
        rejected_reason = n.rejected_reason, rejection_info = n.rejection_info,
        message_send_ttl_seconds = n.ttl
   FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-              $9::text[], $10::text[], $11::jsonb[], $12::text[], $13::jsonb[], $14::int[])
+              $9::text[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::int[])
        AS n (id, meta_id, name, language, status, category, correct_category, quality_score,
              parameter_format, components, rejected_reason, rejection_info, ttl)
  WHERE t.user_id = $1 AND t.id = n.id;
@@ -127,8 +131,9 @@ UPDATE message_templates
    SET components = $3, status = $4, rejected_reason = NULL, rejection_info = NULL
  WHERE user_id = $1 AND id = $2;
 
--- name: note_deleted
-UPDATE message_templates SET status = 'DELETED' WHERE user_id = $1 AND id = $2;
+-- name: delete_template
+-- Meta has it no more, or only until what is on its way has arrived: then a listing brings it again.
+DELETE FROM message_templates WHERE user_id = $1 AND id = $2;
 
 -- name: lock_named
 SELECT id, name, language, status, category, correct_category, quality_score, rejected_reason,

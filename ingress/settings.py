@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from handlers.outbound.addresses import NOTHING, Allow
-from handlers.process.configuration import Environment
+from handlers.process.configuration import GRAPH_URL, GRAPH_VERSION, Environment
 from handlers.process.http.bounds import PRIVATE, Bounds, Network
 from ingress.api.pace import CALLS_PER_MINUTE
 
@@ -26,6 +26,9 @@ class Settings:
     media_store: str = ""
     ask_wait: timedelta = timedelta(seconds=60)  # for a worker's answer
     api_calls_per_minute: int = CALLS_PER_MINUTE  # of a key
+    graph_url: str = GRAPH_URL
+    graph_version: str = GRAPH_VERSION
+    shared_token: str | None = field(default=None, repr=False)
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -56,6 +59,9 @@ def read(values: Mapping[str, str]) -> Settings:
             " none",
         ),
         outbound_allow=env.outbound_allow(),
+        graph_url=env.graph_url(),
+        graph_version=env.graph_version(),
+        shared_token=env.optional("WHATSAPP_ACCESS_TOKEN"),
         api_calls_per_minute=env.number(
             "API_CALLS_PER_MINUTE",
             CALLS_PER_MINUTE,

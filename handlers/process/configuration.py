@@ -12,6 +12,7 @@ from db.urls import BadUrl, read
 from handlers.outbound.addresses import Allow, read_allow
 from handlers.rules.brokers import brokers
 
+GRAPH_URL, GRAPH_VERSION = "https://graph.facebook.com", "v25.0"
 MIN_KEY_CHARS = 16  # of SECRETS_KEY: shorter ones are passwords, which HKDF lets be guessed
 
 
@@ -205,6 +206,13 @@ class Environment:
         what = "what URLs of tenants may reach although it is private"
         self.problems += [f"OUTBOUND_ALLOW {problem}: {what}" for problem in problems]
         return allow
+
+    def graph_url(self) -> str:
+        what = "where the WhatsApp Cloud API is"
+        return self.url("WHATSAPP_API_URL", ("https", "http"), GRAPH_URL, what=what)
+
+    def graph_version(self) -> str:
+        return self.text("WHATSAPP_API_VERSION", GRAPH_VERSION, what="e.g. v25.0")
 
     def media_store(self) -> str:
         """A URL of a directory; without one it is below the working directory."""

@@ -107,5 +107,7 @@ def _merged(row: Kept, one: Told, asked_at: datetime) -> Told:
 
 def _since(row: Kept, asked_at: datetime) -> bool:
     """Made, or heard of, after the listing was asked for."""
-    times = (row.times.created_at, row.times.status_at)
-    return any(at is not None and at >= asked_at.replace(microsecond=0) for at in times)
+    heard = row.times.status_at
+    return row.times.created_at >= asked_at or (
+        heard is not None and heard >= asked_at.replace(microsecond=0)
+    )

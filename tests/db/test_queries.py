@@ -83,6 +83,7 @@ BY_HAND = {
     "exports.columns_of",  # one value, which is a list
     "imports.became_rows",
     *("templates.template_fields", "templates.lock_templates", "templates.change_templates"),
+    "templates.add_templates",
     "tenants.update_user",  # without the email, which another query writes
 }
 

@@ -5,6 +5,7 @@ been accepted: Refused says no, Unknown says maybe, and only the first may simpl
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from tenacity import (
 from db.ids import Wamid
 from handlers.rules.claims import Away, Denied, Look, Told
 from handlers.whatsapp.cloud_api.errors import class_of
+from handlers.whatsapp.cloud_api.management import Called, NoAnswer, called
 from handlers.whatsapp.cloud_api.wire import error_report
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
 
@@ -29,6 +31,7 @@ READ_TIMEOUT_S = 5.0  # of a call that shows something and brings nothing
 TRIES = 3  # within one send, and only while Meta says that it did not take the message
 TRY_BASE_S = 0.2
 MAX_ANSWER_BYTES = 256 * 1024
+MAX_MANAGED_BYTES = 8 * 1024 * 1024  # a page of 100 templates, each with a carousel
 
 
 def text_message(
@@ -115,6 +118,29 @@ class GraphApi:
         except (aiohttp.ClientError, TimeoutError):
             return Away()
 
+    async def manage(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+    ) -> Called:
+        """What manages an account: `path` below the version, its parts quoted. Tried once."""
+        try:
+            async with self._session.request(
+                method,
+                f"{self._base}/{path}",
+                params=query,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                return called(response.status, await _body(response, MAX_MANAGED_BYTES))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return NoAnswer(type(error).__name__)
+
     async def _post(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
         try:
             async with self._session.post(
@@ -132,10 +158,10 @@ class GraphApi:
             return Unknown(type(error).__name__)
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, most: int = MAX_ANSWER_BYTES) -> bytes:
     """All of it, or as much as is reasonable: read(n) alone returns the first piece."""
     body = bytearray()
-    while len(body) < MAX_ANSWER_BYTES and (piece := await response.content.readany()):
+    while len(body) < most and (piece := await response.content.readany()):
         body += piece
     return bytes(body)
 
