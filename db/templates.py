@@ -348,6 +348,7 @@ class ContactValues:
     name: str | None
     phone_number: str | None
     custom_fields: dict[str, Any]
+    opted_out: bool  # of marketing
 
 
 async def sendable_template(

@@ -166,5 +166,6 @@ SELECT t.id, t.name, t.language, t.status, t.category, t.parameter_format, t.com
 
 -- name: contact_values
 -- What its contact is filled in with.
-SELECT name, phone_number, as_object(custom_fields) AS custom_fields
+SELECT name, phone_number, as_object(custom_fields) AS custom_fields,
+       coalesce(marketing_choice = 'stop', false) AS opted_out
   FROM contacts WHERE user_id = $1 AND id = $2 AND erased_at IS NULL;

@@ -7,7 +7,7 @@ from typing import Any
 from db.ids import ChatbotId, ContactId, TemplateId, UserId
 from db.pool import Conn
 from db.templates import Sendable, contact_values, sendable_template
-from handlers.templates.anatomy import SENDABLE
+from handlers.templates.anatomy import MARKETING, SENDABLE
 from handlers.templates.parameters import Wrong, mistakes, of_contact
 from handlers.templates.rendering import Missing, render
 
@@ -25,7 +25,8 @@ class Filled:
 
 
 class NotSendable(Exception):
-    """`reason`: template_not_found, template_not_approved, wrong_parameters, missing_parameter."""
+    """`reason`: template_not_found, template_not_approved, wrong_parameters, missing_parameter,
+    opted_out."""
 
     def __init__(self, reason: str, wrong: list[Wrong] | None = None, status: str = "") -> None:
         super().__init__(reason)
@@ -54,6 +55,8 @@ async def fill(conn: Conn, user_id: UserId, wanted: Wanted, to: To) -> Filled:
         raise NotSendable("wrong_parameters", found)
     contact = await contact_values(conn, user_id, to.contact_id)
     known = dict(to.values)
+    if contact is not None and contact.opted_out and template.category == MARKETING:
+        raise NotSendable("opted_out")
     if contact is not None:
         known |= of_contact(contact.name, contact.phone_number, contact.custom_fields)
     filled = render(template, wanted.parameters, known)

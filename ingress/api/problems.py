@@ -28,6 +28,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "number_taken": (409, "The number is another chatbot's"),
     "campaign_running": (409, "A campaign of it runs"),
     "template_not_approved": (409, "The template is not approved"),
+    "opted_out": (409, "The contact wants no marketing"),
     "no_account": (409, "The chatbot has no WhatsApp account yet"),
     "webhook_rests": (409, "The webhook is switched off"),
     "precondition_failed": (412, "It was changed meanwhile"),

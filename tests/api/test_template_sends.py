@@ -123,6 +123,11 @@ async def test_what_cannot_be_sent_is_told(
             "invalid_request",
             ["template.template_id"],
         )
+    await owner.execute(
+        "UPDATE contacts SET marketing_choice = 'stop', marketing_choice_at = now()"
+    )
+    advert = await make_template(owner, ours, category="MARKETING")
+    assert (await post(advert, {"body": BODY}))[:2] == (409, "opted_out")
     both = {"content_text": "hi", "template": {"template_id": good}}
     for neither in ({}, both):
         assert (await client.post(path, neither)).status == 400

@@ -166,6 +166,7 @@ ENDPOINTS = (
             "chatbot_inactive",
             "message_limit",
             "template_not_approved",
+            "opted_out",
         ),
         example={"content_text": "This is Ada. I have your cake here."},
     ),

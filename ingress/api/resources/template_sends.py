@@ -74,5 +74,11 @@ def not_sendable(why: NotSendable, where: str) -> Problem:
                 f"Only APPROVED templates are sent; this one is {why.status}.",
                 template_status=why.status,
             )
+        case "opted_out":
+            return Problem(
+                "opted_out",
+                "The contact wants no marketing, and the template's category is MARKETING: write"
+                " free text when they have written, or take a UTILITY template.",
+            )
         case _:
             return invalid([Mistake(f"{where}parameters.{w.place}", w.detail) for w in why.wrong])
