@@ -251,6 +251,9 @@ async def test_wrong_templates_of_a_chatbot_are_refused(
     ]
     answer = await given(client, ours, "order_template", others, {})
     assert answer.json["errors"][0]["field"] == "order_template.template_id"
+    wrong: list[Any] = [[], {"1": 7}, {"1": {"text": "a\x00"}}]
+    for spoilt in wrong:
+        assert (await given(client, ours, "window_template", template, spoilt)).status == 400
     mixed = {"name": "x", "template_id": template}
     path = f"/chatbots/{ours.chatbot_id}"
     assert (await client.patch(path, {"window_template": mixed})).status == 400

@@ -20,7 +20,7 @@ from handlers.rules.reply import MAX_CHARS
 from ingress.api.fields import NO_NUL, Body, RowId, unless_given, wrong
 from ingress.api.resources.budget_bodies import Budgets, BudgetsMade, BudgetsMerged
 from ingress.api.resources.model_bodies import ModelChange, ModelMade
-from ingress.api.resources.template_sends import Parameters
+from ingress.api.resources.template_sends import PARAMETERS_SCHEMA, Parameters
 
 NAME_CHARS = 255
 INSTRUCTIONS_CHARS = 20_000  # some 5,000 tokens of every prompt
@@ -239,8 +239,8 @@ def _template_schema(*required: str) -> WithJsonSchema:
     by_row = {
         "type": "object",
         "properties": {
-            "template_id": {"type": "integer", "minimum": 1},
-            "parameters": {"type": "object"},
+            "template_id": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+            "parameters": PARAMETERS_SCHEMA,
         },
         "required": ["template_id"],
         "additionalProperties": False,

@@ -2,14 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from db.ids import ConversationId, MessageId, TemplateId
 from db.messages import NewText
 from db.pool import Conn
 from handlers import takeover
 from handlers.templates.filling import Filled, NotSendable, To, Wanted, fill
-from ingress.api.fields import Body, RowId
+from handlers.whatsapp.cloud_api.details import plain
+from ingress.api.fields import Body, RowId, wrong
 from ingress.api.mistakes import Mistake
 from ingress.api.problems import Problem, invalid
 from ingress.api.table import Call
@@ -20,16 +21,39 @@ _OF_MESSAGE = {
     "body": {"type": "object", "additionalProperties": _V},
     "buttons": {"type": "object", "additionalProperties": _V},
 }
+
+
+def _shaped(given: dict[str, Any]) -> dict[str, Any]:
+    """As the schema says. What fits the template is looked at when that is read."""
+    known = (*_OF_MESSAGE, "expiry", "cards")
+    if unknown := sorted(given.keys() - {*known}):
+        raise wrong(f"has {unknown[0][:40]!r}; there are {', '.join(known)}")
+    for name, value in given.items():
+        inner = value.values() if name in ("body", "buttons") and isinstance(value, dict) else ()
+        many = value if isinstance(value, list) else None
+        if (name == "cards") != (many is not None) or not all(
+            isinstance(one, dict) for one in (*inner, *(many if many is not None else [value]))
+        ):
+            raise wrong(f"{name} is not of its kind: docs/templates.md")
+    try:
+        fits = plain(given) == given
+    except RecursionError:
+        fits = False
+    if not fits:
+        raise wrong("has characters or numbers that cannot be stored")
+    return given
+
+
+PARAMETERS_SCHEMA = {
+    "type": "object",
+    "properties": {**_OF_MESSAGE, "expiry": _V, "cards": {"type": "array", "items": _V}},
+    "additionalProperties": False,
+}
 Parameters = Annotated[
     dict[str, Any],
+    AfterValidator(_shaped),
     Field(description="what fills it: docs/templates.md"),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "properties": {**_OF_MESSAGE, "expiry": _V, "cards": {"type": "array", "items": _V}},
-            "additionalProperties": False,
-        }
-    ),
+    WithJsonSchema(PARAMETERS_SCHEMA),
 ]
 
 
