@@ -245,7 +245,8 @@ def _template_schema(*required: str) -> WithJsonSchema:
         "required": ["template_id"],
         "additionalProperties": False,
     }
-    return WithJsonSchema({"anyOf": [by_name, by_row, {"type": "null"}]})
+    choices = [by_name, by_row, {"type": "null"}]
+    return WithJsonSchema({"type": ["object", "null"], "anyOf": choices})
 
 
 _OF_TEMPLATE = Field(
