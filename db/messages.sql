@@ -102,7 +102,8 @@ INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, directio
                       content_text, status, sent_at, metadata, in_reply_to, usage_day, overage,
                       is_from_human, confidence_score)
 SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound',
-       CASE WHEN $4::jsonb ? 'interactive' THEN 'interactive' ELSE 'text' END, $3, 'queued', now(),
+       CASE WHEN $4::jsonb ? 'interactive' THEN 'interactive'
+            WHEN $4::jsonb ? 'template' THEN 'template' ELSE 'text' END, $3, 'queued', now(),
        CASE WHEN $9::jsonb IS NULL THEN $4::jsonb
             ELSE $4::jsonb || jsonb_strip_nulls(jsonb_build_object(
                      'cost', trim_scale(turn_cost($1, $9::jsonb))::text)) END,

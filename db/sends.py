@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from db.ids import (
+    ActionId,
     CampaignId,
     ChatbotId,
     ContactId,
@@ -41,7 +42,8 @@ class Send:
     too_old: bool
     waited: timedelta | None  # since it was queued
     since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
-    template: dict[str, str] | None  # name and language; None: a text
+    template: dict[str, Any] | None  # name, language and what fills it; None: a text
+    by_marketing_api: bool  # Meta's endpoint for MARKETING templates
     interactive: dict[str, Any] | None  # what can be chosen under the text
     trying: bool  # its number is paused, and this message finds out whether it still has to be
     phone_number: str | None
@@ -212,15 +214,22 @@ async def end_send(
     return Ended(**row) if row else None
 
 
-async def queue_window_template(
-    conn: Conn,
-    user_id: UserId,
-    message_id: MessageId,
-    usage_day: date | None,
-    overage: bool,
-) -> str | None:
-    """'queued' or 'asked_already'; None: no template for this message."""
-    outcome: str | None = await conn.fetchval(
-        _SQL["queue_window_template"], user_id, message_id, usage_day, overage
-    )
-    return outcome
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateReply:
+    """One for which the window was closed, and what its chatbot has for that."""
+
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    conversation_id: ConversationId
+    content_text: str
+    trace_id: str | None
+    decided: ActionId | None  # it told of this decision
+    window_template: dict[str, Any] | None
+    decision_template: dict[str, Any] | None
+    asked: bool  # a template went out since the customer last wrote
+
+
+async def late_reply(conn: Conn, user_id: UserId, message_id: MessageId) -> LateReply | None:
+    """None: it is no reply of a bot."""
+    row = await conn.fetchrow(_SQL["late_reply"], user_id, message_id)
+    return LateReply(**row) if row else None

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from db.ids import BEYOND, ChatbotId, TemplateId, UserId
+from db.ids import BEYOND, ChatbotId, ContactId, TemplateId, UserId
 from db.pages import PAGE_BYTES, Listed
 from db.pool import Conn
 from db.sql import columns, load, values
@@ -327,3 +327,40 @@ async def sync_problem(conn: Conn, user_id: UserId, waba_id: str) -> str | None:
 async def forget_templates(conn: Conn, after: timedelta, limit: int) -> int:
     """Across tenants. How many."""
     return int(await conn.fetchval(_SQL["forget_templates"], after, limit))
+
+
+# ---- sent ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sendable:
+    id: TemplateId
+    name: str
+    language: str
+    status: str
+    category: str
+    parameter_format: str
+    components: list[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactValues:
+    name: str | None
+    phone_number: str | None
+    custom_fields: dict[str, Any]
+    opted_out: bool  # of marketing
+
+
+async def sendable_template(
+    conn: Conn, user_id: UserId, chatbot_id: ChatbotId, template_id: TemplateId
+) -> Sendable | None:
+    """None: it is not of the chatbot's account."""
+    row = await conn.fetchrow(_SQL["sendable_template"], user_id, chatbot_id, template_id)
+    return Sendable(**row) if row else None
+
+
+async def contact_values(
+    conn: Conn, user_id: UserId, contact_id: ContactId
+) -> ContactValues | None:
+    row = await conn.fetchrow(_SQL["contact_values"], user_id, contact_id)
+    return ContactValues(**row) if row else None

@@ -157,3 +157,15 @@ SELECT problem FROM template_syncs WHERE user_id = $1 AND waba_id = $2;
 -- name: forget_templates
 -- Across tenants.
 SELECT forget_templates($1, $2);
+
+-- name: sendable_template
+-- What a message of it is made of, where it is of the chatbot's account.
+SELECT t.id, t.name, t.language, t.status, t.category, t.parameter_format, t.components
+  FROM message_templates t JOIN chatbots b ON b.user_id = $1 AND b.waba_id = t.waba_id
+ WHERE t.user_id = $1 AND b.id = $2 AND t.id = $3;
+
+-- name: contact_values
+-- What its contact is filled in with.
+SELECT name, phone_number, as_object(custom_fields) AS custom_fields,
+       coalesce(marketing_choice = 'stop', false) AS opted_out
+  FROM contacts WHERE user_id = $1 AND id = $2 AND erased_at IS NULL;

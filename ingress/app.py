@@ -49,7 +49,8 @@ SHUTDOWN_S = 10.0  # for requests in flight at SIGTERM
 def _here(settings: Settings, http: aiohttp.ClientSession) -> Installation:
     vault = Vault(settings.secrets_keys)
     graph = GraphApi(http, settings.graph_url, settings.graph_version)
-    meta = Meta(graph, Tokens(vault, settings.shared_token))
+    # By chatbots' own tokens: the installation's is no business of the door's.
+    meta = Meta(graph, Tokens(vault, None))
     return Installation(vault, settings.outbound_allow, settings.ask_wait, meta)
 
 

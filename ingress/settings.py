@@ -28,7 +28,6 @@ class Settings:
     api_calls_per_minute: int = CALLS_PER_MINUTE  # of a key
     graph_url: str = GRAPH_URL
     graph_version: str = GRAPH_VERSION
-    shared_token: str | None = field(default=None, repr=False)
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -61,7 +60,6 @@ def read(values: Mapping[str, str]) -> Settings:
         outbound_allow=env.outbound_allow(),
         graph_url=env.graph_url(),
         graph_version=env.graph_version(),
-        shared_token=env.optional("WHATSAPP_ACCESS_TOKEN"),
         api_calls_per_minute=env.number(
             "API_CALLS_PER_MINUTE",
             CALLS_PER_MINUTE,

@@ -175,10 +175,10 @@ ALTER TABLE chatbots
     ADD COLUMN order_template    jsonb,
     ADD COLUMN decision_template jsonb,
     ADD CONSTRAINT chatbots_order_template_form CHECK (
-        order_template IS NULL OR coalesce(order_template ->> 'name' ~ '^[a-z0-9_]{1,512}$'
+        order_template IS NULL OR coalesce(order_template ->> 'name' ~ '^[a-z0-9_]+$'
             AND jsonb_typeof(order_template -> 'template_id') = 'number', false)),
     ADD CONSTRAINT chatbots_decision_template_form CHECK (
-        decision_template IS NULL OR coalesce(decision_template ->> 'name' ~ '^[a-z0-9_]{1,512}$'
+        decision_template IS NULL OR coalesce(decision_template ->> 'name' ~ '^[a-z0-9_]+$'
             AND jsonb_typeof(decision_template -> 'template_id') = 'number', false));
 CREATE TRIGGER raise_chatbot_version_with_templates AFTER UPDATE ON chatbots
     FOR EACH ROW WHEN (NEW.version = OLD.version

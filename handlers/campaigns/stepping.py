@@ -297,10 +297,9 @@ def _outgoing(
             "kind": "campaign",
             "campaign_id": campaign.id,
             "template": {
-                "id": template.id,
+                "template_id": template.id,
                 "name": template.name,
                 "language": template.language,
-                "category": template.category,
                 "components": one.params["components"],
             },
         },

@@ -5,11 +5,11 @@ A call whose answer is lost may have been done all the same: the next listing te
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
+from db.ids import ChatbotId
 from db.templates import Account, Told
-from handlers.sends.tokens import Tokens
 from handlers.templates.checking import Definition
 from handlers.templates.listing import page_of
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
@@ -18,6 +18,12 @@ from handlers.whatsapp.cloud_api.templates import LISTED
 
 PAGE = 100
 PAGES_MAX = 100  # of one listing: Meta's ceiling is far below
+
+
+class Tokens(Protocol):
+    """Of chatbots: handlers/sends/tokens.py."""
+
+    def of(self, chatbot_id: ChatbotId, stored: str | None) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)

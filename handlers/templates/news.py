@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from db.ids import TemplateId, UserId
 from db.pool import Conn
-from db.templates import Moved, Told, lock_named, move_template, sync_soon
+from db.templates import Moved, Told, lock_account, lock_named, move_template, sync_soon
 from handlers.deliveries.catalogue import TemplateUpdated
 from handlers.deliveries.outbox import tell
 from handlers.templates.moves import is_told, moved
@@ -19,6 +19,8 @@ async def take_news(
     conn: Conn, user_id: UserId, waba_id: str, news: TemplateNews, at: datetime | None
 ) -> None:
     """`at`: Meta's time of it."""
+    # In front of its templates, as who stores a listing has it.
+    await lock_account(conn, user_id, waba_id)
     has = await lock_named(conn, user_id, waba_id, news.name, news.language)
     if has is None or at is None:
         await sync_soon(conn, user_id, waba_id, UNKNOWN_SOON)

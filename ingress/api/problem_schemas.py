@@ -78,6 +78,9 @@ MEMBERS: dict[str, dict[str, Schema]] = {
         "job_id?": {"type": "integer"},
         "report?": {"$ref": REF.format(model="ImportReport")},
     },
+    "template_not_approved": {
+        "template_status": {"type": "string", "description": "Meta's word"},
+    },
     "refused_by_meta": {
         "code": {"type": ["integer", "null"], "description": "Meta's"},
         "subcode": {"type": ["integer", "null"], "description": "Meta's"},

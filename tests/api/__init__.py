@@ -15,12 +15,14 @@ from db.api_keys import NewApiKey, create_api_key
 from db.ids import ApiKeyId, ConversationId, MessageId
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
+from handlers.process.secrets import Vault, access_token_of
 from ingress.api.resources.evals import EXAMPLE
 from ingress.api.table import JSON, AnyEndpoint
 from simulator.settings import ACCOUNT_ID
 from simulator.templates import FIRST_ID
 from tests.api.described import endpoint_of, wrong_in_answer
 from tests.factories import Tenant, make_conversation, make_message
+from tests.ingress import SECRETS_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,12 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
 
 async def make_template(owner: Conn, of: Tenant, **columns: Any) -> int:
     """Of the chatbot's account; at Meta it is the simulator's first."""
-    await owner.execute("UPDATE chatbots SET waba_id = $2 WHERE id = $1", of.chatbot_id, ACCOUNT_ID)
+    token = Vault((SECRETS_KEY,)).encrypt("t", access_token_of(of.chatbot_id))
+    await owner.execute(
+        "UPDATE chatbots SET waba_id = coalesce(waba_id, $2),"
+        " access_token = coalesce(access_token, $3) WHERE id = $1",
+        *(of.chatbot_id, ACCOUNT_ID, token),
+    )
     row = {
         "meta_id": str(FIRST_ID),
         "name": f"order_ready_{next(_questions)}",

@@ -102,7 +102,6 @@ async def door(
         ask_wait=ask_wait,
         api_calls_per_minute=calls_per_minute,
         graph_url=graph_url,
-        shared_token="token-of-the-installation",
     )
     runner = await create_runner(settings, bounds or Bounds(), 1.0)
     await runner.setup()

@@ -127,6 +127,7 @@ FINE = Send(
     waited=None,
     since_inbound=timedelta(hours=1),
     template=None,
+    by_marketing_api=False,
     interactive=None,
     trying=False,
     phone_number="+12025550178",

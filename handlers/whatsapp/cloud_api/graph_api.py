@@ -51,16 +51,22 @@ def text_message(
 
 
 def template_message(
-    *, to: str | None, bsuid: str | None, name: str, language: str, callback_data: str
+    *, to: str | None, bsuid: str | None, template: Mapping[str, Any], callback_data: str
 ) -> dict[str, Any]:
-    """The body of a template without parameters. `bsuid` as in text_message()."""
+    """The body of a template: its name, language and components, as rendered. `bsuid` as in
+    text_message()."""
+    filled = {"components": parts} if (parts := template.get("components")) else {}
     recipient = {"to": to} if to is not None else {"recipient": bsuid}
     return {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
         **recipient,
         "type": "template",
-        "template": {"name": name, "language": {"code": language}},
+        "template": {
+            "name": template["name"],
+            "language": {"code": template["language"]},
+            **filled,
+        },
         "biz_opaque_callback_data": callback_data,
     }
 
@@ -70,15 +76,19 @@ class GraphApi:
         self._session = session
         self._base = f"{base_url.rstrip('/')}/{version}"
 
-    async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
-        """Repeats what Meta says it did not take for a moment's reason, and nothing else."""
+    async def send(
+        self, phone_number_id: str, token: str, body: dict[str, Any], *, marketing: bool = False
+    ) -> Outcome:
+        """Repeats what Meta says it did not take for a moment's reason, and nothing else.
+        `marketing`: by the endpoint that takes MARKETING templates alone."""
         tries = AsyncRetrying(
             retry=retry_if_result(lambda o: isinstance(o, Refused) and o.kind == "transient"),
             stop=stop_after_attempt(TRIES),
             wait=wait_exponential(multiplier=TRY_BASE_S, max=2.0),
         )
         try:
-            return await tries(self._post, phone_number_id, token, body)
+            endpoint = "marketing_messages" if marketing else "messages"
+            return await tries(self._post, f"{phone_number_id}/{endpoint}", token, body)
         except RetryError as given_up:
             last: Outcome = given_up.last_attempt.result()
             return last
@@ -141,10 +151,10 @@ class GraphApi:
         except (aiohttp.ClientError, TimeoutError) as error:
             return NoAnswer(type(error).__name__)
 
-    async def _post(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+    async def _post(self, path: str, token: str, body: dict[str, Any]) -> Outcome:
         try:
             async with self._session.post(
-                f"{self._base}/{phone_number_id}/messages",
+                f"{self._base}/{path}",
                 json=body,
                 headers={"Authorization": f"Bearer {token}"},
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),

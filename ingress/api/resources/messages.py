@@ -1,9 +1,9 @@
 """/v1/conversations/{conversation_id}/messages, /v1/messages"""
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from db.ids import MessageId
 from db.messages import Message, list_messages, read_message
@@ -12,10 +12,20 @@ from db.talks import read_conversation
 from db.usage import read_usage
 from handlers import takeover
 from handlers.plans import Feature, Permission
-from ingress.api.fields import Body, MessageText, NoBody, Paged, Parameters, RowId
+from ingress.api.fields import (
+    Body,
+    MessageText,
+    NoBody,
+    Paged,
+    Parameters,
+    RowId,
+    unless_given,
+    wrong,
+)
 from ingress.api.principal import needs
 from ingress.api.problems import Problem
 from ingress.api.resources.conversations import OfConversation, needs_takeover, not_done
+from ingress.api.resources.template_sends import TemplateSent, queue_template
 from ingress.api.table import MADE, Answer, Call, Endpoint, Page, page_of, there
 
 Raw = Annotated[
@@ -35,8 +45,26 @@ class MessageAsked(Parameters):
     raw: Raw = "false"
 
 
+ONE_OF = ("content_text", "template")
+
+
 class NewMessage(Body):
-    content_text: Annotated[MessageText, Field(description="what the customer is to read")]
+    """Either of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [one]} for one in ONE_OF]})
+
+    content_text: Annotated[MessageText, Field(description="what the customer is to read")] = (
+        unless_given()
+    )
+    template: Annotated[
+        TemplateSent, Field(description="also where WhatsApp takes no free text")
+    ] = unless_given()
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise wrong(f"give one of {' and '.join(ONE_OF)}")
+        return self
 
 
 async def _list(conn: Conn, call: Call[MessagesAsked, NoBody]) -> Answer[Page[Message]]:
@@ -64,14 +92,15 @@ def _raw(call: Call[MessagesAsked, NoBody] | Call[MessageAsked, NoBody]) -> bool
 
 async def _send(conn: Conn, call: Call[OfConversation, NewMessage]) -> Answer[Message]:
     needs_takeover(call.principal)
+    conversation_id, body = call.parameters.conversation_id, call.body
+    metadata = {"kind": "human", **asdict(call.principal.who)}
     try:
-        message_id = await takeover.queue_message_of_person(
-            conn,
-            call.user_id,
-            call.parameters.conversation_id,
-            call.body.content_text,
-            {"kind": "human", **asdict(call.principal.who)},
-        )
+        if "template" in body.model_fields_set:
+            message_id = await queue_template(conn, call, conversation_id, body.template, metadata)
+        else:
+            message_id = await takeover.queue_message_of_person(
+                conn, call.user_id, conversation_id, body.content_text, metadata
+            )
     except takeover.NotDone as why:
         if why.reason in ("daily_message_limit", "monthly_message_limit"):
             raise await _at_limit(conn, call, why.reason) from why
@@ -136,6 +165,9 @@ ENDPOINTS = (
             "window_closed",
             "chatbot_inactive",
             "message_limit",
+            "template_not_approved",
+            "opted_out",
         ),
+        example={"content_text": "This is Ada. I have your cake here."},
     ),
 )

@@ -17,6 +17,8 @@ def _depth(value: Any) -> int:
 
 
 def _plain(given: list[Any]) -> list[Any]:
+    if not all(isinstance(one, dict) for one in given):
+        raise wrong("has an item that is no object")
     if _depth(given) > 2 * DEPTH_MAX:
         raise wrong(f"nests more than {2 * DEPTH_MAX} levels deep")
     if plain(given) != given:
@@ -44,7 +46,7 @@ Components = Annotated[
             "type": "array",
             "minItems": 1,
             "maxItems": COMPONENTS_MAX,
-            "items": {"type": "object", "properties": {"type": {"type": "string"}}},
+            "items": {"type": "object"},
         }
     ),
 ]
