@@ -12,7 +12,7 @@ ALTER TABLE campaigns
     ADD COLUMN variants    jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(variants) = 'array'),
     ADD COLUMN timezone    text,
     ADD COLUMN send_window jsonb,
-    ADD COLUMN rate        real CHECK (rate > 0),
+    ADD COLUMN rate        double precision CHECK (rate > 0),
     ADD COLUMN ends_at     timestamptz,
     ADD COLUMN started_at  timestamptz,
     ADD COLUMN finished_at timestamptz,

@@ -23,6 +23,7 @@ class CannotStart:
 
     held: str
     why: str  # for the tenant
+    status: str = ""  # of the template
     limit: str | None = None
     allowed: int = 0
     used: int = 0
@@ -68,12 +69,15 @@ async def _look(
     for id_ in ids:
         if id_ not in templates or templates[id_]["status"] != SENDABLE:
             status = templates[id_]["status"] if id_ in templates else "DELETED"
-            return CannotStart("template", f"template {id_} is {status}, not {SENDABLE}"), []
+            why = f"template {id_} is {status}, not {SENDABLE}"
+            return CannotStart("template", why, status), []
     limit = await could_start(conn, user_id)
     if limit.outcome == "no_active_subscription":
         return CannotStart("plan", "no plan is in force"), []
     if limit.outcome != "granted":
-        held = CannotStart("plan", limit.outcome, limit.outcome, limit.allowed, limit.used)
+        held = CannotStart(
+            "plan", limit.outcome, limit=limit.outcome, allowed=limit.allowed, used=limit.used
+        )
         return held, []
     variants = [
         {**one, "category": templates[one["template_id"]]["category"]} for one in campaign.variants

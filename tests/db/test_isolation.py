@@ -138,7 +138,7 @@ WRONG = {
                'mark', 'days', 'lower_days', 'lower_from', 'swept_upto', 'received_at',
                'idempotency_key', 'file', 'job_id', 'reason', 'trace_id', 'item_key', 'deleted_at',
                'embeddings', 'version', 'embedded_version', 'embedding_model', 'embedder',
-               'embed_at', 'changed_at')
+               'embed_at', 'changed_at', 'scheduled_at', 'resume_at')
            -- What nobody could be given is nobody's row: erase_parked() looks into it to delete.
            AND (table_name <> 'parked_items'
                 OR column_name NOT IN ('raw', 'item_key', 'display_number'))
@@ -319,6 +319,7 @@ async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
         "note_orders_gone": False,
         "note_model_calls_gone": False,
         "due_contracts": True,
+        "due_campaigns": True,
         "advance_contract": True,
         "waits_over": True,
         "forget_waits": True,
@@ -407,6 +408,11 @@ ROWS: dict[str, dict[str, Any]] = {
     "orders": {"chatbot_id": "@chatbots", "contact_id": "@contacts", "message_id": "@messages"},
     "order_items": {"order_id": "@orders", "product_name": "'x'"},
     "campaigns": {"name": "'x'", "chatbot_id": "@chatbots"},
+    "campaign_recipients": {
+        "campaign_id": "@campaigns",
+        "contact_id": "@contacts",
+        "message_id": "@messages",
+    },
     "bot_knowledge_base": {"chatbot_id": "@chatbots", "question": "'q$n'", "answer": "'x'"},
     "unanswered_questions": {
         "chatbot_id": "@chatbots",

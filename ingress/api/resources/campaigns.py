@@ -1,13 +1,10 @@
 """/v1/campaigns"""
 
-from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from db.campaigns import (
-    Campaign,
-    Counts,
     NewCampaign,
     Recipient,
     change_campaign,
@@ -15,39 +12,29 @@ from db.campaigns import (
     delete_campaign,
     list_campaigns,
     list_recipients,
-    lock_campaign,
-    move_campaign,
-    put_up_again,
     read_campaign,
-    read_counts,
 )
 from db.ids import CampaignId, ChatbotId, TemplateId
 from db.pool import Conn
 from db.usage import read_usage
 from handlers.campaigns import preview
 from handlers.campaigns.criteria import Criteria
-from handlers.campaigns.starting import CannotStart, begin
-from handlers.campaigns.stepping import cancel, go_on
 from handlers.campaigns.writing import as_moment, wrong_with
-from handlers.deliveries.catalogue import CampaignPaused
-from handlers.deliveries.outbox import tell
-from handlers.plans import Feature
-from ingress.api.fields import NoBody, NoParameters, Paged, Parameters, RowId
+from ingress.api.fields import NoBody, NoParameters, Paged, RowId
 from ingress.api.mistakes import Mistake
-from ingress.api.problems import Problem, invalid
+from ingress.api.problems import invalid
 from ingress.api.resources.campaign_bodies import (
     CampaignChange,
     CampaignMade,
     CampaignShown,
     CampaignWhole,
     ExampleShown,
-    Figures,
     PreviewMade,
     PreviewShown,
     State,
     Status,
-    VariantShown,
 )
+from ingress.api.resources.campaign_moves import MOVES, NEEDS, OfCampaign, locked, shown, whole
 from ingress.api.table import (
     DELETED,
     GONE,
@@ -62,20 +49,6 @@ from ingress.api.table import (
     versioned,
 )
 
-NEEDS = (Feature.CAMPAIGN_MANAGEMENT,)
-REACHED = ("accepted", "sent", "delivered", "read")  # each has been what is before it
-MOVES = {
-    "start": ("draft", "scheduled"),
-    "pause": ("preparing", "running"),
-    "resume": ("paused",),
-    "cancel": ("draft", "scheduled", "preparing", "running", "paused"),
-    "retry": ("completed",),
-}
-
-
-class OfCampaign(Parameters):
-    campaign_id: RowId[CampaignId]
-
 
 class CampaignsAsked(Paged):
     status: Annotated[Status | None, Field(description="only these")] = None
@@ -86,56 +59,6 @@ class RecipientsAsked(Paged):
     campaign_id: RowId[CampaignId]
     state: Annotated[State | None, Field(description="only these")] = None
     reason: Annotated[str | None, Field(max_length=100, description="only these")] = None
-
-
-# ---- what is shown -------------------------------------------------------------------------------
-
-
-def shown(row: Campaign) -> CampaignShown:
-    variants = [
-        VariantShown(
-            template_id=one["template_id"], parameters=one["parameters"], weight=one["weight"]
-        )
-        for one in row.variants
-    ]
-    one = variants[0] if len(variants) == 1 else None
-    same = {
-        f.name: getattr(row, f.name)
-        for f in fields(CampaignShown)
-        if f.name not in ("template_id", "parameters", "variants")
-    }
-    return CampaignShown(
-        **same,
-        template_id=None if one is None else one.template_id,
-        parameters={} if one is None else one.parameters,
-        variants=variants,
-    )
-
-
-def figures(counts: Counts) -> Figures:
-    states = counts.states
-    reached = {
-        name: sum(states.get(later, 0) for later in REACHED[n:]) for n, name in enumerate(REACHED)
-    }
-    others = ("pending", "queued", "held", "failed", "skipped", "capped", "uncertain", "cancelled")
-    return Figures(
-        recipients=sum(states.values()),
-        **reached,
-        **{name: states.get(name, 0) for name in others},
-        replied=counts.replied,
-        replied_likely=counts.replied_likely,
-        ordered=counts.ordered,
-        revenue=counts.revenue,
-        opted_out=counts.opted_out,
-    )
-
-
-async def _whole(conn: Conn, call: Call[OfCampaign, Any]) -> Answer[CampaignWhole]:
-    row = there(await read_campaign(conn, call.user_id, call.parameters.campaign_id))
-    counts = await read_counts(conn, call.user_id, row.id)
-    brief = shown(row)
-    same = {f.name: getattr(brief, f.name) for f in fields(CampaignShown)}
-    return versioned(CampaignWhole(**same, figures=figures(counts)), row.version)
 
 
 # ---- before it starts ----------------------------------------------------------------------------
@@ -185,7 +108,7 @@ async def _create(conn: Conn, call: Call[NoParameters, CampaignMade]) -> Answer[
 
 
 async def _change(conn: Conn, call: Call[OfCampaign, CampaignChange]) -> Answer[CampaignShown]:
-    row = await _locked(conn, call, "draft", "scheduled")
+    row = await locked(conn, call, "draft", "scheduled")
     given = call.body.given()
     one = row.variants[0] if len(row.variants) == 1 else None
     was: dict[str, Any] = {
@@ -208,7 +131,7 @@ async def _change(conn: Conn, call: Call[OfCampaign, CampaignChange]) -> Answer[
 
 
 async def _delete(conn: Conn, call: Call[OfCampaign, NoBody]) -> Answer[Nothing]:
-    row = await _locked(conn, call, "draft", "scheduled")
+    row = await locked(conn, call, "draft", "scheduled")
     await delete_campaign(conn, call.user_id, row.id)
     return GONE
 
@@ -231,79 +154,7 @@ async def _preview(conn: Conn, call: Call[NoParameters, PreviewMade]) -> Answer[
     )
 
 
-# ---- its way -------------------------------------------------------------------------------------
-
-
-async def _locked(conn: Conn, call: Call[OfCampaign, Any], *states: str) -> Campaign:
-    """Raises where it is in none of these states."""
-    id_ = call.parameters.campaign_id
-    row = there(await lock_campaign(conn, call.user_id, id_, wait=True))
-    call.expect(row.version)
-    if row.status not in states:
-        possible = [name for name, of in MOVES.items() if row.status in of]
-        raise Problem(
-            "wrong_state",
-            f"The campaign is {row.status}.",
-            state={"status": row.status},
-            possible={"status": possible},
-        )
-    return row
-
-
-async def _start(conn: Conn, call: Call[OfCampaign, NoBody]) -> Answer[CampaignWhole]:
-    row = await _locked(conn, call, *MOVES["start"])
-    _raise(await begin(conn, call.user_id, row, call.now))
-    return await _whole(conn, call)
-
-
-def _raise(problem: CannotStart | None) -> None:
-    if problem is None:
-        return
-    if problem.held == "template":
-        raise Problem("template_not_approved", f"{problem.why}: it starts when it is approved.")
-    if problem.limit is not None:
-        raise Problem(
-            "limit_reached",
-            f"The plan allows no campaign more ({problem.limit}) now.",
-            limit=problem.limit,
-            allowed=problem.allowed,
-            count=problem.used,
-        )
-    raise Problem("chatbot_inactive", f"It cannot start: {problem.why}.")
-
-
-async def _pause(conn: Conn, call: Call[OfCampaign, NoBody]) -> Answer[CampaignWhole]:
-    row = await _locked(conn, call, *MOVES["pause"])
-    await move_campaign(conn, call.user_id, row.id, "paused", ("person", None))
-    await tell(conn, call.user_id, CampaignPaused(campaign_id=row.id, reason="person"))
-    return await _whole(conn, call)
-
-
-async def _resume(conn: Conn, call: Call[OfCampaign, NoBody]) -> Answer[CampaignWhole]:
-    row = await _locked(conn, call, *MOVES["resume"])
-    await go_on(conn, call.user_id, row, call.now)
-    return await _whole(conn, call)
-
-
-async def _cancel(conn: Conn, call: Call[OfCampaign, NoBody]) -> Answer[CampaignWhole]:
-    row = await _locked(conn, call, *MOVES["cancel"])
-    await cancel(conn, call.user_id, row)
-    return await _whole(conn, call)
-
-
-async def _retry(conn: Conn, call: Call[OfCampaign, NoBody]) -> Answer[CampaignWhole]:
-    row = await _locked(conn, call, *MOVES["retry"])
-    over = row.ends_at is not None and row.ends_at <= call.now
-    if over or await put_up_again(conn, call.user_id, row.id) == 0:
-        detail = "its end is over" if over else "nobody is left that it could be tried for again"
-        raise Problem(
-            "wrong_state",
-            f"There is nothing to try again: {detail}.",
-            state={"status": row.status},
-            possible={"status": []},
-        )
-    await move_campaign(conn, call.user_id, row.id, "running")
-    return await _whole(conn, call)
+# ---- lists ----------------------------------------------------------------------------------------
 
 
 async def _list(conn: Conn, call: Call[CampaignsAsked, NoBody]) -> Answer[Page[CampaignShown]]:
@@ -320,23 +171,6 @@ async def _recipients(conn: Conn, call: Call[RecipientsAsked, NoBody]) -> Answer
     wanted = (asked.state, asked.reason)
     page = (asked.after or 0, asked.limit)
     return page_of(await list_recipients(conn, call.user_id, asked.campaign_id, wanted, page))
-
-
-def _move(name: str, summary: str, work: Any, *problems: str) -> Endpoint[Any, Any, Any]:
-    return Endpoint(
-        name=f"{name}_campaign",
-        method="POST",
-        path=f"/campaigns/{{campaign_id}}/{name}",
-        permission="campaigns:write",
-        summary=summary,
-        parameters=OfCampaign,
-        body=NoBody,
-        answers=CampaignWhole,
-        work=work,
-        features=NEEDS,
-        versioned=True,
-        problems=("wrong_state", *problems),
-    )
 
 
 ENDPOINTS = (
@@ -388,7 +222,7 @@ ENDPOINTS = (
         parameters=OfCampaign,
         body=NoBody,
         answers=CampaignWhole,
-        work=_whole,
+        work=whole,
         features=NEEDS,
         versioned=True,
     ),
@@ -421,16 +255,7 @@ ENDPOINTS = (
         versioned=True,
         problems=("wrong_state",),
     ),
-    _move(
-        "start",
-        "Fixes whom it is for, and begins to send",
-        _start,
-        *("limit_reached", "template_not_approved", "chatbot_inactive"),
-    ),
-    _move("pause", "Makes no messages more; 32 at most may still leave", _pause),
-    _move("resume", "Goes on after a pause", _resume),
-    _move("cancel", "Who is pending gets nothing; 32 messages at most may still leave", _cancel),
-    _move("retry", "Tries again for whom it failed for a passing reason", _retry),
+    *MOVES,
     Endpoint(
         name="list_recipients",
         method="GET",
