@@ -15,7 +15,7 @@ from db.products import Shown, priced, products_shown
 from db.quotes import orders_of_contact
 from handlers.agent.catalogue import Catalogues
 from handlers.rules.orders import Sold, Wanted
-from handlers.rules.products import SKU_CHARS
+from handlers.rules.products import EVERYTHING, SKU_CHARS
 from handlers.rules.quotes import (
     ITEMS_MAX,
     QUANTITY_MAX,
@@ -55,7 +55,7 @@ SCHEMAS: Final[tuple[dict[str, Any], ...]] = tuple(
             FIND,
             "Finds products of the business, with price and stock. Name no other price.",
             {
-                "query": {"type": "string"},
+                "query": {"type": "string", "description": f"{EVERYTHING} for the newest."},
                 "limit": {"type": "integer", "description": f"At most {FOUND_MAX}."},
             },
             ["query"],
