@@ -1,7 +1,8 @@
 """`make dev`: the product, kept running, with a page like a phone on which one writes to its bots
 and sees beside it what the product did.
 
-With OPENAI_API_KEY set the answers come from that model; without, from the offline answerer.
+With OPENAI_API_KEY set the answers come from that model, and voice messages are heard by
+TRANSCRIPTION_MODEL there; without, the answers are the offline answerer's, and the simulator hears.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ async def keep_running() -> None:
     else:
         overrides["OPENAI_MODEL"] = "offline"
         print(bold("SwiftReplies") + dim("  no OPENAI_API_KEY: answers are copied from the"))
-        print(dim("  knowledge base by the built-in offline answerer"))
+        print(dim("  knowledge base by the built-in offline answerer; voice messages are heard by"))
+        print(dim("  the simulator"))
     async with running(lambda line: print(f"  {dim(line)}"), overrides) as stack:
         bots = await asyncio.gather(*(create_bot(stack, business) for business in BUSINESSES))
         async with Simulator(stack.simulator_url) as simulator:

@@ -27,6 +27,7 @@ from local.servers.rabbitmq import rabbitmq, rabbitmq_available
 COMMAND = Path(sys.executable).with_name("swiftreplies")
 READY_TIMEOUT_S = 120.0  # a loaded machine is slow, not broken
 POLL_S = 0.02
+HEARS = "simulated-hearing"  # looked up by a file's hash
 
 
 class StackError(Exception):
@@ -133,7 +134,8 @@ async def running(
     workers: int = 1,
     simulated_model: bool = False,
 ) -> AsyncIterator[Stack]:
-    """Servers, simulator, schema, ingress and workers; `overrides` go into their environment."""
+    """Servers, simulator, schema, ingress and workers; `overrides` go into their environment. With
+    the offline answerer voice messages are heard by the simulator, unless somebody else does."""
     async with AsyncExitStack() as ending:
         given = {**os.environ, **overrides}
         async with asyncio.TaskGroup() as group:
@@ -166,6 +168,12 @@ async def running(
         stack.environment["OUTBOUND_ALLOW"] = ",".join(filter(None, allowed))
         if simulated_model:
             stack.environment["OPENAI_BASE_URL"] = f"{stack.simulator_url}/v1"
+        elif hears_by_simulator(stack.environment):
+            stack.environment |= {
+                "OPENAI_BASE_URL": f"{stack.simulator_url}/v1",
+                "OPENAI_API_KEY": "of-the-simulator",
+                "TRANSCRIPTION_MODEL": HEARS,
+            }
         # All at once: the worker takes longer to load its libraries than the schema takes.
         async with asyncio.TaskGroup() as group:
             migrating = group.create_task(stack.command("migrate"))
@@ -175,6 +183,13 @@ async def running(
         say("; ".join(migrating.result().strip().splitlines()[-2:]))
         say(f"ingress at {stack.ingress_url}, {workers} worker{'s' if workers > 1 else ''}")
         yield stack
+
+
+def hears_by_simulator(environment: Mapping[str, str]) -> bool:
+    """Where no model is asked there is no server for sound either. A model's own server is not
+    sent what it was not set up for."""
+    given = environment.get("TRANSCRIPTION_MODEL") or environment.get("OPENAI_API_KEY")
+    return environment.get("OPENAI_MODEL") == "offline" and not given
 
 
 # What asyncpg takes of a URL's parameters; others it would send to the server, which refuses them.
