@@ -13,6 +13,7 @@ from simulator.client import Simulator
 
 DATA = Path(__file__).parent / "demo_data"
 CAKE = "CAKE-LEMON-20"
+CURRENCY = "EUR"
 # Of which states of an order its customer is told.
 TOLD_STATES = ("confirmed", "preparing", "shipped", "delivered", "cancelled")
 
@@ -112,7 +113,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
     stamp = str(time.time_ns())[-10:]  # a database of one's own may have earlier ones in it
     tenant = await stack.command(
         *("tenant", "create", "--email", f"demo-{stamp}@{business.bot.lower()}.example"),
-        *("--name", business.name, "--currency", "EUR", "--json"),
+        *("--name", business.name, "--currency", CURRENCY, "--json"),
         *("--timezone", business.timezone, "--language", business.language),
     )
     user = str(tenant["user_id"])
@@ -144,6 +145,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
         phone_number_id=phone_number_id,
         number=number,
         api_key=key["api_key"],
+        currency=CURRENCY,
     )
     await _set_up(stack, bot, business)
     await stock(stack, bot, business)

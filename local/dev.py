@@ -12,7 +12,7 @@ from pathlib import Path
 from local.demo import bold, dim, run_to_end
 from local.demo_bots import BUSINESSES, connect_simulator, create_bot
 from local.page.server import create_phone, serving
-from local.stack import StackError, for_looking, running
+from local.stack import StackError, for_looking, running, who_hears
 from simulator.client import Simulator
 
 # A switch of the page lets Meta's answers get lost. A minute is long for somebody who watches.
@@ -38,6 +38,7 @@ async def keep_running() -> None:
             simulator_url=stack.simulator_url,
             api_url=stack.ingress_url,
             database_url=for_looking(stack.environment["DATABASE_URL"]),
+            hears=who_hears(stack.environment),
         )
         async with serving(phone) as page:
             print(f"\n  the page  {bold(page)}")

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -190,6 +190,14 @@ def hears_by_simulator(environment: Mapping[str, str]) -> bool:
     sent what it was not set up for."""
     given = environment.get("TRANSCRIPTION_MODEL") or environment.get("OPENAI_API_KEY")
     return environment.get("OPENAI_MODEL") == "offline" and not given
+
+
+def who_hears(environment: Mapping[str, str]) -> Literal["simulator", "model", "nobody"]:
+    """Of a running stack: who makes words of voice messages."""
+    model = environment.get("TRANSCRIPTION_MODEL")
+    if not model:
+        return "nobody"
+    return "simulator" if model == HEARS else "model"
 
 
 # What asyncpg takes of a URL's parameters; others it would send to the server, which refuses them.

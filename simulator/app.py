@@ -54,6 +54,7 @@ def create_app() -> web.Application:
             web.get("/_sim/tenant/{name}/deliveries", endpoint_control.show_deliveries),
             web.get("/_sim/tenant/{name}/events", endpoint_control.show_events),
             web.post("/_sim/media", graph_media.keep),
+            web.get("/_sim/media/{media_id}", graph_media.show),
             web.post("/_sim/messages", control.say),
             web.post("/_sim/updates", control.do),
             web.post("/_sim/raw", control.post_raw),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -70,6 +71,14 @@ class Simulator:
             told["data"] = base64.b64encode(data).decode()
         answer: Json = await self._json("POST", "/_sim/media", told)
         return str(answer["id"])
+
+    async def medium(self, media_id: str) -> bytes | None:
+        """A file that somebody sent. None: there is none."""
+        if self._http is None:
+            raise RuntimeError("use `async with Simulator(url)`")
+        path = f"{self.url}/_sim/media/{quote(media_id, safe='')}"
+        async with self._http.get(path) as response:
+            return await response.read() if response.status == 200 else None
 
     async def raw(self, **post: object) -> Json:
         """Posts to the ingress as told: payload= or body=, signature=, secret=, headers=."""
