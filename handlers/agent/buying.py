@@ -45,7 +45,6 @@ class Product:
     name: str
     price: str
     stock: str
-    about: str = ""
 
     @property
     def is_left(self) -> bool:
@@ -85,10 +84,7 @@ def products_in(result: str) -> list[Product]:
         rows = json.loads(result)
     except ValueError:
         return []
-    return [
-        Product(row["sku"], row["name"], row["price"], row["stock"], row.get("description", ""))
-        for row in rows
-    ]
+    return [Product(row["sku"], row["name"], row["price"], row["stock"]) for row in rows]
 
 
 def sale_of(wish: Wish, found: Sequence[Product], before: Wish | None = None) -> Sale | None:
@@ -113,12 +109,12 @@ def sale_of(wish: Wish, found: Sequence[Product], before: Wish | None = None) ->
 
 
 def _fitting(words: Sequence[str], found: Sequence[Product]) -> list[Product]:
-    """Those that are all of it, by their names or else by what is said of them."""
+    """Those whose names have all of it. What else is said of them may be the knowledge base's."""
     by_name = [one for one in found if _are_in(words, f"{one.name} {one.sku}")]
     exact = [one for one in by_name if _are_in(spelt(one.name).split(), " ".join(words))]
     if len(exact) == 1:
         return exact
-    return by_name or [one for one in found if _are_in(words, f"{one.name} {one.about}")]
+    return by_name
 
 
 def _are_in(words: Sequence[str], text: str) -> bool:
@@ -139,7 +135,7 @@ def _many(before: Wish | None, product: Product) -> int:
     if before is None or not before.orders or len(before.parts) != 1:
         return 1
     count, words = _counted(before.parts[0])
-    return count if _are_in(words, f"{product.name} {product.sku} {product.about}") else 1
+    return count if _are_in(words, f"{product.name} {product.sku}") else 1
 
 
 def _parts(said: str) -> Iterator[tuple[str, ...]]:

@@ -4,9 +4,9 @@ import pytest
 
 from handlers.agent.buying import Product, products_in, sale_of, wish_of
 
-LEMON = Product("CAKE-LEMON-20", "Lemon cake, 20 cm", "26.00 EUR", "in stock", "With lemon curd.")
+LEMON = Product("CAKE-LEMON-20", "Lemon cake, 20 cm", "26.00 EUR", "in stock")
 CHOCOLATE = Product("CAKE-CHOC-20", "Chocolate cake, 20 cm", "28.00 EUR", "only 2 left")
-TART = Product("TART-APPLE", "Apple tart", "21.00 EUR", "in stock", "Vegan.")
+TART = Product("TART-APPLE", "Apple tart", "21.00 EUR", "in stock")
 TORTE = Product("TORTE", "Zitronentorte", "30.00 EUR", "in stock")
 TARTA = Product("TARTA", "Tarta de limón", "30.00 EUR", "in stock")
 SHOP = (LEMON, CHOCOLATE, TART, TORTE, TARTA)
@@ -97,7 +97,6 @@ def test_what_is_none(text: str) -> None:
         ("I want 2 cakes", [LEMON, CHOCOLATE]),
         ("do you have apple tarts?", [TART]),
         ("how much is the lemon cake?", [LEMON]),
-        ("do you have anything vegan?", [TART]),
         ("what do you sell?", [*SHOP]),
         ("menu please", [*SHOP]),
         ("I'd like to order something", [*SHOP]),
@@ -116,6 +115,7 @@ def test_what_asks_what_there_is(text: str, products: list[Product]) -> None:
     [
         "do you sell cars?",
         "do you have parking?",
+        "What do you have that is vegan?",
         "what do you have on Sunday?",
         "which of your products contain nuts?",
         "how much is a birthday cake?",

@@ -226,7 +226,7 @@ def test_buttons_rows_and_links_are_shown_and_a_press_is_what_it_says() -> None:
     shown = [(line["text"], line["details"]) for line in phone.lines()]
     assert shown == [
         ("Which?", {"reply": "button_reply", "choices": [reply]}),
-        ("Which?", {"reply": "list_reply", "choices": [reply]}),
+        ("Which?", {"reply": "list_reply", "choices": [reply], "opens": "See"}),
         ("Which?", {"link": {"display_text": "M", "url": "u"}}),
     ]
     press = {"type": "button_reply", "button_reply": reply}

@@ -3,6 +3,8 @@
 const NEXT = { pending: "confirmed", confirmed: "preparing", preparing: "shipped", shipped: "delivered" };
 const DOES = { confirmed: "Confirm", preparing: "Prepare", shipped: "Ship", delivered: "Deliver", cancelled: "Cancel" };
 
+let acted = null; // the order that was just moved
+
 function order(each) {
   const steps = [NEXT[each.status], ["pending", "confirmed", "preparing"].includes(each.status) && "cancelled"].filter(Boolean);
   const buttons = steps.map((to) =>
@@ -18,6 +20,7 @@ async function move(each, to, buttons) {
   for (const button of buttons) button.disabled = true;
   moved("");
   const done = await call(`/bots/${$("bot").value}/orders/${each.id}`, { status: to }, moved);
+  if (done) acted = each.id;
   if (done) moved(`${each.order_number} is ${to}; its customer is told.`);
   else for (const button of buttons) button.disabled = false;
 }
@@ -26,9 +29,9 @@ const moved = (text) => { $("moved").textContent = text; };
 
 function showOrders(orders) {
   $("ordered").hidden = !orders.length;
-  // A step that had the focus is gone once it is done: the next one of the same order has it then.
-  const held = document.activeElement?.closest(".order")?.dataset.key;
-  const had = document.activeElement;
   show($("orders"), orders, (each) => each.id, order);
-  if (held && !document.contains(had)) $("orders").querySelector(`[data-key="${held}"] button`)?.focus();
+  // A step that had the focus is gone once it is done: the next one of the same order has it then.
+  const next = acted && $("orders").querySelector(`[data-key="${acted}"] button:enabled`);
+  if (next && document.activeElement === document.body) next.focus();
+  if (next) acted = null;
 }
