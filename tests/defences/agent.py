@@ -393,4 +393,28 @@ DEFENCES = (
         ),
         (f"{OWN_MODELS}::test_one_tenant_s_server_that_is_away_is_nobody_else_s",),
     ),
+    Defence(
+        "without a model only what is named whole is quoted",
+        "that all words of a line have to be of one product's name",
+        (
+            Change(
+                "handlers/agent/buying.py",
+                "    return bool(words) and all(there & _stems(word) for word in words)\n",
+                "    return bool(words) and any(there & _stems(word) for word in words)\n",
+            ),
+        ),
+        ("tests/agent/test_buying.py",),
+    ),
+    Defence(
+        "without a model what is not wanted is not quoted",
+        "the look for words like not and without",
+        (
+            Change(
+                "handlers/agent/buying.py",
+                '    if not said or _matches("never", said):\n',
+                "    if not said:\n",
+            ),
+        ),
+        ("tests/agent/test_buying.py",),
+    ),
 )

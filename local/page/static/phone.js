@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const TICKS = { waiting: "M8 3v4l2.5 1.5", sent: "M4 6.5 7 9.5 13 3", two: "M1.5 6.5 4.5 9.5 10.5 3M8 9.5 14.5 3", failed: "M8 2.5v4M8 9v.5" };
 const ICONS = { audio: "M12 4a2.5 2.5 0 0 1 2.5 2.5v5a2.5 2.5 0 0 1-5 0v-5A2.5 2.5 0 0 1 12 4zM6 11a6 6 0 0 0 12 0M12 17v3", location: "M12 21s-6.5-6-6.5-11a6.5 6.5 0 0 1 13 0c0 5-6.5 11-6.5 11zM12 12a2.2 2.2 0 1 0 0-4.4 2.2 2.2 0 0 0 0 4.4z", other: "M6 3h8l4 4v14H6z" };
+const GONE = "The connection is gone. Trying again.";
 const LONG = 900; // characters of a bubble before "Read more"
 let page = { bots: [], lies: [] };
 let stream = null;
@@ -272,8 +273,8 @@ function open() {
   $("ideas").replaceChildren(...chosen.tryThis.map((idea) => make("button", { type: "button", onclick: () => send("text", idea) }, idea)));
   quote(null);
   stream = new EventSource(`/events?${new URLSearchParams({ bot: $("bot").value, customer: customer() })}`);
-  stream.onmessage = (event) => { state = JSON.parse(event.data); notice(""); showPhone(); showProduct(); showProgram(); };
-  stream.onerror = () => notice("The connection is gone. Trying again.");
+  stream.onmessage = (event) => { state = JSON.parse(event.data); if ($("notice").textContent === GONE) notice(""); showPhone(); showProduct(); showProgram(); };
+  stream.onerror = () => notice(GONE);
 }
 
 async function send(kind, text = "", more = {}) {
