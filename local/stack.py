@@ -134,8 +134,7 @@ async def running(
     workers: int = 1,
     simulated_model: bool = False,
 ) -> AsyncIterator[Stack]:
-    """Servers, simulator, schema, ingress and workers; `overrides` go into their environment. With
-    the offline answerer voice messages are heard by the simulator, unless somebody else does."""
+    """Servers, simulator, schema, ingress and workers; `overrides` go into their environment."""
     async with AsyncExitStack() as ending:
         given = {**os.environ, **overrides}
         async with asyncio.TaskGroup() as group:
@@ -168,12 +167,7 @@ async def running(
         stack.environment["OUTBOUND_ALLOW"] = ",".join(filter(None, allowed))
         if simulated_model:
             stack.environment["OPENAI_BASE_URL"] = f"{stack.simulator_url}/v1"
-        elif hears_by_simulator(stack.environment):
-            stack.environment |= {
-                "OPENAI_BASE_URL": f"{stack.simulator_url}/v1",
-                "OPENAI_API_KEY": "of-the-simulator",
-                "TRANSCRIPTION_MODEL": HEARS,
-            }
+        stack.environment |= heard_by_simulator(stack)
         # All at once: the worker takes longer to load its libraries than the schema takes.
         async with asyncio.TaskGroup() as group:
             migrating = group.create_task(stack.command("migrate"))
@@ -185,11 +179,17 @@ async def running(
         yield stack
 
 
-def hears_by_simulator(environment: Mapping[str, str]) -> bool:
+def heard_by_simulator(stack: Stack) -> dict[str, str]:
     """Where no model is asked there is no server for sound either. A model's own server is not
     sent what it was not set up for."""
-    given = environment.get("TRANSCRIPTION_MODEL") or environment.get("OPENAI_API_KEY")
-    return environment.get("OPENAI_MODEL") == "offline" and not given
+    is_set = stack.environment.get("TRANSCRIPTION_MODEL") or stack.environment.get("OPENAI_API_KEY")
+    if is_set or stack.environment.get("OPENAI_MODEL") != "offline":
+        return {}
+    return {
+        "OPENAI_BASE_URL": f"{stack.simulator_url}/v1",
+        "OPENAI_API_KEY": "of-the-simulator",
+        "TRANSCRIPTION_MODEL": HEARS,
+    }
 
 
 def who_hears(environment: Mapping[str, str]) -> Literal["simulator", "model", "nobody"]:

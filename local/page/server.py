@@ -95,8 +95,7 @@ def create_phone(
     app.add_routes(
         [
             *(web.get(f"/{name}", _show_file) for name in FILES),
-            web.get("/bots", _show_bots),
-            web.get("/events", _events),
+            *(web.get("/bots", _show_bots), web.get("/events", _events)),
             web.post("/messages", write),
             web.get("/media/{medium}", show_medium),
             web.post("/lies/{name}", _switch),
