@@ -51,7 +51,7 @@ async def create_app(settings: Settings, gate: Gate) -> web.Application:
     ingest_log = adapter(settings.log_url)
     publisher = ingest_log.Publisher(settings.log_url, name)
     pools = await _pools(settings, name)
-    files = store(settings.media_store)
+    files = store(settings.media_store, settings.media_keys)
     meter = Meter(pools["api"], settings.api_calls_per_minute)
     keys = Keys(pools["keys"])
     directory = Directory(pools["directory"])
@@ -130,6 +130,8 @@ def _seen(pool: Pool, files: Store, name: str) -> Callable[[web.Application], As
         seeing = asyncio.create_task(see())
         yield
         seeing.cancel()
+        await asyncio.wait({seeing})
+        await files.close()
 
     return context
 

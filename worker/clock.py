@@ -159,10 +159,13 @@ async def keep_house(worker: Worker, ended: asyncio.Event) -> None:
     async def see_store() -> None:
         await note_store(worker.pool, worker.store, worker.name)
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(every(HOUSE_S, "show_life", show_life, ended))
-        group.create_task(every(HOUSE_S, "let_go", let_go, ended))
-        group.create_task(every(EVERY_S, "see_store", see_store, ended))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(HOUSE_S, "show_life", show_life, ended))
+            group.create_task(every(HOUSE_S, "let_go", let_go, ended))
+            group.create_task(every(EVERY_S, "see_store", see_store, ended))
+    finally:
+        await worker.store.close()
 
 
 def _tell_freed(freed: Sequence[Freed]) -> None:

@@ -24,6 +24,7 @@ from tests.recording import DEBOUNCE, to, wrote
 from tests.unit.payloads import text
 
 MIB = 1024 * 1024
+pytestmark = pytest.mark.parametrize("where", ["directory", "bucket"], indirect=True)
 
 
 async def test_what_a_customer_sends_is_stored_as_it_came(house: House, of: Tenant) -> None:
@@ -257,8 +258,7 @@ async def test_a_dead_workers_is_fetched_by_another_and_its_file_goes(
     half = (await house.row(medium))["file"]
     fetching.cancel()
     await asyncio.wait({fetching})
-    (house.place / half).parent.mkdir(parents=True, exist_ok=True)
-    (house.place / half).write_bytes(b"as a store would leave it")
+    house.put(half, b"as a store would leave it")
     assert await house.claims(await house.worker()) == [], "it is somebody's"
     await house.owner.execute("UPDATE workers SET beat_at = now() - interval '1 min'")
     again = await house.simulator.media(sample="audio")
@@ -299,7 +299,7 @@ async def test_a_file_that_lands_after_it_was_removed_is_removed_again(
     await house.owner.execute("DELETE FROM media")
     await house.remove()
     assert house.files() == []
-    (house.place / file).write_bytes(b"from somebody who was slow")
+    house.put(file, b"from somebody who was slow")
     await house.owner.execute(
         "UPDATE files_to_remove SET created_at = created_at - interval '11 min', due_at = now()"
     )
