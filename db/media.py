@@ -253,8 +253,13 @@ def count_transcription(
     )
 
 
-async def give_back_medium(conn: Conn, claim: MediumClaim) -> None:
-    await conn.execute(_SQL["give_back_medium"], claim.user_id, claim.id, claim.epoch)
+async def give_back_medium(conn: Conn, claim: MediumClaim, wait: timedelta) -> None:
+    await conn.execute(_SQL["give_back_medium"], claim.user_id, claim.id, claim.epoch, wait)
+
+
+async def blame_medium(conn: Conn, claim: MediumClaim, wait: timedelta) -> None:
+    """As if it had taken its worker down."""
+    await conn.execute(_SQL["blame_medium"], claim.user_id, claim.id, claim.epoch, wait)
 
 
 async def remove_media_of(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, wamid: Wamid) -> None:

@@ -102,7 +102,12 @@ UPDATE conversations
 
 -- name: give_back_medium
 -- Unfinished, and nobody's fault.
-UPDATE media m SET lease_owner = NULL
+UPDATE media m SET lease_owner = NULL, due_at = greatest(m.due_at, now() + $4::interval)
+ WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL;
+
+-- name: blame_medium
+UPDATE media m
+   SET lease_owner = NULL, attempts = m.attempts + 1, reason = 'died', due_at = now() + $4::interval
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL;
 
 -- name: remove_media_of

@@ -3496,7 +3496,7 @@ AS $function$
     )
     UPDATE public.media m
        SET lease_owner = p_worker, epoch = m.epoch + 1,
-           attempts = m.attempts + (m.lease_owner IS NOT NULL)::int
+           attempts = m.attempts + (m.lease_owner <> p_worker AND m.lease_owner IS NOT NULL)::int
       FROM taken t WHERE m.id = t.id
     RETURNING m.user_id, m.id, m.epoch
 $function$;

@@ -1,12 +1,12 @@
 """Pictures are drawn anew by a process of their own, which may take so long and no longer."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from handlers.documents.blocks import Refused
 from handlers.documents.reading import by_child
+from handlers.media.room import Room
 
 PICTURE_S = 20.0
 CHILDREN_MAX = 2  # of a worker at once: each may take hundreds of MB, of pictures and of documents
@@ -15,9 +15,9 @@ PICTURES = frozenset(["image", "sticker"])
 DRAWN = "image/jpeg"
 
 
-def children() -> asyncio.Semaphore:
-    """Room for them, which all who open media in a process share."""
-    return asyncio.Semaphore(CHILDREN_MAX)
+def children() -> Room:
+    """For them, which all who open media in a process share."""
+    return Room(CHILDREN_MAX)
 
 
 class NotDrawn(Exception):

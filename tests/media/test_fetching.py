@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from db.erasures import DueErasure
 from db.ids import ContactId
 from db.media import MediumClaim
-from db.pool import Conn, Pool, tenant
+from db.pool import Conn, Pool, create_pool, tenant
 from handlers.erasure.work import step
 from handlers.ingest.recording import record_batch
 from handlers.media.kinds import BYTES, CONTACT_DAY, TENANT_DAY
@@ -17,6 +18,7 @@ from handlers.media.rules import DEATHS_MAX, DOUBTED_TRIES
 from handlers.process.secrets import Vault, access_token_of
 from handlers.retention.sweep import history_step
 from simulator.samples import JPEG, pdf, video, voice
+from tests.conftest import Database
 from tests.erasure import MARKER, begin
 from tests.factories import Tenant, make_tenant
 from tests.media import CALLER, House, files_named, plan
@@ -24,6 +26,10 @@ from tests.recording import DEBOUNCE, to, wrote
 from tests.unit.payloads import text
 
 MIB = 1024 * 1024
+AWAY = """FROM pg_stat_activity WHERE datname = current_database()
+          AND application_name = 'goes away'"""
+WAITS = f"SELECT count(*) {AWAY} AND wait_event_type = 'Lock'"
+CUT = f"SELECT pg_terminate_backend(pid) {AWAY}"
 pytestmark = pytest.mark.parametrize("where", ["directory", "bucket"], indirect=True)
 
 
@@ -384,3 +390,39 @@ async def test_with_a_tenant_goes_everything(house: House, of: Tenant) -> None:
     assert house.files() == []
     assert await house.owner.fetchval("SELECT count(*) FROM media") == 0
     assert await house.owner.fetchval("SELECT sum(files) FROM media_days") == 1
+
+
+# ---- the database goes meanwhile -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stays_away", [False, True])
+async def test_what_the_database_interrupts_is_no_death(
+    house: House, of: Tenant, database: Database, stays_away: bool
+) -> None:
+    """However often: it is nobody's fault. While the database is away nobody can be told either,
+    and the worker that lost sight of it claims it again."""
+    medium = await house.sent(of, "audio")
+    me = await house.worker()
+    for _ in range(DEATHS_MAX + 1):
+        (claim,) = await house.claims(me)
+        pool = await create_pool(database.runtime_url, size=1, name="goes away")
+        async with house.owner.transaction():
+            await house.owner.execute("SELECT FROM conversations FOR UPDATE")
+            fetching = asyncio.create_task(replace(house.fetcher, pool=pool).fetch(claim))
+            async with asyncio.timeout(20):
+                while not await house.owner.fetchval(WAITS):  # to settle it
+                    await house.owner.execute("SELECT pg_stat_clear_snapshot()")
+            if stays_away:
+                pool.terminate()
+            else:
+                await house.owner.execute(CUT)
+            await fetching
+        pool.terminate()
+        row = await house.row(medium)
+        assert (row["lease_owner"] is None) is not stays_away
+        await house.later()
+    row = await house.row(medium)
+    assert (row["status"], row["attempts"], row["failures"]) == ("waiting", 0, 0)
+    (claim,) = await house.claims(me)
+    await house.fetcher.fetch(claim)
+    assert await house.fate(medium) == ("stored", None)
