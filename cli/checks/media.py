@@ -12,7 +12,7 @@ WHAT = "media store"
 
 
 async def media(url: str) -> list[Check]:
-    """By what each process says of its store, and whether it found there what another has written."""
+    """By what each process says of its store, and of what another has written there."""
     try:
         conn = await connect_runtime(url, "swiftreplies doctor")
     except CannotConnect:

@@ -31,6 +31,7 @@ from db.media import (
     store_medium,
 )
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
+from handlers.media import places
 from handlers.media.coming_back import come_back
 from handlers.media.fetching import Asked, Coming, MediaApi, NotFetched
 from handlers.media.interrupted import blamed, interrupted
@@ -107,6 +108,8 @@ class Fetcher:
             coming = await fetch.coming()
             if medium.kind in PICTURES:
                 await self._draw(claim, coming, file)
+            elif medium.kind != "document" and coming.content_type in places.TYPES:
+                await self.store.write(file, places.without_places(coming.pieces()))
             else:
                 await self.store.write(file, coming.pieces())
         if not await self._note_stored(claim, medium, coming):

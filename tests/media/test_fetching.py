@@ -24,6 +24,7 @@ from tests.factories import Tenant, make_tenant
 from tests.media import CALLER, House, files_named, plan
 from tests.recording import DEBOUNCE, to, wrote
 from tests.unit.payloads import text
+from tests.unit.test_places import FILES, FTYP, PLACE, SOUND
 
 MIB = 1024 * 1024
 AWAY = """FROM pg_stat_activity WHERE datname = current_database()
@@ -44,6 +45,17 @@ async def test_what_a_customer_sends_is_stored_as_it_came(house: House, of: Tena
     assert url == f"/v1/media/{medium}"
     days = await house.owner.fetch("SELECT files, bytes FROM media_days")
     assert [tuple(day) for day in days] == [(1, len(data))]
+
+
+async def test_a_video_is_kept_without_where_it_was_taken(house: House, of: Tenant) -> None:
+    """Of the same length, and its hash is that of what came. A document is what somebody gives."""
+    for kind in ("video", "document"):
+        medium = await house.sent(of, kind, FILES["behind"])
+        await house.fetch_all()
+        assert await house.fate(medium) == ("stored", None)
+        kept = await house.content(medium)
+        assert (len(kept), PLACE in kept) == (len(FILES["behind"]), kind == "document")
+        assert kept.startswith(FTYP + SOUND)
 
 
 async def test_a_message_that_comes_twice_brings_its_medium_once(house: House, of: Tenant) -> None:
