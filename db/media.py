@@ -272,6 +272,14 @@ async def find_medium(conn: Conn, user_id: UserId, medium_id: int) -> Medium | N
     return Medium(**row) if row else None
 
 
+async def media_of_contact(
+    conn: Conn, user_id: UserId, contact_id: ContactId, after: int, limit: int
+) -> list[Medium]:
+    """Whose files are there."""
+    rows = await conn.fetch(_SQL["media_of_contact"], user_id, contact_id, after, limit)
+    return [Medium(**row) for row in rows]
+
+
 # ---- files that no row names any more ------------------------------------------------------------
 
 

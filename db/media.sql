@@ -131,6 +131,13 @@ SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
   JOIN contacts k ON k.user_id = $1 AND k.id = d.contact_id
  WHERE d.user_id = $1 AND d.id = $2 AND k.erased_at IS NULL;
 
+-- name: media_of_contact
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
+  FROM media d
+  JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
+ WHERE d.user_id = $1 AND d.contact_id = $2 AND d.id > $3 AND d.status = 'stored'
+ ORDER BY d.id LIMIT $4;
+
 -- name: due_files
 SELECT user_id, id FROM due_files($1);
 

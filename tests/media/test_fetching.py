@@ -1,17 +1,22 @@
 """Media are fetched from Meta once, whatever dies; of what is not as it should be nothing stays."""
 
 import asyncio
+import io
 import time
+import zipfile
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from db.erasures import DueErasure
+from db.exports import create_export
 from db.ids import ContactId
+from db.jobs import claim_job, create_job
 from db.media import MediumClaim
 from db.pool import Conn, Pool, create_pool, tenant
 from handlers.erasure.work import step
+from handlers.exports.work import make_export
 from handlers.ingest.recording import record_batch
 from handlers.media.kinds import BYTES, CONTACT_DAY, TENANT_DAY
 from handlers.media.rules import DEATHS_MAX, DOUBTED_TRIES
@@ -25,6 +30,7 @@ from tests.media import CALLER, House, files_named, plan
 from tests.recording import DEBOUNCE, to, wrote
 from tests.unit.payloads import text
 from tests.unit.test_places import FILES, FTYP, PLACE, SOUND
+from worker.liveness import TERM
 
 MIB = 1024 * 1024
 AWAY = """FROM pg_stat_activity WHERE datname = current_database()
@@ -438,3 +444,31 @@ async def test_what_the_database_interrupts_is_no_death(
     (claim,) = await house.claims(me)
     await house.fetcher.fetch(claim)
     assert await house.fate(medium) == ("stored", None)
+
+
+async def test_what_a_person_sent_is_in_their_export(house: House, of: Tenant) -> None:
+    """As files, by the names that the API gives them; of nobody else, and not what was refused."""
+    data = voice(4.0)
+    mine = [await house.sent(of, "audio", data), await house.sent(of, "document", pdf("Cake"))]
+    await house.sent(of, "image", b"MZ" + bytes(80))
+    await house.sent(of, "audio", who="13035550222")
+    await house.fetch_all()
+    gone = await house.sent(of, "audio")
+    await house.fetch_all()
+    await house.store.remove((await house.row(gone))["file"])
+    contact = ContactId((await house.row(mine[0]))["contact_id"])
+    async with tenant(house.pool, of.user_id) as conn:
+        job_id = await create_job(conn, of.user_id, "export")
+        await create_export(conn, of.user_id, job_id, "contact", contact, None)
+    async with house.pool.acquire() as conn:
+        job = await claim_job(conn, await house.worker(), TERM, ["export"])
+    assert job is not None
+    await make_export(house.pool, house.store, job)
+    file = await house.owner.fetchval("SELECT file FROM exports")
+    whole = b"".join([piece async for piece in house.store.read(file)])
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if "/" in name}
+    assert files == {
+        f"files/audio-{mine[0]}.ogg": data,
+        f"files/document-{mine[1]}.pdf": pdf("Cake"),
+    }
