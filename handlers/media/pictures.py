@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from handlers.documents.blocks import Refused
-from handlers.documents.reading import by_child
+from handlers.documents.reading import TooSlow, by_child
 from handlers.media.room import Room
 
 PICTURE_S = 20.0
@@ -21,7 +21,7 @@ def children() -> Room:
 
 
 class NotDrawn(Exception):
-    """It is no picture, is damaged, or takes more than a picture may."""
+    """It is no picture, is damaged, or takes more than a picture may. In a word of rules.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,17 @@ async def drawn_anew(pieces: AsyncIterator[bytes]) -> Picture:
     """Raises NotDrawn, and what the pieces raise."""
     try:
         out = await by_child(("handlers.media.drawing",), pieces, PICTURE_S, OUT_BYTES)
+    except TooSlow:
+        raise NotDrawn("too_slow") from None
     except Refused:
-        raise NotDrawn from None
+        raise NotDrawn("not_drawn") from None
     line, _, rest = out.partition(b"\n")
     try:
         big, small = json.loads(line)
     except (ValueError, KeyError, TypeError):
-        raise NotDrawn from None
+        raise NotDrawn("not_drawn") from None
     if big + small != len(rest):  # killed by one of its bounds
-        raise NotDrawn
+        raise NotDrawn("not_drawn")
     return Picture(rest[:big], rest[big:])
 
 

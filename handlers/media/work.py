@@ -124,8 +124,8 @@ class Fetcher:
         try:
             async with self.children.place(claim.user_id):
                 picture = await drawn_anew(whole(data))
-        except NotDrawn:
-            raise NotFetched("not_drawn") from None
+        except NotDrawn as problem:
+            raise NotFetched(str(problem)) from None
         await self.store.write(file, whole(picture.big))
         await self.store.write(f"{file}-small", whole(picture.small))
         coming.content_type, coming.bytes = DRAWN, len(picture.big)
