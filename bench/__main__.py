@@ -14,7 +14,7 @@ from bench.harness import Result
 # In this order; each has `run(quick)`, which returns what it measured.
 NAMES = (
     *("ingress", "door", "calls", "ingest", "told", "turn", "in_flight", "deliveries", "overload"),
-    *("counters", "growth", "retention", "start"),
+    *("counters", "growth", "retention", "start", "media"),
 )
 
 

@@ -102,7 +102,12 @@ UPDATE conversations
 
 -- name: give_back_medium
 -- Unfinished, and nobody's fault.
-UPDATE media m SET lease_owner = NULL
+UPDATE media m SET lease_owner = NULL, due_at = greatest(m.due_at, now() + $4::interval)
+ WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL;
+
+-- name: blame_medium
+UPDATE media m
+   SET lease_owner = NULL, attempts = m.attempts + 1, reason = 'died', due_at = now() + $4::interval
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL;
 
 -- name: remove_media_of
@@ -125,6 +130,13 @@ SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
   JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
   JOIN contacts k ON k.user_id = $1 AND k.id = d.contact_id
  WHERE d.user_id = $1 AND d.id = $2 AND k.erased_at IS NULL;
+
+-- name: media_of_contact
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
+  FROM media d
+  JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
+ WHERE d.user_id = $1 AND d.contact_id = $2 AND d.id > $3 AND d.status = 'stored'
+ ORDER BY d.id LIMIT $4;
 
 -- name: due_files
 SELECT user_id, id FROM due_files($1);

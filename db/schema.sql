@@ -1889,11 +1889,15 @@ CREATE POLICY tenant ON media_days
     WITH CHECK (user_id = (( SELECT NULLIF(current_setting('app.user_id'::text, true), ''::text)::bigint AS "nullif")));
 GRANT SELECT, INSERT, UPDATE, DELETE ON media_days TO swiftreplies_app;
 
--- 0043_exports.sql
+-- 0043_exports.sql, 0105_media_stores.sql
 CREATE TABLE media_stores (
     process text        NOT NULL,
     store   text        NOT NULL,
     seen_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    marker  text,
+    read_of text,
+    found   boolean,
+    problem text,
     CONSTRAINT media_stores_pkey PRIMARY KEY (process)
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON media_stores TO swiftreplies_app;
@@ -3496,7 +3500,7 @@ AS $function$
     )
     UPDATE public.media m
        SET lease_owner = p_worker, epoch = m.epoch + 1,
-           attempts = m.attempts + (m.lease_owner IS NOT NULL)::int
+           attempts = m.attempts + (m.lease_owner <> p_worker AND m.lease_owner IS NOT NULL)::int
       FROM taken t WHERE m.id = t.id
     RETURNING m.user_id, m.id, m.epoch
 $function$;

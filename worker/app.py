@@ -111,7 +111,10 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
 
 def _shared(settings: Settings) -> dict[str, Any]:
     """What roles of a worker share that needs no more than its settings."""
-    return {"marker": Marker(settings.secrets_keys), "store": store(settings.media_store)}
+    return {
+        "marker": Marker(settings.secrets_keys),
+        "store": store(settings.media_store, settings.media_keys),
+    }
 
 
 def _loaded(role: Role) -> Run:

@@ -20,7 +20,7 @@ from handlers.evals.house import forget_old_evals
 from handlers.figures import forget_old_model_calls, make_due_figures
 from handlers.handovers import end_overdue_handovers
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
-from handlers.media_store.sighting import EVERY_S, note_store
+from handlers.media_store.sighting import EVERY_S, Sight
 from handlers.process import telemetry
 from handlers.process.sweeps import Sweep
 from handlers.quotes import forget_old_quotes
@@ -156,13 +156,14 @@ async def keep_house(worker: Worker, ended: asyncio.Event) -> None:
                 )
             )
 
-    async def see_store() -> None:
-        await note_store(worker.pool, worker.store, worker.name)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(every(HOUSE_S, "show_life", show_life, ended))
-        group.create_task(every(HOUSE_S, "let_go", let_go, ended))
-        group.create_task(every(EVERY_S, "see_store", see_store, ended))
+    sight = Sight(worker.pool, worker.store, worker.name)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(HOUSE_S, "show_life", show_life, ended))
+            group.create_task(every(HOUSE_S, "let_go", let_go, ended))
+            group.create_task(every(EVERY_S, "see_store", sight.look, ended))
+    finally:
+        await worker.store.close()
 
 
 def _tell_freed(freed: Sequence[Freed]) -> None:

@@ -32,6 +32,7 @@ CATCHES_ALL = {
     ("handlers/media/listening.py", "listen"): "one medium never ends the role; its row says so",
     ("handlers/media/work.py", "fetch"): "one medium never ends the role; its row says so",
     ("handlers/media_store/local.py", "write"): "takes back what it began, and raises",
+    ("handlers/media_store/s3.py", "write"): "takes back what it began, and raises",
     ("handlers/process/sweeps.py", "each"): "one row never takes the others along",
     ("handlers/agent/meaning.py", "_read"): "this search is by words, the next one tries again",
     ("handlers/agent/tools.py", "call"): "the model hears of it and can still answer",
