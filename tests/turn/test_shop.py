@@ -314,6 +314,16 @@ async def test_another_price_at_the_press_makes_another_quote(shop: Shop) -> Non
     assert len(await orders(shop)) == 1, "what was agreed to before is over"
 
 
+async def test_another_name_at_the_press_makes_another_quote(shop: Shop) -> None:
+    """For the same money under the same sku."""
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    await shop.owner.execute("UPDATE products SET name = 'Mouse trap' WHERE sku = $1", CAKE)
+    await press(shop, who, token)
+    assert (await orders(shop), await statuses(shop)) == ([], ["void", "open"])
+    assert "1 x Mouse trap: 38.50 USD" in (await newest(shop))["content_text"]
+
+
 async def test_after_a_day_it_is_made_anew(shop: Shop) -> None:
     who = await shop.customer()
     token = await quoted(shop, who, (CAKE, 1))
@@ -352,9 +362,14 @@ async def test_a_question_beside_the_press_is_answered_too(shop: Shop) -> None:
     assert [len(one.requests) for one in seen] == [1, 0, 1]
     assert [one.due for one in seen] == [True, True, False]
     assert len(await orders(shop)) == 1
-    # And the model may say that it is ordered, since it is.
+    # And the model may say that it is ordered, since it is: of this order, and of no other.
+    ((number,),) = await shop.owner.fetch("SELECT order_number FROM orders")
+    true = f"Yes, your order {number} has been placed."
+    await shop.simulator.rules({"reply": true, "times": 1})
+    assert (await shop.turn(who, "Did it work?")).said == [true]
     await shop.simulator.rules({"reply": "Your order has been placed."})
-    assert (await shop.turn(who, "Did it work?")).said == ["Your order has been placed."]
+    said = (await shop.turn(who, "And three tarts!")).said
+    assert said == [fixed_text(Kind.NOT_DONE, "en")]
 
 
 async def test_a_person_who_has_the_conversation_has_the_press_too(shop: Shop) -> None:
@@ -534,6 +549,18 @@ async def test_a_customer_hears_of_their_own_orders_only(shop: Shop) -> None:
         ["2 x Lemon cake"],
     )
     assert turn.said == [f"{number} over 77.00 USD has been ordered."]
+    # An old order is no source for what nobody ordered, and nothing of it was cancelled.
+    done = fixed_text(Kind.NOT_DONE, "en")
+    for claim in (
+        "I have placed your order for three tarts.",
+        f"Your order {number} has been cancelled.",
+        f"Your order {number} and K2K2-K2K2 has been placed.",
+        "The tarts have been ordered.",
+    ):
+        await shop.simulator.rules(calls("get_order_status"), {"reply": claim})
+        assert (await shop.turn(who, "three tarts too!")).said == [done]
+        await shop.simulator.rules({"reply": claim})
+        assert (await shop.turn(who, "Did it work?")).said == [done]
     for asks in (status, calls("get_order_status")):
         await shop.simulator.rules(asks, {"reply": "I see none."})
         turn = await shop.turn(other, "Where is it?")
