@@ -155,13 +155,14 @@ async def stock_is_exact(fire: Fire) -> str:
 async def every_move_is_told_once(fire: Fire) -> None:
     """And every order: what was done to it, however often it was asked for."""
     rows = await fire.records.rows(
-        "SELECT o.id, o.status, o.payment_status, o.total_amount - (SELECT sum(i.quantity *"
-        " i.unit_price) FROM order_items i WHERE i.order_id = o.id) AS beside,"
-        " (SELECT count(*) FROM analytics_events e WHERE e.user_id = $1 AND e.event_type ="
-        " 'order.created' AND (e.event_data ->> 'order_id')::bigint = o.id) AS created,"
-        " (SELECT count(*) FROM analytics_events e WHERE e.user_id = $1 AND e.event_type ="
-        " 'order.updated' AND (e.event_data ->> 'order_id')::bigint = o.id) AS updated"
-        " FROM orders o WHERE o.user_id = $1",
+        "WITH told AS (SELECT (event_data ->> 'order_id')::bigint AS id,"
+        " count(*) FILTER (WHERE event_type = 'order.created') AS created,"
+        " count(*) FILTER (WHERE event_type = 'order.updated') AS updated"
+        " FROM analytics_events WHERE user_id = $1 AND event_type LIKE 'order.%' GROUP BY 1)"
+        " SELECT o.id, o.status, o.payment_status, t.created, t.updated,"
+        " o.total_amount - (SELECT sum(i.quantity * i.unit_price) FROM order_items i"
+        " WHERE i.user_id = $1 AND i.order_id = o.id) AS beside"
+        " FROM orders o LEFT JOIN told t ON t.id = o.id WHERE o.user_id = $1",
         fire.bot.user_id,
     )
     for row in rows:
