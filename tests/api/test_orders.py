@@ -664,7 +664,7 @@ async def test_customers_hear_of_the_states_that_the_tenant_wants(
     )
     await owner.execute("UPDATE contacts SET language = 'de'")
     order = await made(client, whose)
-    await moved(client, order, "confirmed", "preparing", "shipped")
+    await moved(client, order, "confirmed", "preparing", "shipped", "shipped")
     await client.patch(f"/orders/{order['id']}", {"payment_status": "paid"})
     await moved(client, await made(client, whose), "cancelled")
     said = await notices(owner)

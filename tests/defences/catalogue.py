@@ -17,6 +17,7 @@ from tests.defences import (
     plans,
     replays,
     sends,
+    shop,
     turns,
     usage,
 )
@@ -758,4 +759,5 @@ DEFENCES = (
     *meets.DEFENCES,
     *usage.DEFENCES,
     *evals.DEFENCES,
+    *shop.DEFENCES,
 )

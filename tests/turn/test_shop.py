@@ -3,17 +3,20 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from db.conversations import claim_conversations
 from db.ids import WorkerId
-from db.pool import Conn, Pool
+from db.pool import Conn, Pool, tenant
 from handlers.fixed.texts import Kind, fixed_text
-from handlers.quotes import forget_old_quotes
+from handlers.quotes import forget_old_quotes, keep
 from handlers.rules.choices import BODY_UNITS
 from handlers.rules.cutting import units
+from handlers.rules.orders import Item
+from handlers.rules.quotes import Quoted
 from handlers.turns.run import run_turn
 from tests.turn.shop import ME, Shop, Turn, Who, open_shop
 
@@ -450,10 +453,34 @@ async def test_what_is_cancelled_comes_back_once(shop: Shop) -> None:
     who = await shop.customer()
     await press(shop, who, await quoted(shop, who, (TART, 3)))
     assert await stock(shop) == 0
-    await shop.owner.execute("UPDATE orders SET status = 'cancelled'")
-    assert await stock(shop) == 3
-    await shop.owner.execute("UPDATE orders SET order_notes = 'x'")
-    assert await stock(shop) == 3
+    for again in ("status = 'cancelled'", "status = 'cancelled'", "order_notes = 'x'"):
+        await shop.owner.execute(f"UPDATE orders SET {again}")
+        assert await stock(shop) == 3
+
+
+async def test_nobody_takes_more_than_there_is(shop: Shop) -> None:
+    """Whoever writes an order's items: the rule of the last resort is the database's."""
+    who = await shop.customer()
+    await press(shop, who, await quoted(shop, who, (TART, 2)))
+    with pytest.raises(Exception, match="products_stock_check"):
+        await shop.owner.execute(
+            "INSERT INTO order_items (user_id, order_id, product_name, product_sku, quantity,"
+            " unit_price, total_price) SELECT user_id, id, 'x', $1, 2, 1, 2 FROM orders",
+            TART,
+        )
+    assert await stock(shop) == 1
+
+
+async def test_a_turn_that_is_written_twice_quotes_once(shop: Shop) -> None:
+    """By the input that began it."""
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    now = Quoted((Item("Lemon cake", CAKE, 1, Decimal("38.50"), Decimal("38.50")),), "USD")
+    async with tenant(shop.pool, shop.tenant.user_id) as conn:
+        with pytest.raises(Exception, match="quotes_user_id_conversation_id_input_seq_key"):
+            await keep(conn, shop.tenant.user_id, who[1], now, begun_by=1, token="order.another")
+    await press(shop, who, token)
+    assert len(await orders(shop)) == 1
 
 
 async def test_a_quote_makes_one_order_whoever_writes_it(shop: Shop) -> None:
