@@ -11,6 +11,7 @@ from tests.defences import (
     intake,
     knowledge,
     lives,
+    media,
     meets,
     outbound,
     people,
@@ -760,4 +761,5 @@ DEFENCES = (
     *usage.DEFENCES,
     *evals.DEFENCES,
     *shop.DEFENCES,
+    *media.DEFENCES,
 )
