@@ -163,9 +163,8 @@ class Selling:
             return "nothing found: this customer has no such order"
         told = []
         for row in rows:
-            self.orders[row.order_number] = frozenset(
-                ["ordered", *({"cancelled", "refunded"} & {row.status, row.payment_status})]
-            )
+            became = {"cancelled", "paid", "refunded"} & {row.status, row.payment_status}
+            self.orders[row.order_number] = frozenset({"ordered", *became})
             amount, currency = row.total_amount, row.currency or ""
             told.append(
                 {
