@@ -100,8 +100,13 @@ DEFENCES = (
     ),
     Defence(
         "shop: a person who has the conversation has the presses",
-        "the look at who has it",
+        "the look at who has it, when the turn is read and behind its fence",
         (
+            Change(
+                "handlers/turns/write.py",
+                "            decision = unsaid(decision, read)\n        elif",
+                "            pass\n        elif",
+            ),
             Change(
                 "handlers/turns/inputs.py",
                 "    if silence is None and (quotes or context.sells):",
