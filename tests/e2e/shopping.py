@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import aiohttp
 
@@ -24,6 +24,7 @@ from tests.e2e.conftest import Bot, Product, until
 CAKE, TART = "CAKE-1", "TART-1"
 PRICES = {CAKE: "38.50", TART: "4.20"}
 NUMBER = re.compile(rf"\b[{NUMBER_LETTERS}]{{4}}-[{NUMBER_LETTERS}]{{4}}\b")
+Blow: TypeAlias = Literal["worker", "database", "broker"]
 AT_ONCE = 40
 # Then a customer writes or presses again: what they got may have been given up, after two kills.
 PATIENCE_S = 45.0
@@ -219,13 +220,15 @@ async def clerk(fire: Fire, over: asyncio.Event) -> None:
 # ---- those who kill ------------------------------------------------------------------------------
 
 
-def blows_of(orders: int) -> list[tuple[int, str]]:
+def blows_of(orders: int) -> list[tuple[int, Blow]]:
     """After how many orders what is killed: a worker and some connections again and again, the
     database and the broker in the middle."""
     every = max(8, orders // 40)
-    workers = [(at, "worker") for at in range(3, orders, every)]
-    databases = [(orders * part // 10, "database") for part in ((3,) if orders < 100 else (3, 7))]
-    return sorted([*workers, *databases, (orders // 2, "broker")])
+    workers: list[tuple[int, Blow]] = [(at, "worker") for at in range(3, orders, every)]
+    parts = (3,) if orders < 100 else (3, 7)
+    others: list[tuple[int, Blow]] = [(orders * part // 10, "database") for part in parts]
+    others.append((orders // 2, "broker"))
+    return sorted([*workers, *others])
 
 
 async def killer(fire: Fire, servers: Servers) -> None:

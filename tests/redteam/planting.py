@@ -31,7 +31,7 @@ SHOWN_LATER = (
 ASKED = {"call": "request_human_action", "with": {"type": "refund", "details": "money back"}}
 STRANGERS_ORDER, STRANGERS_TOKEN = "ZZZZ-2222", "order.of-somebody-else"
 CART = [{"product_retailer_id": "CAKE-1", "quantity": 1, "item_price": 0.01, "currency": "EUR"}]
-MORE = {  # of a message that is no text
+MORE: dict[str, dict[str, Any]] = {  # of a message that is no text
     "another's button": {"choice": STRANGERS_TOKEN},
     "made-up button": {"choice": "order.1"},
     "cart": {"items": CART},
@@ -231,6 +231,7 @@ async def till(shop: Shop) -> dict[str, Any]:
         " theirs, (SELECT status FROM quotes WHERE token = $3) AS quote",
         *(shop.bot.user_id, STRANGERS_ORDER, STRANGERS_TOKEN),
     )
+    assert row is not None
     return {**dict(row), "stock": json.loads(row["stock"])}
 
 
