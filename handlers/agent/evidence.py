@@ -6,7 +6,7 @@ it, nor what it requested and nobody approved, nor what the customer is called.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -21,18 +21,26 @@ from handlers.agent.prompt import Briefing
 from handlers.agent.tools import REQUEST, SEARCH
 from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
+from handlers.rules.orders import numbers_in
 
 # Tools whose results may hold what the model gave them.
 ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
 _ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
 
 
+Orders = Mapping[str, frozenset[str]]  # by their numbers, what is known to have become of them
+
+
 def told(
-    briefing: Briefing, messages: Sequence[AnyMessage], begun: int, did: frozenset[str]
+    briefing: Briefing,
+    messages: Sequence[AnyMessage],
+    begun: int,
+    did: frozenset[str],
+    orders: Orders,
 ) -> Told:
     """`begun`: so many of the messages were there before the model said a word; `did`: effects."""
     wrote = tuple(message.text for message in messages if isinstance(message, HumanMessage))
-    return Told((*_instructed(briefing), *_said(messages, begun)), did, wrote)
+    return Told((*_instructed(briefing), *_said(messages, begun)), did, wrote, orders)
 
 
 def _instructed(briefing: Briefing) -> Iterator[str]:
@@ -96,7 +104,6 @@ def effects_told(
     people = [row.content_text or "" for row in history if row.is_from_human]
     said = (*briefing.conversation_instructions, *people)
     found = {effect for text in said for effect in effects_in(text)}
-    found |= {str(row.metadata["effect"]) for row in history if _tells_of_effect(row)}
     for event in events:
         if event.kind == DECIDED and event.data.get("status") == "approved":
             request = f"{event.data.get('request_type', '')} {event.data.get('details', '')}"
@@ -104,6 +111,11 @@ def effects_told(
     return frozenset(found)
 
 
-def _tells_of_effect(row: TurnMessage) -> bool:
-    """By code, of what a row says."""
-    return row.direction == "outbound" and "effect" in row.metadata
+def orders_told(history: Sequence[TurnMessage]) -> Orders:
+    """By code, with their numbers, of what a row said then."""
+    found: dict[str, frozenset[str]] = {}
+    for row in history:
+        if row.direction == "outbound" and "effect" in row.metadata:
+            for number in numbers_in(row.content_text or ""):
+                found[number] = found.get(number, frozenset()) | {str(row.metadata["effect"])}
+    return found

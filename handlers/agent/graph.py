@@ -33,7 +33,7 @@ from handlers.agent.catalogue import Catalogues
 from handlers.agent.citing import KB_CITED, ROWS_TOLD, SAYS_NOTHING, cited
 from handlers.agent.cost import Cost
 from handlers.agent.events import EVENT, as_messages
-from handlers.agent.evidence import effects_told, told
+from handlers.agent.evidence import Orders, effects_told, orders_told, told
 from handlers.agent.giving_way import few_rows, short_results
 from handlers.agent.memory import Slot, SlotSaver, run_on
 from handlers.agent.off_topic import OFF_TOPIC, without_mark
@@ -76,6 +76,7 @@ class Context:
     fresh: int  # messages at the end of the thread that this turn answers
     rounds: int = 0
     did: frozenset[str] = frozenset()  # effects that the business says there were
+    orders: Orders = field(default_factory=dict)  # and those of orders that it told of
     whole: Briefing | None = None  # before rows were left out of it
     asked_again: bool = False  # because of an amount that stands nowhere
     finish: str | None = None
@@ -153,6 +154,7 @@ class Agent:
         cost = Cost(task.briefing.budget.cost, task.rates)
         context = Context(answerer, task.briefing, task.tools, cost, len(fresh))
         context.did = effects_told(task.briefing, task.history, task.events)
+        context.orders = orders_told(task.history)
         context.whole = task.briefing
         with run_on(task.slot):
             state = await self._graph.ainvoke(
@@ -257,8 +259,9 @@ def _count(run: Context, answer: AIMessage) -> None:
 
 
 def _told(run: Context, messages: Sequence[AnyMessage]) -> Told:
-    did = run.did | run.tools.effects
-    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, did)
+    begun = run.briefing.history + run.fresh
+    orders = {**run.orders, **run.tools.orders}
+    return told(run.whole or run.briefing, messages, begun, run.did, orders)
 
 
 def _objected(answer: AIMessage, foreign: Sequence[str]) -> list[AnyMessage]:

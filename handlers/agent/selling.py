@@ -77,7 +77,7 @@ SCHEMAS: Final[tuple[dict[str, Any], ...]] = tuple(
         ),
         (
             STATUS,
-            "This customer's own orders and how far they are: the newest, or one by its number.",
+            "This customer's orders. Say that one was placed or cancelled only with its number.",
             {"order_number": {"type": "string"}},
             [],
         ),
@@ -96,7 +96,7 @@ class Selling:
     version: int
     currency: str
     quoted: Quoted | None = None  # the last one: it stands under the answer
-    effects: set[str] = field(default_factory=set)  # that orders which were told say were done
+    orders: dict[str, frozenset[str]] = field(default_factory=dict)  # told: what became of them
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         match name:
@@ -161,11 +161,10 @@ class Selling:
             )
         if not rows:
             return "nothing found: this customer has no such order"
-        self.effects.add("ordered")
         told = []
         for row in rows:
-            self.effects |= {"cancelled"} if row.status == "cancelled" else set()
-            self.effects |= {"refunded"} if row.payment_status == "refunded" else set()
+            became = {"cancelled", "paid", "refunded"} & {row.status, row.payment_status}
+            self.orders[row.order_number] = frozenset({"ordered", *became})
             amount, currency = row.total_amount, row.currency or ""
             told.append(
                 {

@@ -157,10 +157,9 @@ class Toolbox:
         return self.powers.selling.quoted if self.powers.selling is not None else None
 
     @property
-    def effects(self) -> frozenset[str]:
-        """That its results say were done."""
-        selling = self.powers.selling
-        return frozenset(selling.effects) if selling is not None else frozenset()
+    def orders(self) -> dict[str, frozenset[str]]:
+        """That its results tell of: by number, what became of them."""
+        return self.powers.selling.orders if self.powers.selling is not None else {}
 
     @property
     def schemas(self) -> list[dict[str, Any]]:

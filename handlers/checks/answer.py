@@ -53,7 +53,8 @@ def checked(text: str, told: Told, instead: str) -> Checked:
         if not told.leads(way):
             findings.append(Finding(way.kind, text[way.start : way.end]))
             removed.append((way.start, way.end, ""))
-    unbacked = [one for one in claims_in(text) if one.effect not in told.effects]
+    claims = claims_in(text)
+    unbacked = [one for one in claims if not told.backs(one.effect, text[one.start : one.end])]
     for n, place in enumerate(dict.fromkeys((one.start, one.end) for one in unbacked)):
         findings.append(Finding(CLAIM, text[slice(*place)].strip()))
         removed.append((*place, f" {instead} " if n == 0 else " "))

@@ -1,4 +1,4 @@
-"""What a text says that was done: refunded, ordered, approved, booked, cancelled. Pure.
+"""What a text says that was done: refunded, ordered, paid, approved, booked, cancelled. Pure.
 
 In the languages of the fixed texts, by patterns (claims.toml). A question, a condition and a denial
 say nothing of the kind.

@@ -1,12 +1,13 @@
 """What a chatbot was told: the only source of what its answers may name. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 
 from handlers.checks.contacts import Named, Way
 from handlers.rules.amounts import Amount, Numbers
+from handlers.rules.orders import numbers_in
 from handlers.rules.prices import PERCENT, percents_in
 from handlers.rules.sums import Operand, Sum
 
@@ -20,6 +21,15 @@ class Told:
     texts: Sequence[str] = ()  # rows, instructions, tools' results, the conversation
     effects: frozenset[str] = frozenset()  # that a row says were done
     by_customer: Sequence[str] = ()  # may be repeated, and lowers no price
+    orders: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by number: what they had
+
+    def backs(self, effect: str, sentence: str) -> bool:
+        """What became of an order is said of that order alone, by its number: a claim without one
+        may be heard as of another, which nobody made."""
+        numbers = numbers_in(sentence)
+        return effect in self.effects or (
+            bool(numbers) and all(effect in self.orders.get(one, ()) for one in numbers)
+        )
 
     def leads(self, way: Way) -> bool:
         return self._named.have(way)

@@ -31,7 +31,11 @@ DEFENCES = (
     Defence(
         "agent: what was not done is not said to be done",
         "the look whether a row says so too",
-        (Change(ANSWER, " if one.effect not in told.effects]", " if False]"),),
+        (
+            Change(
+                ANSWER, " if not told.backs(one.effect, text[one.start : one.end])]", " if False]"
+            ),
+        ),
         (f"{CHECKS}::test_what_is_said_to_be_done",),
     ),
     Defence(

@@ -11,12 +11,14 @@ from tests.defences import (
     intake,
     knowledge,
     lives,
+    media,
     meets,
     outbound,
     people,
     plans,
     replays,
     sends,
+    shop,
     turns,
     usage,
 )
@@ -758,4 +760,6 @@ DEFENCES = (
     *meets.DEFENCES,
     *usage.DEFENCES,
     *evals.DEFENCES,
+    *shop.DEFENCES,
+    *media.DEFENCES,
 )

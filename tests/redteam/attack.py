@@ -24,6 +24,8 @@ class Attack:
     language: str = "en"
     hidden: bool = False  # the model is never told of the bait
     leaves: Mapping[str, int] = field(default_factory=dict)
+    sells: bool = False  # at a shop with products
+    presses: int = 0  # so often the button under the answer is pressed
 
     @property
     def letters(self) -> str:
