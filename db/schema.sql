@@ -6104,21 +6104,22 @@ AS $function$
     UPDATE media_days SET bytes = bytes + p_bytes WHERE user_id = p_user AND usage_day = p_day
 $function$;
 
--- 0085_models_of_chatbots.sql
+-- 0085_models_of_chatbots.sql, 0121_cost_of_a_turn.sql
 CREATE FUNCTION model_cost(p_model text, p_kind text, p_day date, p_input bigint, p_cached bigint, p_output bigint)
  RETURNS numeric
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'public', 'pg_temp'
 AS $function$
-    SELECT coalesce(
+BEGIN
+    RETURN coalesce(
         (SELECT round(((p_input - p_cached) * p.input_price + p_cached * p.cached_price
                        + p_output * p.output_price) / 1000000, 10)
            FROM model_prices p
           WHERE p.model = p_model AND p.kind IN (p_kind, '*') AND p.valid_from <= p_day
           ORDER BY p.kind = '*', p.valid_from DESC LIMIT 1),
-        CASE WHEN p_model LIKE 'own/%' THEN 0 END)
-$function$;
+        CASE WHEN p_model LIKE 'own/%' THEN 0 END);
+END $function$;
 
 -- 0038_usage_days.sql
 CREATE FUNCTION month_figures(p_user bigint, p_year integer, p_month integer)
@@ -7283,13 +7284,16 @@ END $function$;
 ALTER FUNCTION refuse_deleted_chatbot() OWNER TO swiftreplies_system;
 REVOKE ALL ON FUNCTION refuse_deleted_chatbot() FROM PUBLIC;
 
--- 0004_metering.sql, 0006_limit_choice.sql, 0011_actions.sql
+-- 0004_metering.sql, 0006_limit_choice.sql, 0011_actions.sql, 0121_cost_of_a_turn.sql
 CREATE FUNCTION release_hold()
  RETURNS trigger
  LANGUAGE plpgsql
  SET search_path TO 'public', 'pg_temp'
 AS $function$
 BEGIN
+    IF current_setting('app.settles', true) = OLD.conversation_id::text THEN
+        RETURN NULL;
+    END IF;
     PERFORM lock_usage(OLD.user_id, ARRAY[OLD.usage_day])
        FROM users u WHERE u.id = OLD.user_id;  -- not while the tenant itself is deleted
     IF NOT OLD.overage THEN
@@ -7884,7 +7888,7 @@ BEGIN
     RETURN v_day;
 END $function$;
 
--- 0004_metering.sql, 0006_limit_choice.sql
+-- 0004_metering.sql, 0006_limit_choice.sql, 0121_cost_of_a_turn.sql
 CREATE FUNCTION settle_messages(p_user bigint, p_conversation bigint, p_sent integer)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -7893,16 +7897,23 @@ AS $function$
 DECLARE
     held record;
 BEGIN
+    PERFORM set_config('app.settles', p_conversation::text, true);
     DELETE FROM usage_reservations r
      WHERE r.user_id = p_user AND r.conversation_id = p_conversation
-    RETURNING r.usage_day, r.messages, r.overage INTO held;
-    IF NOT FOUND THEN
+    RETURNING r.usage_day, r.messages, r.overage, r.actions INTO held;
+    PERFORM set_config('app.settles', '', true);
+    IF held.usage_day IS NULL THEN
         RETURN p_sent = 0;
     END IF;
+    PERFORM lock_usage(p_user, ARRAY[held.usage_day]);
     IF held.overage THEN
         PERFORM count_messages(p_user, held.usage_day, 0, 0, p_sent);
     ELSE
-        PERFORM count_messages(p_user, held.usage_day, p_sent, 0, 0);
+        PERFORM count_messages(p_user, held.usage_day, p_sent, -held.messages, 0);
+    END IF;
+    IF held.actions > 0 THEN
+        UPDATE usage_tracking SET actions_reserved = actions_reserved - held.actions
+         WHERE user_id = p_user AND tracking_date = held.usage_day;
     END IF;
     RETURN p_sent <= held.messages;
 END $function$;
@@ -8262,21 +8273,26 @@ AS $function$
            || event_fields(p_user, p_type, p_contact, p_data) || coalesce(p_data, '{}')
 $function$;
 
--- 0085_models_of_chatbots.sql
+-- 0085_models_of_chatbots.sql, 0121_cost_of_a_turn.sql
 CREATE FUNCTION turn_cost(p_user bigint, p_calls jsonb)
  RETURNS numeric
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO 'public', 'pg_temp'
 AS $function$
-    SELECT CASE WHEN count(*) = count(c.cost) THEN coalesce(sum(c.cost), 0) END
-      FROM users u
-     CROSS JOIN LATERAL jsonb_to_recordset(p_calls)
-                AS o (model text, input_tokens bigint, cached_tokens bigint, output_tokens bigint)
-     CROSS JOIN LATERAL (SELECT model_cost(o.model, 'turn', usage_day(u.timezone, u.usage_day_floor),
-                                           o.input_tokens, o.cached_tokens, o.output_tokens)) c (cost)
-     WHERE u.id = p_user
-$function$;
+DECLARE
+    v_day date;
+    v_cost numeric;
+BEGIN
+    SELECT usage_day(u.timezone, u.usage_day_floor) INTO v_day FROM users u WHERE u.id = p_user;
+    SELECT CASE WHEN count(*) = count(c.cost) THEN coalesce(sum(c.cost), 0) END INTO v_cost
+      FROM (SELECT model_cost(o.model, 'turn', v_day, o.input_tokens, o.cached_tokens,
+                              o.output_tokens) AS cost
+              FROM jsonb_to_recordset(p_calls)
+                   AS o (model text, input_tokens bigint, cached_tokens bigint, output_tokens bigint)
+            OFFSET 0) c;  -- each is priced once
+    RETURN v_cost;
+END $function$;
 
 -- 0003_isolation.sql, 0007_status_fence.sql
 CREATE FUNCTION unknown_sends(p_wait interval, p_until timestamp with time zone, p_limit integer)
