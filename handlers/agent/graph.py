@@ -74,6 +74,7 @@ class Context:
     tools: Toolbox
     cost: Cost
     fresh: int  # messages at the end of the thread that this turn answers
+    begun: bool = False  # the thread is cut to what there is room for
     rounds: int = 0
     did: frozenset[str] = frozenset()  # effects that the business says there were
     orders: Orders = field(default_factory=dict)  # and those of orders that it told of
@@ -194,29 +195,29 @@ class Agent:
 
 
 def _compile(saver: SlotSaver) -> CompiledStateGraph[State, Context, Any, Any]:
+    """Each node is a step of LangGraph's, which costs as much CPU as what most of ours do in one;
+    an edge that is no coroutine is asked in another thread."""
     graph = StateGraph(State, context_schema=Context)
-    graph.add_node("window", _window)
     graph.add_node("agent", _agent)
     graph.add_node("tools", _tools)
-    graph.add_edge(START, "window")
-    graph.add_edge("window", "agent")
+    graph.add_edge(START, "agent")
     graph.add_conditional_edges("agent", _next, ["tools", END])
     graph.add_conditional_edges("tools", _after_tools, ["agent", END])
     return graph.compile(checkpointer=saver)
 
 
-async def _window(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    run, messages = runtime.context, state["messages"]
+def _begun(run: Context, messages: list[AnyMessage]) -> list[AnyMessage]:
+    """What of the thread there is room for: the same list where that is all."""
+    if run.begun:
+        return messages
     kept = windowed(messages, run.fresh, run.briefing.budget.history_tokens)
-    run.briefing = replace(run.briefing, history=len(kept) - run.fresh)
-    if kept == messages:
-        return {}
-    return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept]}
+    run.begun, run.briefing = True, replace(run.briefing, history=len(kept) - run.fresh)
+    return messages if kept == messages else kept
 
 
 async def _agent(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     run, messages = runtime.context, state["messages"]
-    kept, answer = await _answered(run, messages)
+    kept, answer = await _answered(run, _begun(run, messages))
     _count(run, answer)
     if foreign := _objectionable(run, kept, answer):
         answer = await _asked_again(run, kept, answer, foreign)
@@ -358,11 +359,11 @@ async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     return {"messages": results}
 
 
-def _after_tools(state: State) -> str:
+async def _after_tools(state: State) -> str:
     return END if isinstance(state["messages"][-1], AIMessage) else "agent"
 
 
-def _next(state: State) -> str:
+async def _next(state: State) -> str:
     answer = state["messages"][-1]
     assert isinstance(answer, AIMessage)
     return "tools" if answer.tool_calls or answer.invalid_tool_calls else END

@@ -6,10 +6,9 @@ part of it: situation() says that behind the history, in front of the newest inp
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -22,6 +21,7 @@ from handlers.rules.hours import Opening
 # Of one message, as the model and those who decide a request see it; the record has it whole. As
 # long as WhatsApp lets a text be.
 SHOWN_UNITS = 4_096
+PROMPTS_KEPT = 32  # chatbots' rows as they stand in a prompt: the same from turn to turn
 LEFT_OUT = "\n[\u2026 the middle of this message is left out here \u2026]\n"
 # Before what a customer wrote so long ago that nobody answers it any more.
 LATE = "(arrived too late to be answered) "
@@ -208,7 +208,8 @@ def _nobody(briefing: Briefing) -> str:
     return NOBODY + (PASSED_ON if briefing.actions else "")
 
 
-def _rows(rows: Sequence[Row]) -> str:
+@lru_cache(maxsize=PROMPTS_KEPT)
+def _rows(rows: tuple[Row, ...]) -> str:
     """A JSON object a line; nothing in a row can close the tag around it."""
     return "\n".join(
         _json(

@@ -5,7 +5,7 @@ say nothing of the kind.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final
 
 import regex
 
+from handlers.rules.needles import needles
 from handlers.rules.seen import seen
 from handlers.rules.texts import searched, words
 
@@ -33,10 +34,14 @@ class Claim:
 
 def claims_in(text: str) -> list[Claim]:
     view = seen(text)
+    small = _small(view.text)
+    likely = [kind for kind in _known().kinds if kind.may_be_in(small)]
+    if not likely:
+        return []
     return [
         Claim(effect, *view.place(match.start(), match.end()))
         for match in _SENTENCE.finditer(view.text)
-        for effect in sorted(_effects(match[0]))
+        for effect in sorted(_effects(match[0], likely))
     ]
 
 
@@ -52,22 +57,27 @@ def named_in(request: str) -> frozenset[str]:
     )
 
 
-def _effects(sentence: str) -> Iterator[str]:
+def _effects(sentence: str, kinds: Sequence["_Kind"]) -> set[str]:
     asks = sentence.rstrip().endswith(_ASKS)
-    lower = sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
-    for language in _known().languages:
-        for effect, pattern in language.effects.items():
-            if any(
-                _is_said(lower, match, language) and not (asks and _is_asked(lower, match.end()))
-                for match in pattern.finditer(lower)
-            ):
-                yield effect
+    lower = _small(sentence)
+    return {
+        kind.effect
+        for kind in kinds
+        if any(
+            _is_said(lower, match, kind) and not (asks and _is_asked(lower, match.end()))
+            for match in kind.pattern.finditer(lower)
+        )
+    }
 
 
-def _is_said(sentence: str, match: "regex.Match[str]", language: "_Language") -> bool:
+def _small(text: str) -> str:
+    return text.replace("\u0130", "i").lower().replace("'", "\u2019")
+
+
+def _is_said(sentence: str, match: "regex.Match[str]", kind: "_Kind") -> bool:
     before = [place.end() for place in _CLAUSES.finditer(sentence, 0, match.start())]
     clause = sentence[before[-1] if before else 0 : match.end()]
-    return language.skip.search(clause) is None
+    return kind.skip.search(clause) is None
 
 
 def _is_asked(sentence: str, end: int) -> bool:
@@ -78,14 +88,21 @@ def _is_asked(sentence: str, end: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Language:
-    skip: "regex.Pattern[str]"
-    effects: Mapping[str, "regex.Pattern[str]"]
+class _Kind:
+    """An effect in a language."""
+
+    effect: str
+    pattern: "regex.Pattern[str]"
+    needles: tuple[str, ...]  # of the pattern
+    skip: "regex.Pattern[str]"  # of the language
+
+    def may_be_in(self, small: str) -> bool:
+        return not self.needles or any(needle in small for needle in self.needles)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    languages: tuple[_Language, ...]
+    kinds: tuple[_Kind, ...]
     stems: Mapping[str, tuple[str, ...]]
 
 
@@ -95,15 +112,10 @@ def _known() -> _Known:
         (Path(__file__).parent / "claims.toml").read_text(encoding="utf-8")
     )
     stems = {effect: tuple(words.split()) for effect, words in told.pop("stems").items()}
-    languages = tuple(
-        _Language(
-            skip=regex.compile(patterns["skip"]),
-            effects={
-                effect: regex.compile(pattern)
-                for effect, pattern in patterns.items()
-                if effect != "skip"
-            },
-        )
-        for patterns in told.values()
-    )
-    return _Known(languages, stems)
+    kinds = []
+    for patterns in told.values():
+        skip = regex.compile(patterns.pop("skip"))
+        for effect, pattern in patterns.items():
+            found = tuple(sorted(needles(pattern)))
+            kinds.append(_Kind(effect, regex.compile(pattern), found, skip))
+    return _Known(tuple(kinds), stems)

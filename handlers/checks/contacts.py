@@ -55,6 +55,7 @@ _NO_PHONES = regex.compile(
     r"|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?![.,]?\d)"
     r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d))"
 )
+_DIGIT = regex.compile(r"\d")
 _SEPARATORS = regex.compile(r"[\W_]+")
 _TAIL = ".,;:!?)]}'\"*_~\u2019\u201d\u2026\u3002\uff0c\uff01\uff1f\u060c"
 _MIN_PHONE, _MAX_PHONE = 7, 15
@@ -222,6 +223,8 @@ def _emails(shown: str) -> Iterator[Way]:
 
 
 def _accounts(shown: str) -> Iterator[Way]:
+    if _DIGIT.search(shown) is None:  # each of them has some
+        return
     for match in _SOME_IBAN.finditer(shown, overlapped=True):
         if (length := _checked_iban(match[0])) is not None:
             text = match[0][:length]

@@ -72,6 +72,9 @@ def _is_numeral(word: str) -> bool:
 
 def spelt_digits(text: str) -> Iterator[tuple[int, int, str]]:
     """Runs of digits of which each is a word: where they are, and the digits."""
+    digits = [word for word in _WORD.findall(text) if _digit(word.casefold()) is not None]
+    if len(digits) < DIGITS_MIN:
+        return
     run: list[tuple[int, int, str]] = []
     for match in _WORD.finditer(text):
         digit = _digit(match[0].casefold())

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -26,8 +26,10 @@ _GOES_ON = regex.compile(r"[.,:]\d|\s?%")
 _SENTENCE = regex.compile(r"(?:[^.!?\u3002\uff01\uff1f\u0964\n]|\.(?=\S))*")
 
 
-def prices_in(text: str) -> list[Amount]:
-    """In their order; none overlap."""
+@lru_cache(maxsize=1_024)
+def prices_in(text: str) -> Sequence[Amount]:
+    """In their order; none overlap. The last ones are kept, as of seen(): an answer is looked at
+    when it comes, and once more as it leaves."""
     view = seen(text)
     small = _small(view.text)
     taken = bytearray(len(small))
@@ -38,9 +40,9 @@ def prices_in(text: str) -> list[Amount]:
             found.append(one)
     found.sort(key=lambda one: one.start)
     places = (view.place(one.start, one.end) for one in found)
-    return [
+    return tuple(
         replace(one, start=start, end=end) for one, (start, end) in zip(found, places, strict=True)
-    ]
+    )
 
 
 def percents_in(text: str) -> list[Amount]:
@@ -50,10 +52,15 @@ def percents_in(text: str) -> list[Amount]:
 
 def _percents(shown: str) -> Iterator[Amount]:
     """A whole is a part only where it is said to be taken off."""
-    taken_off = [
-        match.span() for match in _SENTENCE.finditer(shown) if _known().discount.search(match[0])
-    ]
-    for one in (*_in_digits(shown), *_in_words(shown)):
+    found = [*_in_digits(shown), *_in_words(shown)]
+    taken_off = []
+    if any(one.values == {_WHOLE} for one in found):
+        taken_off = [
+            match.span()
+            for match in _SENTENCE.finditer(shown)
+            if _known().discount.search(match[0])
+        ]
+    for one in found:
         if one.values != {_WHOLE} or _stands_in(taken_off, one):
             yield one
 

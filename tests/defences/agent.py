@@ -245,7 +245,7 @@ DEFENCES = (
             Change(
                 "handlers/agent/told.py",
                 "    room = int(briefing.budget.input_tokens / scale) - of_messages(around)"
-                " - of_schemas(schemas)\n",
+                " - tools\n",
                 "    room = 10**9\n",
             ),
         ),
