@@ -5,7 +5,7 @@ say nothing of the kind.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,10 +33,13 @@ class Claim:
 
 def claims_in(text: str) -> list[Claim]:
     view = seen(text)
+    places = [match.span() for match in _SENTENCE.finditer(view.text)]
+    lowered = [_lower(view.text[start:end]) for start, end in places]
+    possible = _possible("\n".join(lowered))
     return [
-        Claim(effect, *view.place(match.start(), match.end()))
-        for match in _SENTENCE.finditer(view.text)
-        for effect in sorted(_effects(match[0]))
+        Claim(effect, *view.place(start, end))
+        for (start, end), sentence in zip(places, lowered, strict=True)
+        for effect in sorted(_effects(sentence, possible))
     ]
 
 
@@ -52,22 +55,30 @@ def named_in(request: str) -> frozenset[str]:
     )
 
 
-def _effects(sentence: str) -> Iterator[str]:
-    asks = sentence.rstrip().endswith(_ASKS)
-    lower = sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
-    for language in _known().languages:
-        for effect, pattern in language.effects.items():
-            if any(
-                _is_said(lower, match, language) and not (asks and _is_asked(lower, match.end()))
-                for match in pattern.finditer(lower)
-            ):
-                yield effect
+def _lower(sentence: str) -> str:
+    return sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
 
 
-def _is_said(sentence: str, match: "regex.Match[str]", language: "_Language") -> bool:
+def _possible(lowered: str) -> Sequence["_Pattern"]:
+    """Those that stand on any line: most answers have none, and 4,000 short sentences are not
+    looked through with each of them."""
+    return [one for one in _known().patterns if one.said.search(lowered)]
+
+
+def _effects(lowered: str, possible: Sequence["_Pattern"]) -> Iterator[str]:
+    asks = lowered.rstrip().endswith(_ASKS)
+    for one in possible:
+        if any(
+            _is_said(lowered, match, one) and not (asks and _is_asked(lowered, match.end()))
+            for match in one.said.finditer(lowered)
+        ):
+            yield one.effect
+
+
+def _is_said(sentence: str, match: "regex.Match[str]", pattern: "_Pattern") -> bool:
     before = [place.end() for place in _CLAUSES.finditer(sentence, 0, match.start())]
     clause = sentence[before[-1] if before else 0 : match.end()]
-    return language.skip.search(clause) is None
+    return pattern.skip.search(clause) is None
 
 
 def _is_asked(sentence: str, end: int) -> bool:
@@ -78,14 +89,15 @@ def _is_asked(sentence: str, end: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Language:
-    skip: "regex.Pattern[str]"
-    effects: Mapping[str, "regex.Pattern[str]"]
+class _Pattern:
+    effect: str
+    said: "regex.Pattern[str]"  # within a line
+    skip: "regex.Pattern[str]"  # of its language
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    languages: tuple[_Language, ...]
+    patterns: tuple[_Pattern, ...]
     stems: Mapping[str, tuple[str, ...]]
 
 
@@ -95,15 +107,14 @@ def _known() -> _Known:
         (Path(__file__).parent / "claims.toml").read_text(encoding="utf-8")
     )
     stems = {effect: tuple(words.split()) for effect, words in told.pop("stems").items()}
-    languages = tuple(
-        _Language(
-            skip=regex.compile(patterns["skip"]),
-            effects={
-                effect: regex.compile(pattern)
-                for effect, pattern in patterns.items()
-                if effect != "skip"
-            },
-        )
-        for patterns in told.values()
+    patterns = tuple(
+        _Pattern(effect, _line_pattern(said), regex.compile(language["skip"]))
+        for language in told.values()
+        for effect, said in language.items()
+        if effect != "skip"
     )
-    return _Known(languages, stems)
+    return _Known(patterns, stems)
+
+
+def _line_pattern(said: str) -> "regex.Pattern[str]":
+    return regex.compile(said.replace(r"\W", r"[^\w\n]"), regex.MULTILINE)

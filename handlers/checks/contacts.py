@@ -5,9 +5,9 @@ none either, as far as it is shorter than a phone's or stands behind letters. Te
 through as they are seen, in a time that grows as they do: the patterns never go back.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import regex
 
@@ -56,6 +56,7 @@ _NO_PHONES = regex.compile(
     r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d))"
 )
 _SEPARATORS = regex.compile(r"[\W_]+")
+_LINK_PARTS = regex.compile(r"[/?#]")
 _TAIL = ".,;:!?)]}'\"*_~\u2019\u201d\u2026\u3002\uff0c\uff01\uff1f\u060c"
 _MIN_PHONE, _MAX_PHONE = 7, 15
 _LONG_RUN = 9  # digits in one, without a plus: shorter ones are orders' numbers
@@ -73,8 +74,15 @@ class Way:
 def ways_in(text: str) -> list[Way]:
     """In their order; none overlap."""
     view = seen(text)
-    ways = sorted(_ways(view.text), key=lambda way: way.start)
-    return [Way(one.kind, *_whole(view, one, text), _key(view, one, text)) for one in ways]
+    ways = [
+        Way(one.kind, *_whole(view, one, text), _key(view, one, text)) for one in _ways(view.text)
+    ]
+    # What is invisible joins a name for who reads it, and ends one for who makes links of names.
+    if (parted := INVISIBLE.sub(" ", text)) != text:
+        shown = latin(plain(parted))
+        places = {place for way in ways for place in range(way.start, way.end)}
+        ways += [way for way in _links(shown) if places.isdisjoint(range(way.start, way.end))]
+    return sorted(ways, key=lambda way: way.start)
 
 
 def _key(view: Seen, way: Way, text: str) -> str:
@@ -109,7 +117,7 @@ def _ways(shown: str) -> list[Way]:
 
 class Named:
     """What some texts name. Most of what is looked for they do not, and that is seen at once in all
-    of them."""
+    of them; the rest is one look into a set, however many texts there are."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = [_searched(seen(text).text) for text in texts]
@@ -122,24 +130,36 @@ class Named:
 
     def have(self, way: Way) -> bool:
         """A number may stand there with or without its country, and among other digits."""
-        return _may_name(self._all, way) and any(_is_in(one, way) for one in self._texts)
+        if not _may_name(self._all, way):
+            return False
+        if way.kind in (LINK, EMAIL):
+            return (way.kind, way.key) in self._leads
+        if not way.key.isdigit():
+            return way.key in self._all.bare
+        return any(_same_number(way.key, run) for run in self._runs.get(_tail(way.key), ()))
 
+    @cached_property
+    def _leads(self) -> frozenset[tuple[str, str]]:
+        return frozenset(name for text in self._texts for name in _names(text.shown))
 
-def _is_in(told: "_Searched", way: Way) -> bool:
-    if not _may_name(told, way):
-        return False
-    if way.kind in (LINK, EMAIL):
-        names = _names(told.shown)
-        return any(kind == way.kind and _same_link(way.key, key) for kind, key in names)
-    if not way.key.isdigit():
-        return way.key in told.bare
-    return any(_same_number(way.key, run) for run in _digits(told.shown))
+    @cached_property
+    def _runs(self) -> Mapping[str, set[str]]:
+        """By their last digits."""
+        runs: dict[str, set[str]] = {}
+        for text in self._texts:
+            for run in _digits(text.shown):
+                runs.setdefault(_tail(run), set()).add(run)
+        return runs
 
 
 def _may_name(told: "_Searched", way: Way) -> bool:
     if way.kind in (LINK, EMAIL):
         return way.key.partition("/")[0].rpartition("@")[2] in told.lower or told.is_dotted
-    return way.key.lstrip("0")[-_MIN_PHONE:] in told.bare
+    return _tail(way.key) in told.bare
+
+
+def _tail(number: str) -> str:
+    return number.lstrip("0")[-_MIN_PHONE:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +178,14 @@ def _searched(shown: str) -> _Searched:
 
 @lru_cache(maxsize=256)
 def _names(shown: str) -> frozenset[tuple[str, str]]:
-    return frozenset((way.kind, way.key) for way in _ways(shown))
+    """And of links whatever they begin with, to the end of a name."""
+    ways = _ways(shown)
+    return frozenset((way.kind, way.key) for way in ways) | {
+        (way.kind, way.key[: end.start()])
+        for way in ways
+        if way.kind == LINK
+        for end in _LINK_PARTS.finditer(way.key)
+    }
 
 
 @lru_cache(maxsize=256)
@@ -168,10 +195,6 @@ def _digits(shown: str) -> frozenset[str]:
     return frozenset(run for run in runs if len(run) >= _MIN_PHONE) | {
         _bare(match[0]) for match in _IBAN.finditer(shown)
     }
-
-
-def _same_link(one: str, told: str) -> bool:
-    return one == told or (told.startswith(one) and told[len(one)] in "/?#")
 
 
 def _same_number(one: str, told: str) -> bool:
