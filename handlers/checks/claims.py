@@ -20,7 +20,9 @@ APPROVED: Final = "approved"
 _ENDS = r"!?\u061f\u3002\uff01\uff1f\u0964"
 _SENTENCE = regex.compile(rf"(?:[^.{_ENDS}\n]|\.(?=[^\s.]))+(?:[.{_ENDS}]+|\n|$)")
 _CLAUSES = regex.compile(r"[,;:\u060c\uff0c\u3001\u2013\u2014]")
+_WORD = regex.compile(r"\p{L}{2}")
 TAG_WORDS = 3
+_SKIP, _NEVER = "skip", regex.compile(r"(?!)")
 _ASKS = ("?", "\u061f", "\uff1f")
 
 
@@ -62,13 +64,15 @@ def _lower(sentence: str) -> str:
 def _possible(lowered: str) -> Sequence["_Pattern"]:
     """Those that stand on any line: most answers have none, and 4,000 short sentences are not
     looked through with each of them."""
+    if not _WORD.search(lowered):
+        return ()
     return [one for one in _known().patterns if one.said.search(lowered)]
 
 
 def _effects(lowered: str, possible: Sequence["_Pattern"]) -> Iterator[str]:
     asks = lowered.rstrip().endswith(_ASKS)
     for one in possible:
-        if any(
+        if one.beside.search(lowered) is None and any(
             _is_said(lowered, match, one) and not (asks and _is_asked(lowered, match.end()))
             for match in one.said.finditer(lowered)
         ):
@@ -92,7 +96,8 @@ def _is_asked(sentence: str, end: int) -> bool:
 class _Pattern:
     effect: str
     said: "regex.Pattern[str]"  # within a line
-    skip: "regex.Pattern[str]"  # of its language
+    skip: "regex.Pattern[str]"  # of its language: in the clause
+    beside: "regex.Pattern[str]"  # anywhere in the sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,22 @@ def _known() -> _Known:
         (Path(__file__).parent / "claims.toml").read_text(encoding="utf-8")
     )
     stems = {effect: tuple(words.split()) for effect, words in told.pop("stems").items()}
+    # Of all languages: what is said in one is found by the patterns of its neighbours too.
+    beside = {
+        effect: regex.compile("|".join(skips))
+        for effect in stems | {APPROVED: ()}
+        if (skips := [own[key] for own in told.values() if (key := f"{_SKIP}_{effect}") in own])
+    }
     patterns = tuple(
-        _Pattern(effect, _line_pattern(said), regex.compile(language["skip"]))
+        _Pattern(
+            effect,
+            _line_pattern(said),
+            regex.compile(language["skip"]),
+            beside.get(effect, _NEVER),
+        )
         for language in told.values()
         for effect, said in language.items()
-        if effect != "skip"
+        if not effect.startswith(_SKIP)
     )
     return _Known(patterns, stems)
 

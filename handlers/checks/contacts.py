@@ -8,10 +8,11 @@ through as they are seen, in a time that grows as they do: the patterns never go
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import regex
 
-from handlers.checks.hosts import DOT, DOTTED, IBANS, host_key, is_host
+from handlers.checks.hosts import DOT, DOTTED, IBANS, NAMED_NUMBER, host_key, is_host
 from handlers.rules.number_words import spelt_digits
 from handlers.rules.seen import INVISIBLE, Seen, latin, plain, seen
 
@@ -46,8 +47,9 @@ _SOME_IBAN = regex.compile(
 _TOKEN = regex.compile(r"(?<![\p{L}\p{N}])[A-Za-z0-9]{26,}+(?![\p{L}\p{N}])")  # of a wallet
 _RUN = regex.compile(
     r"(?<![\p{L}\p{N}#])(?:\+\(?\d(?:[\s().\u2010-\u2015/*_~|\u2022\u00b7=:-]{0,3}\d)*+"
-    r"|\(?\d(?:[ ().\u2010-\u2015/-]{0,3}\d)*+)(?![\p{L}\p{N}])"
+    r"|\(?\d(?:[ ()._\u2010-\u2015/-]{0,3}\d)*+)(?![\p{L}\p{N}])"
 )
+_PAIR = regex.compile(r"(\d{4,6})([ -])(\d{4,6})")
 _NO_PHONES = regex.compile(
     # times and dates, ranges of them, and amounts in groups; of a number with a plus they are parts
     r"(?<![+\d.,])(?:\d{1,2}[.:]\d{2}(?:[.:]\d{2})?(?:\s?[-\u2013]\s?\d{1,2}[.:]\d{2})?(?!\d)"
@@ -282,6 +284,10 @@ def _numbers(shown: str) -> Iterator[Way]:
         if (way := _number(match)) is not None:
             yield way
     yield from (Way(PHONE, start, end, digits) for start, end, digits in spelt_digits(shown))
+    for match in NAMED_NUMBER.finditer(quiet):
+        digits = _only_digits(match["number"])
+        if _MIN_PHONE <= len(digits) <= _MAX_ACCOUNT:
+            yield Way(ACCOUNT if match["account"] else PHONE, *match.span("number"), digits)
 
 
 def _only_digits(text: str) -> str:
@@ -295,6 +301,10 @@ def _number(match: "regex.Match[str]") -> Way | None:
         is_one = len(digits) >= _MIN_PHONE
     elif len(groups) == 1 or max(groups) == 1:
         is_one = len(digits) >= _LONG_RUN
+    elif len(groups) == 2 and len(digits) >= _LONG_RUN and _is_pair(text):
+        is_one = True
+    elif _is_list(text) and not digits.startswith("0"):
+        return None
     else:
         # Quantities and ranges have few groups, or none of a phone's lengths.
         is_one = len(digits) >= _LONG_RUN - 1 and len(groups) <= 6 and max(groups) <= 8
@@ -303,6 +313,20 @@ def _number(match: "regex.Match[str]") -> Way | None:
         return None
     kind = PHONE if len(digits) <= _MAX_PHONE and not _is_card(groups, digits) else ACCOUNT
     return Way(kind, match.start(), match.end(), digits)
+
+
+def _is_pair(text: str) -> bool:
+    """Two groups of one number, as phones are written in India or Brazil, and no range."""
+    match = _PAIR.fullmatch(text)
+    return match is not None and (match[2] == " " or int(match[1]) > int(match[3]))
+
+
+def _is_list(text: str) -> bool:
+    """Sizes, or postcodes, each higher than the one before."""
+    parts = regex.split(r"[ /]+", text)
+    if len(parts) < 3 or len({*map(len, parts)}) > 1 or not all(map(str.isdigit, parts)):
+        return False
+    return all(int(one) < int(other) for one, other in pairwise(parts))
 
 
 def _is_card(groups: list[int], digits: str) -> bool:
