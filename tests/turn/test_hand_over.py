@@ -11,8 +11,8 @@ from db.conversations import claim_conversations
 from db.pool import Conn, Pool, tenant
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
-from handlers.fixed.texts import Kind, fixed_text
 from handlers.erasure.begin import erase_contact
+from handlers.fixed.texts import Kind, fixed_text
 from handlers.handovers import end_overdue_handovers
 from handlers.process.sweeps import Sweep
 from handlers.takeover import hand_back_conversation, queue_message_of_person
