@@ -20,7 +20,7 @@ class Answering(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        if self.is_asked:
+        if self.is_asked or not data:  # nothing: aiohttp reads on in what it has
             super().data_received(data)
         elif self.transport is not None:
             self.transport.abort()
