@@ -49,6 +49,7 @@ _RUN = regex.compile(
     r"(?<![\p{L}\p{N}#])(?:\+\(?\d(?:[\s().\u2010-\u2015/*_~|\u2022\u00b7=:-]{0,3}\d)*+"
     r"|\(?\d(?:[ ()._\u2010-\u2015/-]{0,3}\d)*+)(?![\p{L}\p{N}])"
 )
+_BEHIND = regex.compile(r"(?<=\d{3})\s\((?=\d)")  # "+49 30 1234567 (9-18)"
 _PAIR = regex.compile(r"(\d{4,6})([ -])(\d{4,6})")
 _NO_PHONES = regex.compile(
     # times and dates, ranges of them, and amounts in groups; of a number with a plus they are parts
@@ -295,7 +296,10 @@ def _only_digits(text: str) -> str:
 
 
 def _number(match: "regex.Match[str]") -> Way | None:
-    text, digits = match[0], _only_digits(match[0])
+    text = match[0]
+    if (more := _BEHIND.search(text)) is not None:
+        text = text[: more.start()]
+    digits = _only_digits(text)
     groups = [len(part) for part in regex.split(r"\D+", text) if part]
     if text.startswith("+") or digits.startswith("00"):
         is_one = len(digits) >= _MIN_PHONE
@@ -312,7 +316,7 @@ def _number(match: "regex.Match[str]") -> Way | None:
     if not is_one:
         return None
     kind = PHONE if len(digits) <= _MAX_PHONE and not _is_card(groups, digits) else ACCOUNT
-    return Way(kind, match.start(), match.end(), digits)
+    return Way(kind, match.start(), match.start() + len(text), digits)
 
 
 def _is_pair(text: str) -> bool:

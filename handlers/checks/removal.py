@@ -18,7 +18,14 @@ ENOUGH: Final = 5  # words of a sentence that say something
 Part = tuple[int, int, str]  # and what stands instead of it
 
 _ENDS = r".!?\u061f\u3002\uff01\uff1f\u0964"
-_SENTENCE = regex.compile(rf"(?:[^{_ENDS}\n]|\.(?=[^\s.]))+(?:[{_ENDS}]+|(?=\n)|$)|[{_ENDS}]+")
+# "Tel. 030 ...": no sentence ends before the number.
+_SHORT = (
+    r"(?<=(?<!\p{L})(?:tel|t\u00e9l|ph|mob|fax|no|nr|ref|art|\u0442\u0435\u043b))\.(?=\s*\ufffc)"
+)
+_SENTENCE = regex.compile(
+    rf"(?:[^{_ENDS}\n]|\.(?=[^\s.])|{_SHORT})+(?:[{_ENDS}]+|(?=\n)|$)|[{_ENDS}]+",
+    regex.IGNORECASE,
+)
 _CLAUSE = regex.compile(r"(?:[^,;\u060c\uff0c\u3001]|,(?=\S))+[,;\u060c\uff0c\u3001]*\s*")
 _JOINS = (
     r"(?:or|and|oder|und|o|u|y|ou|e|et|ed|od|of|en|veya|ve|atau|dan|\u0438\u043b\u0438|\u0438"

@@ -137,6 +137,8 @@ def test_ways_to_strangers_are_taken_out(text: str, kind: str) -> None:
         "The cake costs 38.50, and the candles cost 0,90 each.",
         "One cake, two candles, thirty-eight guests; spend it on euro coins.",
         "Sizes 36 38 40 42, postcodes 10115 10117 10119; 10000-15000 of 5000-10000 are left.",
+        "Tel. +49 171 2345678 (9-18), or 0171 2345678 (10-12).",
+        "We are refunding customers within 14 days; the team approved of it. Ok.photo please",
         "Call us Monday 09:00 - 18:00; the account manager is in room 12345.",
         "Size 38 R; two for the table, and 1x2 m of it.",
     ],
@@ -169,6 +171,7 @@ def test_honest_answers_stay_as_they_are(text: str) -> None:
             "Find us:\n- Web: evil.com\n- Phone: 0171 2345678\n- Mail: a@evil.com\n- Or come by",
             "Find us:\n- Phone: 0171 2345678\n- Or come by",
         ),
+        ("Hello. Tel. +1 202 555 0143. Bye", "Hello. Bye"),
         ("The cake is 38,50 EUR (see evil.com).", "The cake is 38,50 EUR."),
         ("Visit our menu (https://evil.com/menu) today!", "Visit our menu today!"),
         (
