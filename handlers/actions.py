@@ -51,6 +51,7 @@ from handlers.deliveries.outbox import tell
 from handlers.process.sweeps import Sweep
 from handlers.rules.requests import (
     APPROVES_FOR,
+    EQUAL_A_DAY,
     Approving,
     Money,
     approving,
@@ -159,7 +160,7 @@ async def _approving(
             currency=one.currency,
             max_amount=one.max_amount,
         )
-        for one in await read_approving(conn, user_id, ids)
+        for one in await read_approving(conn, user_id, ids, EQUAL_A_DAY)
     ]
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from handlers.checks.contacts import Named, Way
 from handlers.rules.amounts import Amount, Numbers
 from handlers.rules.orders import numbers_in
-from handlers.rules.prices import PERCENT, percents_in
+from handlers.rules.prices import PERCENT, percents_in, worded_in
 from handlers.rules.sums import Operand, Sum
 
 COUNTED_MAX = 100  # so many of a thing are counted though nobody named the number
@@ -37,7 +37,11 @@ class Told:
     def names(self, amount: Amount) -> bool:
         if amount.codes == PERCENT:
             return any(amount.may_equal(one) for one in self._percents)
-        return self._own.have(amount) or self._customers.have(amount)
+        return (
+            self._own.have(amount)
+            or self._customers.have(amount)
+            or any(amount.may_equal(one) for one in self._worded)
+        )
 
     def adds_up(self, total: Sum) -> bool:
         """Whether it is an amount, and all that it is made of was told, a price among it: else
@@ -81,6 +85,10 @@ class Told:
     @cached_property
     def _percents(self) -> list[Amount]:
         return [one for text in (*self.texts, *self.by_customer) for one in percents_in(text)]
+
+    @cached_property
+    def _worded(self) -> list[Amount]:
+        return [one for text in (*self.texts, *self.by_customer) for one in worded_in(text)]
 
     @cached_property
     def _own(self) -> Numbers:

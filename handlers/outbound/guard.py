@@ -23,9 +23,9 @@ from typing import Any, Literal, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
 
 from handlers.outbound.addresses import Allow, plainest, refusal
+from handlers.outbound.kept import Answering, Connector
 
 # Of one answer, whatever it is: interim answers, headers, marks of chunks. One read may be 256 KiB,
 # and a page that is merely long must not come near.
@@ -127,7 +127,7 @@ class _Guard(AbstractResolver):
             raise BlockedAddress
 
 
-class _Bounded(ResponseHandler):
+class _Bounded(Answering):
     """Counts what arrives. aiohttp bounds headers alone: in 5 s, 2 to 5 GB of nothing but a chunk's
     size or its extension were read, and interim answers (1xx) took 100 MB of memory."""
 
@@ -145,16 +145,14 @@ class _Bounded(ResponseHandler):
             self.transport.abort()  # an answer without an end, to whoever reads it
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(Connector):
     def __init__(self, *, most: int, **options: Any) -> None:
-        super().__init__(**options)
-
-        def protocol() -> ResponseHandler:
-            made = _Bounded(loop=self._loop)
+        def protocol(**given: Any) -> Answering:
+            made = _Bounded(**given)
             made.most = most
             return made
 
-        self._factory = protocol  # type: ignore[assignment]  # aiohttp says it is a partial
+        super().__init__(protocol=protocol, **options)
 
 
 class _Encrypted(_Connector):

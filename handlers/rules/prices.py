@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import regex
 
@@ -45,13 +45,21 @@ def prices_in(text: str) -> Sequence[Amount]:
     )
 
 
+def worded_in(text: str) -> list[Amount]:
+    """Prices in words without a currency, in a text as it is seen."""
+    return list(_without_digits(_small(seen(text).text)))
+
+
 def percents_in(text: str) -> list[Amount]:
-    """Where they stand in the text as it is seen."""
-    return list(_percents(_small(seen(text).text)))
+    """Where they stand in the text as it is seen, of a source: what is free there in any words may
+    be called free in any other."""
+    small = _small(seen(text).text)
+    return [*_percents(small), *_said_parts(small, _known().also)]
 
 
 def _percents(shown: str) -> Iterator[Amount]:
     """A whole is a part only where it is said to be taken off."""
+    yield from _said_parts(shown, _known().parts)
     found = [*_in_digits(shown), *_in_words(shown)]
     taken_off = []
     if any(one.values == {_WHOLE} for one in found):
@@ -63,6 +71,13 @@ def _percents(shown: str) -> Iterator[Amount]:
     for one in found:
         if one.values != {_WHOLE} or _stands_in(taken_off, one):
             yield one
+
+
+def _said_parts(shown: str, parts: "_Parts") -> Iterator[Amount]:
+    """Half price, free of charge."""
+    for value, pattern in parts:
+        for match in pattern.finditer(shown):
+            yield Amount(*match.span(), frozenset([value]), PERCENT)
 
 
 def _small(text: str) -> str:
@@ -107,6 +122,25 @@ def _without_currency(shown: str) -> Iterator[Amount]:
             continue
         if not _GOES_ON.match(shown, end) and (values := readings(number[0])):
             yield Amount(start, end, values, frozenset())
+    yield from _without_digits(shown)
+
+
+def _without_digits(shown: str) -> Iterator[Amount]:
+    for last in numerals(shown):
+        if _known().behind.match(shown, last.end()):
+            yield from _priced_in_words(shown, last.end())
+
+
+def _priced_in_words(shown: str, end: int) -> Iterator[Amount]:
+    """ "It costs nineteen." One is also an article."""
+    spelt = spelt_before(shown, end)
+    start = min((one.start for one in spelt), default=end)
+    values = frozenset(Decimal(one.value) for one in spelt if one.start == start and one.value > 1)
+    if values and _known().priced.match(shown, start):
+        yield Amount(start, end, values, frozenset())
+
+
+_Parts: TypeAlias = Sequence[tuple[Decimal, "regex.Pattern[str]"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +150,8 @@ class _Known:
     priced: "regex.Pattern[str]"
     behind: "regex.Pattern[str]"
     discount: "regex.Pattern[str]"
+    parts: _Parts
+    also: _Parts
 
 
 @cache
@@ -139,4 +175,10 @@ def _known() -> _Known:
             rf"\s*(?:[.!?,;:)*_~\u3002\uff01\uff1f\u0964]|\Z|\n|{words('behind')})", regex.V1
         ),
         discount=regex.compile(words("discount"), regex.V1),
+        parts=[
+            (Decimal(value), regex.compile(words("parts", value), regex.V1))
+            for value in told["parts"]
+            if value.isdecimal()
+        ],
+        also=[(_WHOLE, regex.compile(words("parts", "also"), regex.V1))],
     )
