@@ -19,7 +19,7 @@ DEFENCES = (
     Defence(
         "agent: an answer leads nowhere that nobody named",
         "the look whether a link, address or number was told",
-        (Change(ANSWER, "        if not told.leads(way):\n", "        if False:\n"),),
+        (Change(ANSWER, " if not told.leads(way)]", " if False]"),),
         (f"{CHECKS}::test_ways_to_strangers_are_taken_out",),
     ),
     Defence(
