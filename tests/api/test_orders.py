@@ -386,8 +386,11 @@ async def test_an_order_is_earned_once(
         "INSERT INTO orders (user_id, chatbot_id, contact_id, total_amount, currency)"
         " SELECT user_id, chatbot_id, contact_id, 10, currency FROM orders RETURNING id"
     )
-    for state in ("paid", "pending", "paid"):
-        await owner.execute("UPDATE orders SET payment_status = $2 WHERE id = $1", old, state)
+    for state, amount in (("paid", 10), ("pending", 12), ("paid", 12)):
+        await owner.execute(
+            "UPDATE orders SET payment_status = $2, total_amount = $3 WHERE id = $1",
+            *(old, state, amount),
+        )
     assert await months(owner, ours) == (2, Decimal("93.75"))
     assert [d for d in await differences(owner, ours) if "total_" in d.what.counter] == []
 
