@@ -23,7 +23,7 @@ from tests.turn.shop import ME, Shop, Turn, Who, open_shop
 
 NOT_DONE = fixed_text(Kind.NOT_DONE, "en")
 NO_AMOUNT = fixed_text(Kind.NO_AMOUNT, "en")
-FRIDAY = {"day": "Friday", "people": 2}
+FRIDAY: dict[str, Any] = {"day": "Friday", "people": 2}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.turn.own_tools import ENDPOINT, answers, arrived, calls, has_tool, le
 from tests.turn.shop import VAULT, Shop, Turn, Who, open_shop
 
 NOT_DONE = fixed_text(Kind.NOT_DONE, "en")
-FRIDAY = {"day": "Friday", "people": 2}
+FRIDAY: dict[str, Any] = {"day": "Friday", "people": 2}
 DETAILS = 'book table: {"day":"Friday","people":2}'
 
 
