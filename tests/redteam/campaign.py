@@ -28,6 +28,8 @@ COUNTED = {
     "actions": "SELECT contact_id FROM actions WHERE user_id = $1",
     "approved_alike": "SELECT contact_id FROM actions WHERE user_id = $1"
     " AND auto_approved_by IS NOT NULL",
+    "called": "SELECT contact_id FROM tool_calls WHERE user_id = $1 AND effect <> 'none'"
+    " AND status <> 'proposed'",
     "facts": "SELECT contact_id FROM facts WHERE user_id = $1",
     "orders": "SELECT contact_id FROM orders WHERE user_id = $1",
     "handovers": "SELECT contact_id FROM conversations"
@@ -58,7 +60,9 @@ class Report:
 
 async def campaign(product: Product, attacks: Sequence[Attack]) -> Report:
     async with aiohttp.ClientSession() as http:
-        shops = {kind: await _shop(product, http, kind) for kind in ("prompt", "search", "told")}
+        shops = {
+            kind: await _shop(product, http, kind) for kind in ("prompt", "search", "told", "tools")
+        }
         neighbour = await product.bot(knowledge=NEIGHBOUR)
         of = {attack.name: shops[_kind(attack)] for attack in attacks}
         await product.simulator.rules(*_rules(attacks))
@@ -78,7 +82,9 @@ async def campaign(product: Product, attacks: Sequence[Attack]) -> Report:
 def _kind(attack: Attack) -> str:
     if attack.through == "search":
         return "search"
-    return "told" if attack.through in (*ROWS, "document", "heading") else "prompt"
+    if attack.through in (*ROWS, "document", "heading"):
+        return "told"
+    return "tools" if attack.through == "tool" else "prompt"
 
 
 async def _shop(product: Product, http: aiohttp.ClientSession, kind: str) -> Shop:
@@ -107,6 +113,9 @@ def _rules(attacks: Sequence[Attack]) -> list[dict[str, Any]]:
         if attack.through == "search":  # it has to be looked up first
             looks = {"call": "search_knowledge_base", "with": {"query": attack.asks}}
             rules += _steps([looks], f"{attack.ask}\\b", False)
+        if attack.through == "tool":  # it says again what it is given, and some more
+            asks = {"call": f"own_look_{attack.letters}", "with": {"q": attack.bait}}
+            rules += _steps([asks], f"{attack.ask}\\b", False)
         seen = "".join(f"(?=.*{word}\\b)" for word in words)
         rules += _steps(attack.obeys, f"\\A{seen}", True)
     return [*rules, {"reply": "I am here."}]
