@@ -195,10 +195,12 @@ async def propose_call(
     await conn.execute(_SQL["propose_call"], user_id, conversation_id, *values(proposal))
 
 
-async def decide_call(conn: Conn, user_id: UserId, action_id: ActionId, approved: bool) -> bool:
-    """Whether a call follows from the decision."""
-    status = await conn.fetchval(_SQL["decide_call"], user_id, action_id, approved)
-    return bool(status == "due")
+async def decide_call(
+    conn: Conn, user_id: UserId, action_id: ActionId, approved: bool
+) -> str | None:
+    """What the call is by now: `due`, or `dropped`. None: the action calls nothing."""
+    status: str | None = await conn.fetchval(_SQL["decide_call"], user_id, action_id, approved)
+    return status
 
 
 async def take_call(conn: Conn, user_id: UserId, call_id: ToolCallId) -> Calling | None:

@@ -241,8 +241,8 @@ async def decide(
     if decided is None:
         before = await read_action(conn, user_id, action_id)
         return Outcome(before, won=False) if before else None
-    follows = await decide_call(conn, user_id, action_id, verdict == "approved")
-    await _announce(conn, conversation_id, decided, follows=follows)
+    call = await decide_call(conn, user_id, action_id, verdict == "approved")
+    await _announce(conn, conversation_id, decided, follows=call == "due")
     return Outcome(decided, won=True)
 
 

@@ -17,6 +17,7 @@ from tests.defences import (
     plans,
     replays,
     sends,
+    tools,
     turns,
     usage,
 )
@@ -740,6 +741,7 @@ DEFENCES = (
         (Change("worker/admission.py", "int(AT_ONCE * (1 - self.late_s / LATE_S))", "AT_ONCE"),),
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
+    *tools.DEFENCES,
     *turns.DEFENCES,
     *answers.DEFENCES,
     *api.DEFENCES,

@@ -236,12 +236,13 @@ async def test_who_dies_with_the_call_under_way(shop: Shop, effect: str, arrival
         assert (row["status"], row["tries"]) == ("done", 2)
 
 
-async def test_two_workers_at_one_conversation_call_once(shop: Shop) -> None:
-    """The first lost its lease while it thought; both call."""
+@pytest.mark.parametrize("day", ["Friday", "Saturday"])
+async def test_two_workers_at_one_conversation_call_once(shop: Shop, day: str) -> None:
+    """The first lost its lease while it thought; both call, the same or not."""
     who = await shop.customer()
     await has_tool(shop)
     await answers(shop, {"table": 7})
-    slow = {**calls(**FRIDAY), "latency_ms": 600}
+    slow = {**calls(day=day, people=2), "latency_ms": 1_500}
     await shop.simulator.rules(slow, {**calls(**FRIDAY)}, {"reply": "Done."})
     await shop.writes(who, "A table?")
     async with shop.pool.acquire() as conn:
@@ -254,6 +255,7 @@ async def test_two_workers_at_one_conversation_call_once(shop: Shop) -> None:
     async with shop.pool.acquire() as conn:
         (second,) = await claim_conversations(conn, WorkerId(2), 1, 100)
     await run_turn(shop.pool, shop.agent, WorkerId(2), second)
+    assert not one.done()
     await one
     assert len(await arrived(shop)) == 1
     assert len(await ledger(shop)) == 1
