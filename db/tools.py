@@ -90,9 +90,14 @@ def _tool(*, parameters: str, **row: Any) -> Tool:
 async def lock_tool(conn: Conn, user_id: UserId, tool_id: ToolId) -> int | None:
     """Its version. The chatbot is locked first, so that of several changes at once each counts what
     the others made."""
-    await conn.execute(_SQL["lock_tools_of_tool"], user_id, tool_id)
+    await lock_tools_of_tool(conn, user_id, tool_id)
     version: int | None = await conn.fetchval(_SQL["lock_tool"], user_id, tool_id)
     return version
+
+
+async def lock_tools_of_tool(conn: Conn, user_id: UserId, tool_id: ToolId) -> None:
+    """As lock_tools(), of whichever chatbot has it."""
+    await conn.execute(_SQL["lock_tools_of_tool"], user_id, tool_id)
 
 
 async def lock_tools(conn: Conn, user_id: UserId, chatbot_id: ChatbotId) -> None:

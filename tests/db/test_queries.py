@@ -66,7 +66,7 @@ BY_HAND = {
     *("products.read_product", "orders.read_order"),
     *("api_pace.charge_calls",),
     "bulk.insert_contacts",
-    *("tools.read_tool", "tools.lock_tools_of_tool"),
+    "tools.read_tool",
     *("tool_calls.known_call", "tool_calls.list_calls"),
     *("bulk.update_contacts", "bulk.upsert_knowledge", "bulk.upsert_products"),
     *("chatbots.chatbot_fields", "chatbots.lock_settings"),
