@@ -167,6 +167,19 @@ class ToolWithSecret(Tool):
     ] = field(metadata=SHOWN_ONCE)
 
 
+EXAMPLE: dict[str, Any] = {
+    "name": "book_table",
+    "description": "Books a table. Call it when the customer has named a day.",
+    "parameters": {
+        "type": "object",
+        "properties": {"day": {"type": "string"}, "people": {"type": "integer", "minimum": 1}},
+        "required": ["day"],
+    },
+    "url": "https://shop.example/tools/book",
+    "effect": "repeatable",
+}
+
+
 # ---- work ----------------------------------------------------------------------------------------
 
 
@@ -281,6 +294,7 @@ ENDPOINTS = (
         once=True,
         versioned=True,
         problems=("already_exists", "limit_reached"),
+        example=EXAMPLE,
     ),
     Endpoint(
         name="list_tool_calls",
@@ -319,6 +333,7 @@ ENDPOINTS = (
         features=(Feature.CHATBOT_MANAGEMENT,),
         versioned=True,
         problems=("already_exists", "limit_reached"),
+        example={"description": "Books a table for up to eight.", "timeout_ms": 8_000},
     ),
     Endpoint(
         name="delete_tool",
