@@ -100,15 +100,14 @@ class OwnTools:
 
     @property
     def effects(self) -> frozenset[str]:
-        """That the ledger says were done, as claims name them."""
-        names = {
-            *self.done,
-            *(name for (name, _), end in self.ends.items() if end.status == "done"),
-        }
-        said = [
-            f"{t.name.replace('_', ' ')} {t.description}" for t in self.tools if t.name in names
-        ]
-        return frozenset(effect for text in said for effect in named_in(text))
+        """That the ledger says were done, as claims name them. Who only looks something up has
+        done nothing, whatever it is called."""
+        names = {name for (name, _), end in self.ends.items() if end.status == "done"}
+        found: set[str] = set()
+        for tool in self.tools:
+            if tool.effect != "none" and tool.name in names.union(self.done):
+                found |= named_in(f"{tool.name.replace('_', ' ')} {tool.description}")
+        return frozenset(found)
 
     @property
     def messages(self) -> list[AnyMessage]:
