@@ -124,6 +124,7 @@ class TurnContext:
     forgotten: int = 0  # how often its thread was given up
     catalogue_version: int | None = None  # None: nothing was ever sold
     sells: bool = False  # there are active products
+    has_tools: bool = False  # the chatbot, of the tenant's own
     tenant_active: bool = True
     plan_in_force: bool = True
 

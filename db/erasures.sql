@@ -45,6 +45,9 @@ DELETE FROM orders WHERE user_id = $1 AND contact_id = $2;
 -- name: erase_quotes
 DELETE FROM quotes WHERE user_id = $1 AND contact_id = $2;
 
+-- name: erase_tool_calls
+DELETE FROM tool_calls WHERE user_id = $1 AND contact_id = $2;
+
 -- name: erase_instructions
 DELETE FROM conversation_instructions WHERE user_id = $1 AND contact_id = $2;
 

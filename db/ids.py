@@ -18,6 +18,8 @@ WebhookId = NewType("WebhookId", int)
 AppId = NewType("AppId", int)  # of a Meta app beside the environment's, which has none
 ProductId = NewType("ProductId", int)
 OrderId = NewType("OrderId", int)
+ToolId = NewType("ToolId", int)  # of a tenant's own
+ToolCallId = NewType("ToolCallId", int)
 SubscriptionId = NewType("SubscriptionId", int)
 
 # Above every id: where the first page of a list begins, newest first. Always given as a parameter:

@@ -26,6 +26,7 @@ from handlers.process.sweeps import Sweep
 from handlers.quotes import forget_old_quotes
 from handlers.retention.contact_days import forget_old_contact_days
 from handlers.retention.sweep import forget_histories, forget_what_is_old
+from handlers.tools.ledger import end_lost_calls, forget_old_calls
 from handlers.unanswered import forget_old_unanswered
 from handlers.waiting import answer_entered, end_waits, forget_old_waits, let_in
 from worker.liveness import TERM
@@ -132,6 +133,8 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
         (FORGET_EVALS_S, "forget_evals", forget_old_evals),
         (FORGET_CALLS_S, "forget_contact_days", forget_old_contact_days),
         (FORGET_CALLS_S, "forget_quotes", forget_old_quotes),
+        (EXPIRY_S, "end_lost_calls", swept(end_lost_calls, "tool_call")),
+        (FORGET_CALLS_S, "forget_tool_calls", forget_old_calls),
     )
 
 

@@ -13,15 +13,18 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 
 from db.conversation_events import DECIDED, Event
 from db.messages import TurnMessage
-from handlers.agent.events import EVENT
+from handlers.agent.events import EVENT, was_done
 from handlers.agent.offering import OFFER
+from handlers.agent.own_tools import TOOL_CALLED
 from handlers.agent.past import ECHOED
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import REQUEST, SEARCH
 from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
+from handlers.rules.echoes import without_echoes
 from handlers.rules.orders import numbers_in
+from handlers.rules.tools import PREFIX
 
 # Tools whose results may hold what the model gave them.
 ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
@@ -56,12 +59,14 @@ def _instructed(briefing: Briefing) -> Iterator[str]:
 
 
 def _said(messages: Sequence[AnyMessage], begun: int) -> Iterator[str]:
+    given: dict[str | None, dict[str, Any]] = {}  # what the model gave its calls
     for n, message in enumerate(messages):
         if isinstance(message, AIMessage):
+            given |= {call["id"]: call["args"] for call in message.tool_calls}
             if n < begun and not _is_call(message):
                 yield _own_words(message)
         elif isinstance(message, ToolMessage):
-            yield from _found(message)
+            yield from _found(message, given.get(message.tool_call_id, {}))
 
 
 def _own_words(message: AIMessage) -> str:
@@ -77,7 +82,7 @@ def _is_call(message: AIMessage) -> bool:
     return bool(message.tool_calls or message.invalid_tool_calls)
 
 
-def _found(result: ToolMessage) -> Iterator[str]:
+def _found(result: ToolMessage, given: dict[str, Any]) -> Iterator[str]:
     """What a tool tells that the model did not give it: nothing of an error, which quotes, and of
     an event of a request only what a person said to it."""
     if result.name in ECHOES or result.text.startswith("error:"):
@@ -86,14 +91,21 @@ def _found(result: ToolMessage) -> Iterator[str]:
         yield from _happened(result.text)
     elif result.name == SEARCH:
         yield _ROW_ID.sub("", result.text)
+    elif str(result.name).startswith(PREFIX):  # a tenant's own may say again what it was given
+        yield without_echoes(result.text, given)
     else:
         yield result.text
 
 
 def _happened(content: str) -> Iterator[str]:
     event: Any = json.loads(content)
+    tool = event.get("tool")
     if event.get("status") == "approved":
         yield str(event.get("details") or "")
+        if isinstance(tool, dict) and tool.get("status") == "done":
+            yield str(tool.get("result") or "")
+    if event.get("event") == TOOL_CALLED and event.get("status") == "done":
+        yield without_echoes(str(event.get("result") or ""), event.get("arguments") or {})
     yield str(event.get("response") or "")
 
 
@@ -105,7 +117,8 @@ def effects_told(
     said = (*briefing.conversation_instructions, *people)
     found = {effect for text in said for effect in effects_in(text)}
     for event in events:
-        if event.kind == DECIDED and event.data.get("status") == "approved":
+        is_approved = event.data.get("status") == "approved" and was_done(event.data)
+        if event.kind == DECIDED and is_approved:
             request = f"{event.data.get('request_type', '')} {event.data.get('details', '')}"
             found |= {APPROVED, *named_in(request)}
     return frozenset(found)

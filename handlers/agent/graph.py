@@ -52,6 +52,7 @@ from handlers.media_store.port import NoStore, Store
 from handlers.process import telemetry
 from handlers.rules.choices import Offer
 from handlers.rules.quotes import Quoted
+from handlers.tools.calling import Caller
 
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
 TOOL_ROUNDS = 4  # of a turn; after them the model has to answer
@@ -94,6 +95,7 @@ class Task:
     history: Sequence[TurnMessage]
     inputs: Sequence[TurnMessage]  # in the order to be answered
     events: Sequence[Event]  # to be told
+    before: Sequence[AnyMessage] = ()  # what tools did that the customer was not told of
     briefing: Briefing
     tools: Toolbox
     answerer: Answerer | None = None  # of the chatbot's own; None: the process's
@@ -131,13 +133,16 @@ class Agent:
         own: OwnModels | None = None,
         awaits: frozenset[str] = frozenset(),
         store: Store | None = None,
+        caller: Caller | None = None,
     ) -> None:
-        """`awaits`: kinds of media that become words before a turn reads them."""
+        """`awaits`: kinds of media that become words before a turn reads them. `caller`: of
+        tenants' own tools; None: they are not called."""
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
         self.catalogues = Catalogues()
         self.awaits = awaits
         self.store: Store = store or NoStore()
+        self.caller = caller
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)
@@ -150,7 +155,7 @@ class Agent:
     async def run(self, task: Task) -> Reply:
         """Raises NoAnswer, and NotReady of the knowledge base."""
         inputs = (m for row in task.inputs if (m := as_message(row)) is not None)
-        fresh = [*as_messages(task.events), *inputs]
+        fresh = [*as_messages(task.events), *task.before, *inputs]
         answerer = task.answerer or self._answerer
         cost = Cost(task.briefing.budget.cost, task.rates)
         context = Context(answerer, task.briefing, task.tools, cost, len(fresh))
@@ -262,7 +267,8 @@ def _count(run: Context, answer: AIMessage) -> None:
 def _told(run: Context, messages: Sequence[AnyMessage]) -> Told:
     begun = run.briefing.history + run.fresh
     orders = {**run.orders, **run.tools.orders}
-    return told(run.whole or run.briefing, messages, begun, run.did, orders)
+    did = run.did | run.tools.effects
+    return told(run.whole or run.briefing, messages, begun, did, orders)
 
 
 def _objected(answer: AIMessage, foreign: Sequence[str]) -> list[AnyMessage]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from handlers.agent.offering import OFFER_SCHEMA
+from handlers.agent.own_tools import OwnTools
 from handlers.agent.selling import Selling
 from handlers.checks.told import Told
 from handlers.rules.cutting import head
@@ -76,6 +77,7 @@ class Powers:
     currency: str = "USD"  # of amounts without one
     requested: frozenset[str] = frozenset()  # keys of requests that nobody has decided
     selling: Selling | None = None  # None: there is nothing to sell
+    own: OwnTools | None = None  # the tenant's own tools
     blocks: bool = True  # an answer that names what stands nowhere is not sent
 
     @property

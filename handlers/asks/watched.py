@@ -9,6 +9,7 @@ from handlers.agent.graph import Reply
 from handlers.agent.knowledge import Known, fits_prompt
 from handlers.agent.offering import OFFER
 from handlers.agent.offline import OFFLINE
+from handlers.agent.own_tools import SANDBOX
 from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER, Memory
@@ -154,6 +155,8 @@ class WatchedToolbox(Toolbox):
         if name == CALCULATE and not result.startswith("error:"):
             self.used.append(AskedTool(CALCULATE, {"expression": arguments["expression"]}))
         if name in SELLING and self.powers.selling is not None and not result.startswith("error:"):
+            self.used.append(AskedTool(name, arguments))
+        if result == SANDBOX:  # of a tenant's own that a person approves the request is among them
             self.used.append(AskedTool(name, arguments))
         if name == OFFER and self.offered is not None:
             text, offer = self.offered

@@ -59,6 +59,8 @@ class Outcome:
     error: Error | None = None
     text: str = ""
     retry_after: str | None = None
+    content_type: str = ""  # without its parameters, in small letters
+    is_whole: bool = True  # `text` is all of the answer
 
 
 class BlockedAddress(OSError):
@@ -233,8 +235,11 @@ class Outbound:
         """For who asks by itself; it follows no redirect only if it is told not to."""
         return self._https if url[:5].lower() == "https" else self._http
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Raises nothing for what the outside does; a cancellation passes through.
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], kept: int = TEXT_BYTES
+    ) -> Outcome:
+        """Raises nothing for what the outside does; a cancellation passes through. `kept`: bytes of
+        the answer that its `text` has at most.
 
         A redirect is the answer, and is not followed. Connections are used again. One that the
         server closes at the moment of sending ends in `protocol`: whether the server has read what
@@ -247,29 +252,33 @@ class Outbound:
             response = await session.post(url, data=body, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:
             return Outcome(round((self._time() - began) * 1_000), error=class_of(error))
-        beginning = await _beginning(response)
+        beginning, is_whole = await _beginning(response, kept)
         return Outcome(
             round((self._time() - began) * 1_000),
             response.status,
             None,
             _storable(beginning),
             _retry_after(response),
+            response.headers.get("Content-Type", "").partition(";")[0].strip().lower()[:100],
+            is_whole,
         )
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Reads to the answer's end, so that the connection can be used again, or to our limit."""
-    kept, size = b"", 0
+async def _beginning(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    """Reads to the answer's end, so that the connection can be used again, or to our limit. And
+    whether it is all of it."""
+    kept, size, ended = b"", 0, False
     try:
         while size <= ANSWER_BYTES and (piece := await response.content.readany()):
             size += len(piece)
-            if len(kept) < TEXT_BYTES:
-                kept += piece[: TEXT_BYTES - len(kept)]
+            if len(kept) < most:
+                kept += piece[: most - len(kept)]
+        ended = size <= most
     except (aiohttp.ClientError, OSError):
         pass  # the status has come
     finally:
         response.close()  # nothing, if it was read to its end
-    return kept
+    return kept, ended
 
 
 def _storable(beginning: bytes) -> str:

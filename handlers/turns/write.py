@@ -30,7 +30,6 @@ from db.conversations import (
     read_manner,
     since_inbound,
     stop_loop,
-    trust_thread,
 )
 from db.embeddings import count_embedding_calls
 from db.ids import ChatbotId, UserId
@@ -74,6 +73,7 @@ from handlers.turns.decide import (
     unsaid,
 )
 from handlers.turns.inputs import BLOCKED, PUT_OFF, STALE, tells_later
+from handlers.turns.own_calls import keep_thread
 from handlers.turns.pace import SILENCE
 from handlers.turns.sale import What, keep_quoted, sell, with_ids
 from handlers.turns.turn import Turn
@@ -209,9 +209,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     if say.slot is None:
         await forget_threads(conn, claim.user_id, [claim.conversation_id])
     else:
-        await turn.agent.saver.store(conn, context.thread_id, say.slot)
-        if context.rebuild_thread:
-            await trust_thread(conn, claim.user_id, claim.conversation_id, context.forgotten)
+        await keep_thread(conn, turn, context, say.slot)
     await _settle(conn, turn, read, say)
     # The contact's day before the tenant's, which requests are counted on.
     if read.found.plan.limit(Limit.MAX_MESSAGES_PER_CONTACT_DAY) is not None:

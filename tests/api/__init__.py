@@ -100,6 +100,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "create_instruction": {"instruction_text": "Speak Basque."},
     "create_contact": {"phone_number": "+1 202 555 0199"},
     "create_api_key": {"key_name": "till", "permissions": ["chatbots:read"]},
+    "create_tool": {
+        "name": "book_table",
+        "description": "Books a table.",
+        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}},
+        "url": "https://shop.example/book",
+    },
     "create_webhook": {"url": "https://shop.example/hook", "events": ["*"]},
     "create_chatbot": {"name": "Bot"},
     "create_knowledge": {"question": "Do you deliver?", "answer": "Yes."},
@@ -163,10 +169,23 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         "message_id": message_id,
         "order_id": order_id,
         "product_id": product_id,
+        "tool_id": await make_tool(owner, of),
         "unanswered_id": await make_unanswered(owner, of, message_id),
         "webhook_id": webhook_id,
         "delivery_id": delivery_id,
     }
+
+
+async def make_tool(owner: Conn, of: Tenant) -> int:
+    """Of a name of its own."""
+    tool_id: int = await owner.fetchval(
+        "INSERT INTO tools (user_id, chatbot_id, name, description, parameters, url)"
+        " VALUES ($1, $2, 't' || currval(pg_get_serial_sequence('users', 'id')) || '_' || (SELECT"
+        " count(*) FROM tools), 'Looks up.', '{\"type\": \"object\"}', 'https://shop.example/')"
+        " RETURNING id",
+        *(of.user_id, of.chatbot_id),
+    )
+    return tool_id
 
 
 async def make_unanswered(owner: Conn, of: Tenant, message_id: int, key: int = 1) -> int:

@@ -66,6 +66,8 @@ BY_HAND = {
     *("products.read_product", "orders.read_order"),
     *("api_pace.charge_calls",),
     "bulk.insert_contacts",
+    "tools.read_tool",
+    *("tool_calls.known_call", "tool_calls.list_calls"),
     *("bulk.update_contacts", "bulk.upsert_knowledge", "bulk.upsert_products"),
     *("chatbots.chatbot_fields", "chatbots.lock_settings"),
     *("claims.numbers_taken", "claims.prove_number", "claims.seek_proof"),

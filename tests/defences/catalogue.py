@@ -19,6 +19,7 @@ from tests.defences import (
     replays,
     sends,
     shop,
+    tools,
     turns,
     usage,
 )
@@ -749,6 +750,7 @@ DEFENCES = (
         (Change("worker/admission.py", "int(AT_ONCE * (1 - self.late_s / LATE_S))", "AT_ONCE"),),
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
+    *tools.DEFENCES,
     *turns.DEFENCES,
     *answers.DEFENCES,
     *api.DEFENCES,

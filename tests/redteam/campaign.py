@@ -30,6 +30,8 @@ COUNTED = {
     "actions": "SELECT contact_id FROM actions WHERE user_id = $1",
     "approved_alike": "SELECT contact_id FROM actions WHERE user_id = $1"
     " AND auto_approved_by IS NOT NULL",
+    "called": "SELECT contact_id FROM tool_calls WHERE user_id = $1 AND effect <> 'none'"
+    " AND status <> 'proposed'",
     "facts": "SELECT contact_id FROM facts WHERE user_id = $1",
     "orders": "SELECT contact_id FROM orders WHERE user_id = $1"
     f" AND order_number <> '{STRANGERS_ORDER}'",
@@ -65,7 +67,7 @@ class Report:
 
 async def campaign(product: Product, attacks: Sequence[Attack]) -> Report:
     async with aiohttp.ClientSession() as http:
-        kinds = ("prompt", "search", "told", "sells")
+        kinds = ("prompt", "search", "told", "sells", "tools")
         shops = {kind: await _shop(product, http, kind) for kind in kinds}
         neighbour = await product.bot(knowledge=NEIGHBOUR)
         soap = await connected(product, neighbour, http)
@@ -95,7 +97,9 @@ def _kind(attack: Attack) -> str:
         return "sells"
     if attack.through == "search":
         return "search"
-    return "told" if attack.through in (*ROWS, "document", "heading") else "prompt"
+    if attack.through in (*ROWS, "document", "heading"):
+        return "told"
+    return "tools" if attack.through == "tool" else "prompt"
 
 
 async def _shop(product: Product, http: aiohttp.ClientSession, kind: str) -> Shop:
@@ -127,6 +131,9 @@ def _rules(attacks: Sequence[Attack]) -> list[dict[str, Any]]:
         if (tool := LOOKS.get(attack.through)) is not None:  # it has to be looked up first
             looks = {"call": tool, "with": {"query": attack.asks}}
             rules += _steps([looks], f"{attack.ask}\\b", False)
+        if attack.through == "tool":  # it says again what it is given, and some more
+            asks = {"call": f"own_look_{attack.letters}", "with": {"q": attack.bait}}
+            rules += _steps([asks], f"{attack.ask}\\b", False)
         seen = "".join(f"(?=.*{word}\\b)" for word in words)
         rules += _steps(attack.obeys, f"\\A{seen}", True)
     return [*rules, {"reply": "I am here."}]

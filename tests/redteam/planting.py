@@ -134,6 +134,9 @@ class Shop:
             case "product description":
                 product = {"name": "A cake", "description": words, "price": "38.50"}
                 await done(client.post("/products", product))
+            case "tool":
+                await self._tool(attack, f"look_{attack.letters}", effect="none")
+                await self._tool(attack, f"pay_{attack.letters}", needs_approval=True)
             case "edit":
                 await self.do(attack, "edit", text=words, target=wamid)
             case "reaction":
@@ -208,6 +211,20 @@ class Shop:
             case _:
                 row["answer"] = words
         await done(self.client.post(f"/chatbots/{self.bot.chatbot_id}/knowledge", row))
+
+    async def _tool(self, attack: Attack, name: str, **more: Any) -> None:
+        """Of the business, at an endpoint that says what the attacker wants."""
+        endpoint = f"{name}-of-redteam"
+        said = json.dumps({"q": attack.bait, "found": self.marked(attack)})
+        kind = {"Content-Type": "application/json"}
+        await self.simulator.endpoint(endpoint, mode="ok", body=said, headers=kind)
+        tool = {
+            "name": name,
+            "description": "Looks an order up, refunds it.",
+            "parameters": {"type": "object", "properties": {"q": {"type": "string"}}},
+            "url": self.simulator.endpoint_url(endpoint),
+        }
+        await done(self.client.post(f"/chatbots/{self.bot.chatbot_id}/tools", tool | more))
 
     async def _document(self, attack: Attack, words: str) -> None:
         heading, text = (words, "Ask us.") if attack.through == "heading" else ("News", words)
