@@ -124,6 +124,7 @@ class TurnContext:
     forgotten: int = 0  # how often its thread was given up
     catalogue_version: int | None = None  # None: nothing was ever sold
     sells: bool = False  # there are active products
+    files: Sequence[Sequence[Any]] = ()  # [id, kind, title] that the bot may send, the newest
     tenant_active: bool = True
     plan_in_force: bool = True
 

@@ -45,7 +45,7 @@ SELECT id, direction, is_from_human, status,
        CASE WHEN length(metadata ->> 'answered_text') > 16000
             THEN left(metadata ->> 'answered_text', 8000) || right(metadata ->> 'answered_text', 8000)
             ELSE metadata ->> 'answered_text' END AS answered_text,
-       CASE WHEN message_type = 'interactive' AND direction = 'inbound'
+       CASE WHEN message_type IN ('interactive', 'button') AND direction = 'inbound'
             THEN left(metadata #>> '{details,reply,id}', 256) END AS pressed,
        CASE WHEN message_type = 'order' AND input_seq > $3 AND pg_column_size(metadata) < 65536
                  AND jsonb_typeof(metadata #> '{details,order}') = 'object'

@@ -39,7 +39,11 @@ def content(
             name = text or "Ada Byron"
             return {**about, "type": kind, kind: [_card(name)]}
         case "button":
-            return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
+            return {
+                **about,
+                "type": kind,
+                kind: {"payload": choice or "PAYLOAD", "text": text or "Yes"},
+            }
         case "button_reply" | "list_reply":
             row = {"id": choice or "choice:1", "title": text or "Yes"}
             return {**about, "type": "interactive", "interactive": {"type": kind, kind: row}}

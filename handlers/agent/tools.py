@@ -157,6 +157,11 @@ class Toolbox:
         return self.powers.selling.quoted if self.powers.selling is not None else None
 
     @property
+    def files(self) -> tuple[int, ...]:
+        """That go out behind the answer."""
+        return tuple(self.powers.files.chosen) if self.powers.files is not None else ()
+
+    @property
     def effects(self) -> frozenset[str]:
         """That its results say were done."""
         selling = self.powers.selling
@@ -189,6 +194,8 @@ class Toolbox:
                     return sum_of(arguments, self.told)
                 case _ if name in SELLING and self.powers.selling is not None:
                     return await self.powers.selling.call(name, arguments)
+                case "send_file" if self.powers.files is not None:
+                    return self.powers.files.choose(arguments)
                 case "offer_choices" if self.powers.offers:
                     return self._offer(arguments)
                 case _:

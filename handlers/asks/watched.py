@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from handlers.agent.files import SEND_FILE
 from handlers.agent.graph import Reply
 from handlers.agent.knowledge import Known, fits_prompt
 from handlers.agent.offering import OFFER
@@ -155,6 +156,8 @@ class WatchedToolbox(Toolbox):
             self.used.append(AskedTool(CALCULATE, {"expression": arguments["expression"]}))
         if name in SELLING and self.powers.selling is not None and not result.startswith("error:"):
             self.used.append(AskedTool(name, arguments))
+        if name == SEND_FILE and not result.startswith("error:"):
+            self.used.append(AskedTool(SEND_FILE, {"file": arguments["file"]}))
         if name == OFFER and self.offered is not None:
             text, offer = self.offered
             choices = [asdict(one) for one in offer.choices]

@@ -377,7 +377,7 @@ class Away:
 
 async def test_a_store_that_is_away_is_asked_again(post: Post, who: Who) -> None:
     message = await post.queued(who, await post.given())
-    post.stores.append(Away(post.house.store))  # type: ignore[arg-type]
+    post.stores.append(Away(post.house.store))
     await post.send_all()
     assert await post.fate(message) == ("queued", None)
     post.stores.append(post.house.store)
