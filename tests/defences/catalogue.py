@@ -8,6 +8,7 @@ from tests.defences import (
     claims,
     deliveries,
     evals,
+    files,
     intake,
     knowledge,
     lives,
@@ -758,4 +759,5 @@ DEFENCES = (
     *meets.DEFENCES,
     *usage.DEFENCES,
     *evals.DEFENCES,
+    *files.DEFENCES,
 )

@@ -12,7 +12,7 @@ from tests.recording import DEBOUNCE, to, wrote
 
 
 def pressed(wamid: str, text: str | None, payload: str) -> dict[str, Any]:
-    item = wrote(wamid, "13035550111", int(time.time()), type="button")
+    item: dict[str, Any] = wrote(wamid, "13035550111", int(time.time()), type="button")
     del item["text"]
     item["button"] = {"payload": payload} | ({"text": text} if text else {})
     return item

@@ -20,7 +20,7 @@ async def shop(pool: Pool, owner: Conn) -> AsyncIterator[Shop]:
 
 
 async def given(shop: Shop, title: str | None = "Menu of this week", **more: Any) -> int:
-    columns = {
+    columns: dict[str, Any] = {
         "kind": "document",
         "file": "media/1/x",
         "content_type": "application/pdf",
