@@ -206,6 +206,7 @@ DEAD = _counter(
     *("sends_dead_total", "Sends put on the dead list, by reason", "reason"),
     *("tenant_inactive", "chatbot_inactive", "window_closed", "send_outcome_unknown", "too_old"),
     *("transient", "refused", "not_delivered"),
+    *("file_gone", "file_refused", "file_not_taken", "file_not_read"),
 )
 DELIVERIES = _counter(
     *("webhook_attempts_total", "Posts to tenants' webhooks, by what became of the delivery"),
