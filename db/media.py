@@ -107,6 +107,7 @@ class Medium:
     content_type: str | None
     bytes: int | None
     file: str | None
+    name: str | None  # of a file that the tenant gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

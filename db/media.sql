@@ -124,12 +124,18 @@ WITH gone AS (
 UPDATE messages m SET content_url = NULL FROM gone WHERE m.user_id = $1 AND m.id = gone.id;
 
 -- name: find_medium
--- Through its message, which a deleted chatbot and an erased contact hide.
-SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
+-- Through its message, which a deleted chatbot and an erased contact hide; or, of a file that the
+-- tenant gave, through these themselves.
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file, d.name
   FROM media d
-  JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
-  JOIN contacts k ON k.user_id = $1 AND k.id = d.contact_id
- WHERE d.user_id = $1 AND d.id = $2 AND k.erased_at IS NULL;
+ WHERE d.user_id = $1 AND d.id = $2
+   AND CASE WHEN d.message_id IS NULL
+            THEN d.chatbot_id IS NULL
+                 OR EXISTS (SELECT FROM chatbots b WHERE b.user_id = $1 AND b.id = d.chatbot_id)
+            ELSE EXISTS (SELECT FROM messages m WHERE m.user_id = $1 AND m.id = d.message_id) END
+   AND (d.contact_id IS NULL
+        OR EXISTS (SELECT FROM contacts k WHERE k.user_id = $1 AND k.id = d.contact_id
+                      AND k.erased_at IS NULL));
 
 -- name: media_of_contact
 SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file

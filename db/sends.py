@@ -33,6 +33,9 @@ class Send:
     since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
     template: dict[str, str] | None  # name and language; None: a text
     interactive: dict[str, Any] | None  # what can be chosen under the text
+    # The file that it brings: id, kind, name?, caption?; file and content_type, None: it is gone;
+    # handle, Meta's id of it, None: it has to be uploaded.
+    medium: dict[str, Any] | None
     trying: bool  # its number is paused, and this message finds out whether it still has to be
     phone_number: str | None
     wa_id: str | None
@@ -178,6 +181,12 @@ async def requeue_send(
 
 async def let_go(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
     await conn.execute(_SQL["let_go"], user_id, message_id)
+
+
+async def put_off_send(
+    conn: Conn, user_id: UserId, message_id: MessageId, delay: timedelta, mark: dict[str, Any]
+) -> None:
+    await conn.execute(_SQL["put_off_send"], user_id, message_id, delay, mark)
 
 
 async def lock_unknown(

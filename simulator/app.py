@@ -13,6 +13,7 @@ from simulator import (
     graph_account,
     graph_api,
     graph_media,
+    graph_uploads,
     model,
     transcription,
 )
@@ -34,6 +35,7 @@ def create_app() -> web.Application:
     app.add_routes(
         [
             web.post(f"{GRAPH_NUMBER}/messages", graph_api.send_message),
+            web.post(f"{GRAPH_NUMBER}/media", graph_uploads.upload),
             # Before the number, whose address would fit it too.
             web.get(r"/{version:v\d+\.\d+}/debug_token", graph_account.show_token),
             web.get(r"/{version:v\d+\.\d+}/{account_id}/subscribed_apps", graph_account.show_apps),
@@ -48,6 +50,8 @@ def create_app() -> web.Application:
             web.post("/_sim/config", control.configure),
             web.post("/_sim/model/rules", control.set_rules),
             web.post("/_sim/graph/faults", control.add_faults),
+            web.post("/_sim/graph/upload_faults", control.add_upload_faults),
+            web.delete("/_sim/uploads", graph_uploads.forget),
             web.get("/_sim/tenant/{name}", endpoint_control.show),
             web.post("/_sim/tenant/{name}", endpoint_control.configure),
             web.delete("/_sim/tenant/{name}", endpoint_control.forget),

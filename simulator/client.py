@@ -91,6 +91,14 @@ class Simulator:
     async def faults(self, *faults: Json) -> None:
         await self._json("POST", "/_sim/graph/faults", faults)
 
+    async def upload_faults(self, *faults: Json) -> None:
+        """Of the next files that are uploaded."""
+        await self._json("POST", "/_sim/graph/upload_faults", faults)
+
+    async def forget_uploads(self) -> None:
+        """As if Meta's ids of them had expired."""
+        await self._json("DELETE", "/_sim/uploads")
+
     async def tenant(self, name: str, *answers: Json) -> None:
         await self._json("POST", f"/_sim/tenant/{name}", answers)
 

@@ -53,6 +53,8 @@ def _instructed(briefing: Briefing) -> Iterator[str]:
         yield from row.alternatives
     if briefing.beyond is not None:
         yield from briefing.beyond.samples
+    for file in briefing.files:
+        yield file.title
     yield briefing.chatbot_name
     yield briefing.general_instructions or ""
     yield from briefing.conversation_instructions

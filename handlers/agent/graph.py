@@ -119,6 +119,7 @@ class Reply:
     handed_over: str | None = None  # to a person, and why
     offer: Offer | None = None  # what stands under its text, to be chosen
     quoted: Quoted | None = None  # what stands under its text, to be ordered
+    files: tuple[int, ...] = ()  # of the chatbot's, that go out behind it
     told: Told = field(default_factory=Told)
     finish_reason: str | None = None  # of its last answer, in the server's word
     off_topic: bool = False  # it declined, for the question was about something else
@@ -192,6 +193,7 @@ class Agent:
             handed_over=task.tools.handed_over,
             offer=task.tools.offered[1] if task.tools.offered else None,
             quoted=task.tools.quoted,
+            files=task.tools.files,
             told=_told(context, state["messages"]),
             finish_reason=context.finish,
             off_topic=off_topic,

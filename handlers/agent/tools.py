@@ -158,6 +158,11 @@ class Toolbox:
         return self.powers.selling.quoted if self.powers.selling is not None else None
 
     @property
+    def files(self) -> tuple[int, ...]:
+        """That go out behind the answer."""
+        return tuple(self.powers.files.chosen) if self.powers.files is not None else ()
+
+    @property
     def effects(self) -> frozenset[str]:
         """That the ledger of the tenant's own tools says were done."""
         return self.powers.own.effects if self.powers.own is not None else frozenset()
@@ -195,6 +200,8 @@ class Toolbox:
                     return sum_of(arguments, self.told)
                 case _ if name in SELLING and self.powers.selling is not None:
                     return await self.powers.selling.call(name, arguments)
+                case "send_file" if self.powers.files is not None:
+                    return self.powers.files.choose(arguments)
                 case "offer_choices" if self.powers.offers:
                     return self._offer(arguments)
                 case _ if self.powers.own is not None and name in self.powers.own.offered:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from handlers.agent.files import SEND_FILE
 from handlers.agent.graph import Reply
 from handlers.agent.knowledge import Known, fits_prompt
 from handlers.agent.offering import OFFER
@@ -158,6 +159,8 @@ class WatchedToolbox(Toolbox):
             self.used.append(AskedTool(name, arguments))
         if result == SANDBOX:  # of a tenant's own that a person approves the request is among them
             self.used.append(AskedTool(name, arguments))
+        if name == SEND_FILE and not result.startswith("error:"):
+            self.used.append(AskedTool(SEND_FILE, {"file": arguments["file"]}))
         if name == OFFER and self.offered is not None:
             text, offer = self.offered
             choices = [asdict(one) for one in offer.choices]

@@ -16,6 +16,7 @@ from handlers.agent.answerer import (
     NoAnswer,
     NotLookedUp,
 )
+from handlers.agent.files import Files, files_of
 from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Known, NotReady, fits_prompt
 from handlers.agent.lookup import LOOKED_AT, OFFLINE_BAR
@@ -176,6 +177,7 @@ def briefing_of(found: Found, knowledge: Known) -> Briefing:
         languages=languages_of(found, knowledge),
         hands_over=hands_over(found),
         sells=context.sells,
+        files=files_of(context.files),
         blocks=context.answer_checks == BLOCK,
         opening=opening(context.business_hours, _local(context)),
         open_actions=tuple(OpenAction(*one[:3]) for one in context.open_actions),
@@ -215,6 +217,7 @@ def powers_of(found: Found, selling: Selling | None, own: OwnTools | None = None
         offers=True,
         selling=selling,
         own=own,
+        files=Files(files_of(context.files)) if context.files else None,
         currency=context.currency,
         requested=keys,
         blocks=context.answer_checks == BLOCK,

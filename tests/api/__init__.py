@@ -15,7 +15,7 @@ from db.ids import ApiKeyId, ConversationId, MessageId
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
 from ingress.api.resources.evals import EXAMPLE
-from ingress.api.table import JSON, AnyEndpoint
+from ingress.api.table import FORM, JSON, AnyEndpoint
 from tests.api.described import endpoint_of, wrong_in_answer
 from tests.factories import Tenant, make_conversation, make_message
 
@@ -136,6 +136,10 @@ def called(endpoint: AnyEndpoint) -> dict[str, Any]:
         return {"json": GOOD.get(endpoint.name, {})} if endpoint.has_body else {}
     if not endpoint.has_body:
         return {}
+    if FORM in endpoint.takes:
+        form = aiohttp.FormData()
+        form.add_field("file", b"%PDF-1.4", filename="menu.pdf")
+        return {"data": form}
     headers = {"Content-Type": endpoint.takes[0], "Prefer": "respond-async"}  # nobody does the job
     return {"data": FILES[endpoint.name], "headers": headers}
 
@@ -165,7 +169,7 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         "export_id": export_id,
         "knowledge_id": await make_knowledge(owner, of),
         "job_id": job_id,
-        "medium_id": await make_medium(owner, message_id),
+        "medium_id": await make_medium(owner, of),
         "message_id": message_id,
         "order_id": order_id,
         "product_id": product_id,
@@ -225,13 +229,13 @@ async def make_fact(owner: Conn, message_id: int, about: str = "allergy") -> int
     return made
 
 
-async def make_medium(owner: Conn, message_id: int) -> int:
-    """That nobody has fetched."""
+async def make_medium(owner: Conn, of: Tenant) -> int:
+    """That the tenant gave; its file is nowhere."""
     made: int = await owner.fetchval(
-        "INSERT INTO media (user_id, chatbot_id, contact_id, conversation_id, message_id, kind,"
-        " handle, sent_at) SELECT user_id, chatbot_id, contact_id, conversation_id, id, 'image',"
-        " '1', sent_at FROM messages WHERE id = $1 RETURNING id",
-        message_id,
+        "INSERT INTO media (user_id, kind, status, file, content_type, bytes, sent_at, settled_at)"
+        " VALUES ($1, 'image', 'stored', 'media/1/none', 'image/jpeg', 7, now(), now())"
+        " RETURNING id",
+        of.user_id,
     )
     return made
 

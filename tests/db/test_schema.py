@@ -310,6 +310,7 @@ TEXT_IDS = {
     ("conversations", "thread_id"),
     ("chatbots", "phone_number_id"),
     ("chatbot_phone_numbers", "phone_number_id"),
+    ("media_handles", "phone_number_id"),
     ("parked_items", "phone_number_id"),
     ("parked_items", "trace_id"),
     ("dead_sends", "trace_id"),

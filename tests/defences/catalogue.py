@@ -8,6 +8,7 @@ from tests.defences import (
     claims,
     deliveries,
     evals,
+    files,
     intake,
     knowledge,
     lives,
@@ -771,4 +772,5 @@ DEFENCES = (
     *evals.DEFENCES,
     *shop.DEFENCES,
     *media.DEFENCES,
+    *files.DEFENCES,
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from handlers.checks import claims
 from handlers.rules.needles import needles
 
-PATTERNS = [kind.pattern.pattern for kind in claims._known().kinds]
+PATTERNS = [one.said.pattern for one in claims._known().patterns]
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_all_that_is_found_has_one(data: st.DataObject) -> None:
 
 
 def test_every_claim_is_looked_for_by_strings() -> None:
-    assert all(kind.needles for kind in claims._known().kinds)
+    assert all(one.needles for one in claims._known().patterns)
     assert len(PATTERNS) > 60

@@ -127,6 +127,7 @@ FINE = Send(
     since_inbound=timedelta(hours=1),
     template=None,
     interactive=None,
+    medium=None,
     trying=False,
     phone_number="+12025550178",
     wa_id=None,

@@ -20,6 +20,7 @@ from tenacity import (
 from db.ids import Wamid
 from handlers.rules.claims import Away, Denied, Look, Told
 from handlers.whatsapp.cloud_api.errors import class_of
+from handlers.whatsapp.cloud_api.uploads import Uploads
 from handlers.whatsapp.cloud_api.wire import error_report
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
 
@@ -66,6 +67,7 @@ class GraphApi:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, version: str) -> None:
         self._session = session
         self._base = f"{base_url.rstrip('/')}/{version}"
+        self.uploads = Uploads(session, self._base)
 
     async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
         """Repeats what Meta says it did not take for a moment's reason, and nothing else."""

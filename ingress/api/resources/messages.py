@@ -12,10 +12,11 @@ from db.talks import read_conversation
 from db.usage import read_usage
 from handlers import takeover
 from handlers.plans import Feature, Permission
-from ingress.api.fields import Body, MessageText, NoBody, Paged, Parameters, RowId
+from ingress.api.fields import NoBody, Paged, Parameters, RowId
 from ingress.api.principal import needs
 from ingress.api.problems import Problem
 from ingress.api.resources.conversations import OfConversation, needs_takeover, not_done
+from ingress.api.resources.new_messages import NewMessage, said
 from ingress.api.table import MADE, Answer, Call, Endpoint, Page, page_of, there
 
 Raw = Annotated[
@@ -33,10 +34,6 @@ class MessagesAsked(OfConversation, Paged):
 class MessageAsked(Parameters):
     message_id: RowId[MessageId]
     raw: Raw = "false"
-
-
-class NewMessage(Body):
-    content_text: Annotated[MessageText, Field(description="what the customer is to read")]
 
 
 async def _list(conn: Conn, call: Call[MessagesAsked, NoBody]) -> Answer[Page[Message]]:
@@ -64,13 +61,12 @@ def _raw(call: Call[MessagesAsked, NoBody] | Call[MessageAsked, NoBody]) -> bool
 
 async def _send(conn: Conn, call: Call[OfConversation, NewMessage]) -> Answer[Message]:
     needs_takeover(call.principal)
+    conversation_id = call.parameters.conversation_id
+    what = await said(conn, call.user_id, conversation_id, call.body)
+    metadata = {"kind": "human", **asdict(call.principal.who)} | what.metadata
     try:
         message_id = await takeover.queue_message_of_person(
-            conn,
-            call.user_id,
-            call.parameters.conversation_id,
-            call.body.content_text,
-            {"kind": "human", **asdict(call.principal.who)},
+            conn, call.user_id, conversation_id, what.text, metadata
         )
     except takeover.NotDone as why:
         if why.reason in ("daily_message_limit", "monthly_message_limit"):
@@ -124,9 +120,10 @@ ENDPOINTS = (
         method="POST",
         path="/conversations/{conversation_id}/messages",
         permission="conversations:write",
-        summary="A person's message to the customer; takes the conversation over",
+        summary="A person's message to the customer, a text or a file; takes the conversation over",
         parameters=OfConversation,
         body=NewMessage,
+        example={"content_text": "This is Ada. I have your cake here."},
         answers=Message,
         work=_send,
         statuses=MADE,
