@@ -32,6 +32,7 @@ NOUNS = (
     ("secrets", "cli.secret_keys", "what is stored encrypted, and its keys"),
     ("conversation", "cli.conversations", "who answers a customer: the bot or a person"),
     ("contact", "cli.contacts", "the customers of a tenant"),
+    ("template", "cli.templates", "what Meta approved for tenants' accounts"),
     ("doctor", "cli.doctor", "checks configuration, services, schema, topology, credentials"),
     ("dead", "cli.dead_items", "what could not be processed, why, and again"),
     ("action", "cli.actions", "what the bots asked a person to decide"),

@@ -144,6 +144,9 @@ class Chatbot:
     topic: str | None
     opt_out_words: list[str]
     order_messages: list[str]
+    marketing_api: bool
+    order_template: dict[str, Any] | None
+    decision_template: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime
 
@@ -181,6 +184,9 @@ class Settings:
     topic: str | None
     opt_out_words: list[str]
     order_messages: list[str]
+    marketing_api: bool
+    order_template: dict[str, Any] | None
+    decision_template: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ INSERT INTO chatbots
        (user_id, id, name, whatsapp_phone_number, phone_number_id, waba_id, claimed_number,
         claimed_phone_number_id, claimed_waba_id, access_token, general_instructions, is_active,
         bot_status, language, texts, window_template, budgets, embeddings, business_hours,
-        answer_checks, model, model_keys, topic, opt_out_words, order_messages)
+        answer_checks, model, model_keys, topic, opt_out_words, order_messages, marketing_api,
+        order_template, decision_template)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21, $22, $23, $24, $25);
+        $21, $22, $23, $24, $25, $26, $27, $28);
 
 -- name: count_chatbots
 SELECT count(*) AS chatbots FROM chatbots WHERE user_id = $1 AND deleted_at IS NULL;
@@ -47,7 +48,8 @@ SELECT name, whatsapp_phone_number, phone_number_id, waba_id, claimed_number,
        claimed_phone_number_id, claimed_waba_id, access_token, general_instructions,
        coalesce(is_active, false) AS is_active, coalesce(bot_status, 'active') AS bot_status,
        language, texts, window_template, budgets, embeddings, business_hours, answer_checks, model,
-       model_keys, topic, opt_out_words, order_messages, version
+       model_keys, topic, opt_out_words, order_messages, marketing_api, order_template,
+       decision_template, version
   FROM chatbots WHERE user_id = $1 AND id = $2 FOR NO KEY UPDATE;
 
 -- name: change_chatbot
@@ -58,7 +60,7 @@ UPDATE chatbots
        general_instructions = $11, is_active = $12, bot_status = $13, language = $14, texts = $15,
        window_template = $16, budgets = $17, embeddings = $18, business_hours = $19,
        answer_checks = $20, model = $21, model_keys = $22, topic = $23, opt_out_words = $24,
-       order_messages = $25,
+       order_messages = $25, marketing_api = $26, order_template = $27, decision_template = $28,
        number_confirmed_at = CASE WHEN $4::varchar IS NOT NULL OR $5::text IS NOT NULL
                                   THEN number_confirmed_at END
  WHERE user_id = $1 AND id = $2;
@@ -121,7 +123,8 @@ SELECT b.id, b.name,
        b.number_problem, b.general_instructions, coalesce(b.is_active, false) AS is_active,
        coalesce(b.bot_status, 'active') AS bot_status, b.language, b.texts, b.window_template,
        b.budgets, b.embeddings, b.business_hours, b.answer_checks, b.model, b.topic,
-       b.opt_out_words, b.order_messages, b.created_at, b.updated_at, b.version
+       b.opt_out_words, b.order_messages, b.marketing_api, b.order_template, b.decision_template,
+       b.created_at, b.updated_at, b.version
   FROM chatbots b
  WHERE b.user_id = $1 AND b.id = ANY ($2::bigint[]) AND b.deleted_at IS NULL
  ORDER BY b.id DESC;

@@ -20,6 +20,7 @@ ProductId = NewType("ProductId", int)
 OrderId = NewType("OrderId", int)
 ToolId = NewType("ToolId", int)  # of a tenant's own
 ToolCallId = NewType("ToolCallId", int)
+TemplateId = NewType("TemplateId", int)  # a row of ours; Meta has an id of its own
 SubscriptionId = NewType("SubscriptionId", int)
 
 # Above every id: where the first page of a list begins, newest first. Always given as a parameter:

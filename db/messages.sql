@@ -104,7 +104,8 @@ INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, directio
                       is_from_human, confidence_score)
 SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound',
        CASE WHEN $4::jsonb ? 'interactive' THEN 'interactive'
-            WHEN $4::jsonb ? 'media' THEN $4::jsonb #>> '{media,kind}' ELSE 'text' END,
+            WHEN $4::jsonb ? 'media' THEN $4::jsonb #>> '{media,kind}'
+            WHEN $4::jsonb ? 'template' THEN 'template' ELSE 'text' END,
        '/v1/media/' || ($4::jsonb #>> '{media,id}'), $3, 'queued', now(),
        CASE WHEN $9::jsonb IS NULL THEN $4::jsonb
             ELSE $4::jsonb || jsonb_strip_nulls(jsonb_build_object(

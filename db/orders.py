@@ -173,10 +173,23 @@ async def hold_talk(conn: Conn, user_id: UserId, whose: Whose) -> ConversationId
     return found
 
 
-async def queue_order_template(
-    conn: Conn, user_id: UserId, conversation_id: ConversationId
-) -> None:
-    await conn.execute(_SQL["queue_order_template"], user_id, conversation_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a chatbot has for whom it cannot tell in free words."""
+
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    window_template: dict[str, Any] | None
+    order_template: dict[str, Any] | None
+    asked: bool  # a template went out since the customer last wrote
+    total_amount: str | None  # of the order, with its currency
+
+
+async def told_outside(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId, order_number: str
+) -> Outside | None:
+    row = await conn.fetchrow(_SQL["told_outside"], user_id, conversation_id, order_number)
+    return Outside(**row) if row else None
 
 
 async def lock_order(conn: Conn, user_id: UserId, order_id: OrderId) -> LockedOrder | None:

@@ -57,23 +57,20 @@ SELECT unnest(order_messages) AS status FROM chatbots WHERE user_id = $1 AND id 
 SELECT id FROM conversations WHERE user_id = $1 AND chatbot_id = $2 AND contact_id = $3
    FOR NO KEY UPDATE;
 
--- name: queue_order_template
--- The chatbot's template asks the customer to write again: once a window, whatever else was to be
--- said. The conversation is locked by the caller.
-INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
-                      content_text, status, sent_at, metadata)
-SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound', 'template',
-       '[template ' || (b.window_template ->> 'name') || ']', 'queued', now(),
-       jsonb_build_object('kind', 'notice', 'reason', 'order_status', 'template',
-                          jsonb_build_object('name', b.window_template -> 'name',
-                                             'language', b.window_template -> 'language'))
+-- name: told_outside
+-- What the chatbot has where the customer cannot be told in free words, and whether a template asked
+-- them to write since they last did. The conversation is locked by the caller.
+SELECT v.chatbot_id, v.contact_id, b.window_template, b.order_template,
+       EXISTS (SELECT FROM messages t
+                WHERE t.user_id = $1 AND t.conversation_id = v.id
+                  AND t.message_type = 'template' AND t.direction = 'outbound'
+                  AND t.status NOT IN ('failed', 'cancelled')
+                  AND coalesce(t.metadata ->> 'kind', '') <> 'campaign'
+                  AND t.created_at > coalesce(v.last_inbound_at, '-infinity')) AS asked,
+       (SELECT to_char(o.total_amount, 'FM9999999999999990.00') || coalesce(' ' || o.currency, '')
+          FROM orders o WHERE o.user_id = $1 AND o.order_number = $3) AS total_amount
   FROM conversations v JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
- WHERE v.user_id = $1 AND v.id = $2 AND b.window_template IS NOT NULL
-   AND NOT EXISTS (SELECT FROM messages t
-                    WHERE t.user_id = $1 AND t.conversation_id = v.id
-                      AND t.message_type = 'template' AND t.direction = 'outbound'
-                      AND t.status NOT IN ('failed', 'cancelled')
-                      AND t.created_at > coalesce(v.last_inbound_at, '-infinity'));
+ WHERE v.user_id = $1 AND v.id = $2;
 
 -- name: lock_order
 SELECT version, order_number, status, payment_status, order_notes,

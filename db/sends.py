@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId, Wamid, WorkerId
+from db.ids import (
+    ActionId,
+    ChatbotId,
+    ContactId,
+    ConversationId,
+    MessageId,
+    UserId,
+    Wamid,
+    WorkerId,
+)
 from db.pool import Conn
 from db.sql import load
 from db.tenants import PRIORITY_WEIGHT
@@ -31,7 +40,8 @@ class Send:
     too_old: bool
     waited: timedelta | None  # since it was queued
     since_inbound: timedelta | None  # since the customer's last message, by WhatsApp's time of it
-    template: dict[str, str] | None  # name and language; None: a text
+    template: dict[str, Any] | None  # name, language and what fills it; None: a text
+    by_marketing_api: bool  # Meta's endpoint for MARKETING templates
     interactive: dict[str, Any] | None  # what can be chosen under the text
     # The file that it brings: id, kind, name?, caption?; file and content_type, None: it is gone;
     # handle, Meta's id of it, None: it has to be uploaded.
@@ -204,15 +214,22 @@ async def end_send(
     return Ended(**row) if row else None
 
 
-async def queue_window_template(
-    conn: Conn,
-    user_id: UserId,
-    message_id: MessageId,
-    usage_day: date | None,
-    overage: bool,
-) -> str | None:
-    """'queued' or 'asked_already'; None: no template for this message."""
-    outcome: str | None = await conn.fetchval(
-        _SQL["queue_window_template"], user_id, message_id, usage_day, overage
-    )
-    return outcome
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateReply:
+    """One for which the window was closed, and what its chatbot has for that."""
+
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    conversation_id: ConversationId
+    content_text: str
+    trace_id: str | None
+    decided: ActionId | None  # it told of this decision
+    window_template: dict[str, Any] | None
+    decision_template: dict[str, Any] | None
+    asked: bool  # a template went out since the customer last wrote
+
+
+async def late_reply(conn: Conn, user_id: UserId, message_id: MessageId) -> LateReply | None:
+    """None: it is no reply of a bot."""
+    row = await conn.fetchrow(_SQL["late_reply"], user_id, message_id)
+    return LateReply(**row) if row else None

@@ -31,6 +31,10 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
        CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
        CASE WHEN m.message_type = 'interactive' THEN m.metadata -> 'interactive' END AS interactive,
        brings.medium,
+       (b.marketing_api AND EXISTS (
+            SELECT FROM message_templates t
+             WHERE t.user_id = $1 AND t.id = (m.metadata #>> '{template,template_id}')::bigint
+               AND t.category = 'MARKETING')) AS by_marketing_api,
        coalesce((SELECT l.holds > 0 FROM send_limits l
                   WHERE l.user_id = $1 AND l.chatbot_id = m.chatbot_id), false) AS trying,
        m.contact_id, c.phone_number, c.wa_id, c.bsuid,
@@ -175,33 +179,20 @@ UPDATE messages m
 RETURNING m.conversation_id, m.chatbot_id, m.contact_id, m.metadata ->> 'trace_id' AS trace_id,
           was.usage_day, m.overage;
 
--- name: queue_window_template
--- The window was closed for the reply $2: the chatbot's template goes instead, if it has one, and
--- asks the customer to write again. One a window, whatever else was to be said: 'asked_already'. The
--- reply's unit ($3, $4) is then the template's. The conversation is locked by the caller.
-WITH late AS (
-    SELECT m.id, m.chatbot_id, m.contact_id, m.conversation_id, m.metadata -> 'trace_id' AS trace_id,
-           jsonb_build_object('name', b.window_template -> 'name',
-                              'language', b.window_template -> 'language') AS template,
-           EXISTS (SELECT FROM messages t
-                    WHERE t.user_id = $1 AND t.conversation_id = m.conversation_id
-                      AND t.message_type = 'template' AND t.direction = 'outbound'
-                      AND t.status NOT IN ('failed', 'cancelled')
-                      AND t.created_at > coalesce(v.last_inbound_at, '-infinity')) AS asked
-      FROM messages m
-      JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
-      JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
-     WHERE m.user_id = $1 AND m.id = $2 AND m.message_type IN ('text', 'interactive')
-       AND m.metadata ->> 'kind' = 'reply' AND NOT coalesce(m.is_from_human, false)
-       AND b.window_template IS NOT NULL
-), queued AS (
-    INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction,
-                          message_type, content_text, status, sent_at, metadata, usage_day, overage)
-    SELECT $1, chatbot_id, contact_id, conversation_id, 'outbound', 'template',
-           '[template ' || (template ->> 'name') || ']', 'queued', now(),
-           jsonb_strip_nulls(jsonb_build_object('kind', 'reply', 'trace_id', trace_id,
-                                                'template', template, 'instead_of', id)), $3, $4
-      FROM late WHERE NOT asked
-    RETURNING id
-)
-SELECT CASE WHEN EXISTS (SELECT FROM queued) THEN 'queued' ELSE 'asked_already' END FROM late;
+-- name: late_reply
+-- For the reply $2 the window was closed: what may go instead, and whether a template asked the customer
+-- to write since they last did, whatever else was to be said. The conversation is locked by the caller.
+SELECT m.chatbot_id, m.contact_id, m.conversation_id, m.content_text,
+       m.metadata ->> 'trace_id' AS trace_id, (m.metadata ->> 'decided')::bigint AS decided,
+       b.window_template, b.decision_template,
+       EXISTS (SELECT FROM messages t
+                WHERE t.user_id = $1 AND t.conversation_id = m.conversation_id
+                  AND t.message_type = 'template' AND t.direction = 'outbound'
+                  AND t.status NOT IN ('failed', 'cancelled')
+                  AND coalesce(t.metadata ->> 'kind', '') <> 'campaign'
+                  AND t.created_at > coalesce(v.last_inbound_at, '-infinity')) AS asked
+  FROM messages m
+  JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id
+  JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
+ WHERE m.user_id = $1 AND m.id = $2 AND m.message_type IN ('text', 'interactive')
+   AND m.metadata ->> 'kind' = 'reply' AND NOT coalesce(m.is_from_human, false);

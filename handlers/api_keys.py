@@ -41,6 +41,8 @@ PERMISSIONS = (
     "products:read",
     "products:write",
     "subscription:read",
+    "templates:read",
+    "templates:write",
     "usage:read",
     "webhooks:read",
     "webhooks:write",

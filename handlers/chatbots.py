@@ -20,14 +20,22 @@ from db.chatbots import (
 from db.claims import numbers_taken, rest_proof, seek_proof
 from db.ids import ChatbotId, UserId
 from db.pool import Conn
+from db.templates import read_template
 from handlers.fixed.texts import problems
 from handlers.limits import hold_place
 from handlers.plans import Limit
 from handlers.process.secrets import Undecryptable, Vault, access_token_of, model_keys_of
 from handlers.rules import budgets, hours, models
 from handlers.rules.claims import CLAIMED, PATIENCE, named, obstacle
+from handlers.templates.parameters import OF_DECISION, OF_ORDER, OF_REPLY, mistakes
 
 TEXTS_BYTES = 64 * 1024  # of a chatbot, all of them as JSON: a turn reads them
+# What goes instead of a message outside the 24-hour window, and what beside the contact fills it.
+TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "window_template": OF_REPLY,
+    "order_template": (*OF_REPLY, *OF_ORDER),
+    "decision_template": (*OF_REPLY, *OF_DECISION),
+}
 NAMES: Final[frozenset[str]] = frozenset({*CLAIMED, "access_token"})
 
 _NEW = Settings(
@@ -54,6 +62,9 @@ _NEW = Settings(
     topic=None,
     opt_out_words=[],
     order_messages=[],
+    marketing_api=False,
+    order_template=None,
+    decision_template=None,
 )
 
 
@@ -82,6 +93,7 @@ async def make(conn: Conn, user_id: UserId, given: Mapping[str, Any], vault: Vau
     if not await hold_place(conn, user_id, Limit.MAX_CHATBOTS):
         raise Gone
     chatbot_id = await next_chatbot_id(conn)
+    given = await named_templates(conn, user_id, None, given)
     new = _changed(_NEW, given, chatbot_id, vault)
     await _be_free(conn, None, new)
     await add_chatbot(conn, user_id, chatbot_id, new)
@@ -98,6 +110,7 @@ async def change(
     vault: Vault,
 ) -> None:
     """Of a locked one. Raises Taken, Unfit."""
+    given = await named_templates(conn, user_id, has.settings.waba_id, given)
     new = _changed(has.settings, given, chatbot_id, vault)
     if NAMES & given.keys():
         await _be_free(conn, chatbot_id, new)
@@ -176,7 +189,10 @@ def text_problems(given: Mapping[str, Any]) -> list[str]:
 
 def merged_template(has: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Raises Unfit."""
-    template = {**(has or {}), **given}
+    if "template_id" in given:
+        return dict(given)
+    plain = {k: v for k, v in (has or {}).items() if k not in ("template_id", "parameters")}
+    template = {**plain, **given}
     missing = [name for name in ("name", "language") if template.get(name) is None]
     if missing:
         raise Unfit({f"window_template.{name}": "missing" for name in missing})
@@ -189,6 +205,34 @@ def merged_budgets(has: Settings, plain: Mapping[str, Any]) -> dict[str, Any]:
     if wrong := budgets.mistakes(new):
         raise Unfit(wrong)
     return new
+
+
+async def named_templates(
+    conn: Conn, user_id: UserId, waba_id: str | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those of a chatbot that are given by their row, with name and language, checked. Raises
+    Unfit with all that is wrong."""
+    found, wrong = dict(given), dict[str, str]()
+    for member, fields in TEMPLATES.items():
+        template = given.get(member)
+        if not isinstance(template, Mapping) or "template_id" not in template:
+            continue
+        row = await read_template(conn, user_id, template["template_id"])
+        if row is None or (waba_id is not None and row.template.waba_id != waba_id):
+            wrong[f"{member}.template_id"] = "no template of the chatbot's account has this id"
+            continue
+        parameters = template.get("parameters", {})
+        for one in mistakes(row.template.components, parameters, fields):
+            wrong[f"{member}.parameters.{one.place}"] = one.detail
+        found[member] = {
+            "template_id": row.template.id,
+            "name": row.template.name,
+            "language": row.template.language,
+            "parameters": parameters,
+        }
+    if wrong:
+        raise Unfit(wrong)
+    return found
 
 
 async def _be_free(conn: Conn, chatbot_id: ChatbotId | None, new: Settings) -> None:

@@ -7,12 +7,14 @@ from typing import Any, Final
 from db.conversations import read_manner, since_inbound
 from db.ids import ConversationId, UserId
 from db.messages import NewText, queue_text
-from db.orders import Whose, hold_talk, queue_order_template, told_states
+from db.orders import Whose, hold_talk, told_outside, told_states
 from db.pool import Conn
 from handlers.fixed.languages import TEXTS_MAX
 from handlers.fixed.texts import Kind
 from handlers.fixed.voice import Voice
 from handlers.rules.window import is_open
+from handlers.templates.filling import Filled, To
+from handlers.templates.outside import replacement
 
 KINDS: Final = {
     "confirmed": Kind.ORDER_CONFIRMED,
@@ -42,9 +44,7 @@ async def tell_customer(
     talk = await hold_talk(conn, user_id, whose)
     if talk is None:
         return
-    if not is_open(await since_inbound(conn, user_id, talk)):
-        await queue_order_template(conn, user_id, talk)
-        return
+    is_inside = is_open(await since_inbound(conn, user_id, talk))
     manner = await read_manner(conn, user_id, talk, TEXTS_MAX)
     voice = Voice(
         own=manner.texts,
@@ -55,5 +55,29 @@ async def tell_customer(
     metadata: dict[str, Any] = {"kind": "notice", "reason": "order_status"}
     if status == "cancelled":
         metadata["effect"] = "cancelled"
-    text = NewText(content_text=voice.says(KINDS[status], number=number), metadata=metadata)
-    await queue_text(conn, user_id, talk, text)
+    said = voice.says(KINDS[status], number=number)
+    if not is_inside:
+        filled = await _outside(conn, user_id, talk, (number, status, said))
+        if filled is None:
+            return
+        said, metadata = filled.text, metadata | filled.metadata
+    await queue_text(conn, user_id, talk, NewText(content_text=said, metadata=metadata))
+
+
+async def _outside(
+    conn: Conn, user_id: UserId, talk: ConversationId, told: tuple[str, str, str]
+) -> Filled | None:
+    """`told`: the order's number and status, and what would be said. The template of orders tells
+    of each; the other only asks to write, once a window."""
+    number, status, said = told
+    found = await told_outside(conn, user_id, talk, number)
+    if found is None:
+        return None
+    values = {"reply": said, "order.order_number": number, "order.status": status}
+    if found.total_amount is not None:
+        values["order.total_amount"] = found.total_amount
+    to = To(found.chatbot_id, found.contact_id, values)
+    filled = await replacement(conn, user_id, found.order_template, to)
+    if filled is None and not found.asked:
+        filled = await replacement(conn, user_id, found.window_template, to)
+    return filled

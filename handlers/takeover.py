@@ -92,15 +92,34 @@ async def queue_message_of_person(
     text: str,
     metadata: dict[str, Any],
 ) -> MessageId:
-    """Writing takes the conversation over: from the commit on the bot says nothing, and what it had
-    queued does not leave."""
+    """Free text, which WhatsApp takes within its window."""
+    conversation = await hold_for_person(conn, user_id, conversation_id)
+    if not conversation.window_open:
+        raise NotDone("window_closed")
+    message = NewText(content_text=text, metadata=metadata, is_from_human=True)
+    return await queue_of_person(conn, user_id, conversation_id, conversation, message)
+
+
+async def hold_for_person(
+    conn: Conn, user_id: UserId, conversation_id: ConversationId
+) -> LockedConversation:
     conversation = await lock_conversation(conn, user_id, conversation_id)
     if conversation is None:
         raise NotDone("not_found")
     if not conversation.chatbot_active:
         raise NotDone("chatbot_inactive")
-    if not conversation.window_open:
-        raise NotDone("window_closed")
+    return conversation
+
+
+async def queue_of_person(
+    conn: Conn,
+    user_id: UserId,
+    conversation_id: ConversationId,
+    conversation: LockedConversation,
+    message: NewText,
+) -> MessageId:
+    """After hold_for_person(). Writing takes the conversation over: from the commit on the bot says
+    nothing, and what it had queued does not leave."""
     if not conversation.with_human:
         await take_over(conn, user_id, conversation_id, None, BY_MESSAGE)
         await tell(conn, user_id, _taken_over(conversation, conversation_id, BY_MESSAGE, None))
@@ -110,7 +129,6 @@ async def queue_message_of_person(
     outcome = await could_reserve(conn, user_id, conversation_id)
     if outcome != "granted":
         raise NotDone(outcome)
-    message = NewText(content_text=text, metadata=metadata, is_from_human=True)
     message_id = await queue_text(conn, user_id, conversation_id, message)
     if message_id is None:  # its chatbot was deleted meanwhile
         raise NotDone("not_found")

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 
+import aiohttp
 import structlog
 from aiohttp import web
 
@@ -22,6 +23,9 @@ from handlers.process.http.gate import Gate
 from handlers.process.http.server import NOT_UNPACKED, Runner, connections_allowed, not_unpacked
 from handlers.process.secrets import Vault
 from handlers.process.starting import proved
+from handlers.sends.tokens import Tokens
+from handlers.templates.account import Meta
+from handlers.whatsapp.cloud_api.graph_api import GraphApi
 from ingress.api import door as api
 from ingress.api.door import PREFIX, application
 from ingress.api.keys import Keys
@@ -42,8 +46,12 @@ LAST_COUNT_S = 3.0  # for the API calls of the last second to be written
 SHUTDOWN_S = 10.0  # for requests in flight at SIGTERM
 
 
-def _here(settings: Settings) -> Installation:
-    return Installation(Vault(settings.secrets_keys), settings.outbound_allow, settings.ask_wait)
+def _here(settings: Settings, http: aiohttp.ClientSession) -> Installation:
+    vault = Vault(settings.secrets_keys)
+    graph = GraphApi(http, settings.graph_url, settings.graph_version)
+    # By chatbots' own tokens: the installation's is no business of the door's.
+    meta = Meta(graph, Tokens(vault, None))
+    return Installation(vault, settings.outbound_allow, settings.ask_wait, meta)
 
 
 async def create_app(settings: Settings, gate: Gate) -> web.Application:
@@ -58,6 +66,7 @@ async def create_app(settings: Settings, gate: Gate) -> web.Application:
     apps = Apps(pools["directory"], settings.secrets_keys)
     webhook = Webhook(settings, publisher, directory, apps)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
+    http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
 
     async def services(_: web.Application) -> AsyncIterator[None]:
         publishing = asyncio.create_task(publisher.run())
@@ -74,11 +83,12 @@ async def create_app(settings: Settings, gate: Gate) -> web.Application:
             await publishing
         keys.close()
         apps.close()
+        await http.close()
         for pool in pools.values():
             pool.terminate()
 
     app.cleanup_ctx.extend([services, _seen(pools["api"], files, name)])
-    app.add_subapp(PREFIX, application(pools["api"], keys, meter, _here(settings), files))
+    app.add_subapp(PREFIX, application(pools["api"], keys, meter, _here(settings, http), files))
     app.add_routes(
         [
             *_webhook_routes(webhook, gate),

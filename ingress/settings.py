@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from handlers.media_store.place import Keys
 from handlers.outbound.addresses import NOTHING, Allow
-from handlers.process.configuration import Environment
+from handlers.process.configuration import GRAPH_URL, GRAPH_VERSION, Environment
 from handlers.process.http.bounds import PRIVATE, Bounds, Network
 from ingress.api.pace import CALLS_PER_MINUTE
 
@@ -28,6 +28,8 @@ class Settings:
     media_keys: Keys | None = field(repr=False, default=None)
     ask_wait: timedelta = timedelta(seconds=60)  # for a worker's answer
     api_calls_per_minute: int = CALLS_PER_MINUTE  # of a key
+    graph_url: str = GRAPH_URL
+    graph_version: str = GRAPH_VERSION
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -59,6 +61,8 @@ def read(values: Mapping[str, str]) -> Settings:
             " none",
         ),
         outbound_allow=env.outbound_allow(),
+        graph_url=env.graph_url(),
+        graph_version=env.graph_version(),
         api_calls_per_minute=env.number(
             "API_CALLS_PER_MINUTE",
             CALLS_PER_MINUTE,

@@ -13,6 +13,7 @@ from simulator import (
     graph_account,
     graph_api,
     graph_media,
+    graph_templates,
     graph_uploads,
     model,
     transcription,
@@ -25,6 +26,7 @@ WEBHOOK_READ_S = 10.0
 WEBHOOK_CONNECTIONS = 200  # Meta delivers concurrently
 
 GRAPH_NUMBER = r"/{version:v\d+\.\d+}/{phone_number_id}"
+GRAPH_TEMPLATES = r"/{version:v\d+\.\d+}/{account_id}/message_templates"
 
 
 def create_app() -> web.Application:
@@ -36,6 +38,11 @@ def create_app() -> web.Application:
         [
             web.post(f"{GRAPH_NUMBER}/messages", graph_api.send_message),
             web.post(f"{GRAPH_NUMBER}/media", graph_uploads.upload),
+            web.post(f"{GRAPH_NUMBER}/marketing_messages", graph_api.send_message),
+            web.get(GRAPH_TEMPLATES, graph_templates.show_all),
+            web.post(GRAPH_TEMPLATES, graph_templates.make),
+            web.delete(GRAPH_TEMPLATES, graph_templates.delete),
+            web.post(GRAPH_NUMBER, graph_templates.edit),
             # Before the number, whose address would fit it too.
             web.get(r"/{version:v\d+\.\d+}/debug_token", graph_account.show_token),
             web.get(r"/{version:v\d+\.\d+}/{account_id}/subscribed_apps", graph_account.show_apps),
@@ -59,6 +66,7 @@ def create_app() -> web.Application:
             web.get("/_sim/tenant/{name}/events", endpoint_control.show_events),
             web.post("/_sim/media", graph_media.keep),
             web.get("/_sim/media/{media_id}", graph_media.show),
+            web.post("/_sim/templates", graph_templates.act),
             web.post("/_sim/messages", control.say),
             web.post("/_sim/updates", control.do),
             web.post("/_sim/raw", control.post_raw),
@@ -75,6 +83,8 @@ async def _show(request: web.Request) -> web.Response:
     medium = request.app[STATE].media.find(request.match_info["phone_number_id"])
     if medium is not None:
         return graph_media.describe(request, medium)
+    if request.match_info["phone_number_id"] in request.app[STATE].templates.kept:
+        return await graph_templates.show(request)
     return await graph_account.show_number(request)
 
 

@@ -44,6 +44,11 @@ class Simulator:
         answer: Json = await self._json("POST", "/_sim/config", changes)
         return answer
 
+    async def template(self, **told: object) -> Json:
+        """POST /_sim/templates: which there are, or what becomes of one."""
+        answer: Json = await self._json("POST", "/_sim/templates", told)
+        return answer
+
     async def say(
         self, phone_number_id: str, sender: str | None, *texts: str, **options: object
     ) -> Json:

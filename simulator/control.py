@@ -63,6 +63,9 @@ async def show_config(request: web.Request) -> web.Response:
             "embedding_refuses": settings.embedding_refuses and settings.embedding_refuses.pattern,
             "webhook_retry": settings.webhook_retry,
             "templates": settings.templates,
+            "template_review": settings.template_review,
+            "template_review_ms": settings.template_review_ms,
+            "template_calls": settings.template_calls,
             "lies": settings.lies.as_json(),
             "model_quirks": settings.model_quirks.as_json(),
         }

@@ -37,7 +37,7 @@ def _account(state: State, account_id: str, header: str) -> web.Response:
     numbers = [n for n in state.settings.numbers.values() if n.account_id == account_id]
     token = header.partition(" ")[2].strip()
     if numbers or not state.settings.numbers:
-        if _fits(numbers, token):
+        if fits(numbers, token):
             return web.json_response({"id": account_id, "name": "Simulated business"})
         refused = Refused(401, 190, "Error validating access token: Session has expired.")
     else:
@@ -45,7 +45,7 @@ def _account(state: State, account_id: str, header: str) -> web.Response:
     return error_answer(refused, "A" + secrets.token_urlsafe(16))
 
 
-def _fits(numbers: Sequence[Number], token: str) -> bool:
+def fits(numbers: Sequence[Number], token: str) -> bool:
     """A token that belongs to a number is valid; with a number that takes any, every one is."""
     return bool(token) and (not numbers or any(n.token in (None, token) for n in numbers))
 
@@ -53,7 +53,7 @@ def _fits(numbers: Sequence[Number], token: str) -> bool:
 async def show_token(request: web.Request) -> web.Response:
     """What a token may do, and for which account."""
     numbers = list(request.app[STATE].settings.numbers.values())
-    valid = _fits(numbers, request.query.get("input_token", ""))
+    valid = fits(numbers, request.query.get("input_token", ""))
     scopes = ["whatsapp_business_management", "whatsapp_business_messaging"] if valid else []
     granular = [{"scope": scope, "target_ids": [ACCOUNT_ID]} for scope in scopes]
     data = {"is_valid": valid, "type": "SYSTEM_USER", "expires_at": 0, "scopes": scopes}

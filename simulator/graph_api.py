@@ -33,13 +33,17 @@ class Told:
 
 async def send_message(request: web.Request) -> web.Response:
     state = request.app[STATE]
-    asked = Asked(request.match_info["phone_number_id"], "A" + secrets.token_urlsafe(16), {})
+    marketing = request.path.endswith("/marketing_messages")
+    number, request_id = request.match_info["phone_number_id"], "A" + secrets.token_urlsafe(16)
+    asked = Asked(number, request_id, {}, marketing)
     try:
         authorize(state, asked.phone_number_id, request.headers.get("Authorization", ""))
         asked = replace(asked, body=read_object(await request.read()))
         if "status" in asked.body:
             return _mark_read(state, asked)
         call = read_call(state, asked)
+        if marketing and asked.body.get("type") != "template":
+            raise invalid("Only templates are sent here.")
     except Refused as refused:
         if refused.code == NO_SUCH_MESSAGE:
             _note_read(state, asked, code=refused.code)
@@ -250,5 +254,6 @@ def _record(state: State, asked: Asked, told: Told) -> None:
         fault=told.fault,
         lies=list(told.lies),
         request_id=asked.request_id,
+        marketing=asked.marketing,
         body=body,
     )

@@ -10,6 +10,7 @@ from simulator.graph_errors import Refused, invalid
 from simulator.interactive import interactive_text
 from simulator.sent_media import KINDS, check_sent
 from simulator.state import State
+from simulator.templates import filled
 
 TEXT_MAX = 4096  # characters
 OPAQUE_MAX = 512  # characters
@@ -39,6 +40,7 @@ class Asked:
     phone_number_id: str
     request_id: str
     body: dict[str, Any]
+    marketing: bool = False  # by the endpoint that takes nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def read_call(state: State, asked: Asked) -> Call:
         asked=asked,
         to=to,
         recipient=recipient,
-        text=_text(content) if kind == "text" else _caption(state, kind, content),
+        text=_text(content) if kind == "text" else _caption(state, asked, kind, content),
         context=_context(body),
         opaque=opaque,
     )
@@ -149,10 +151,15 @@ def _text(content: Any) -> str:
     return body
 
 
-def _caption(state: State, kind: str, content: Any) -> str:
+def _caption(state: State, asked: Asked, kind: str, content: Any) -> str:
     """How a message that is not plain text appears in the conversation."""
     if kind == "template":
-        return f"[template {_template_name(state, content)}]"
+        name = _template_name(state, content)
+        account = state.settings.number(asked.phone_number_id).account_id
+        kept = state.templates.check_send(account, content)
+        if asked.marketing and kept is not None and kept.category != "MARKETING":
+            raise invalid("Only MARKETING templates are sent here.")
+        return f"[template {name}]" if kept is None else filled(kept, content)
     if kind == "interactive":
         return interactive_text(content)
     caption = content.get("caption") if isinstance(content, dict) else None

@@ -40,6 +40,9 @@ class Settings:
     embedding_refuses: "re.Pattern[str] | None" = None  # an expression: texts that fit are refused
     webhook_retry: bool = False
     templates: tuple[str, ...] = ()  # those that are approved; none: any is taken
+    template_review: str = "approve"  # what becomes of one that is made or edited
+    template_review_ms: int = 300
+    template_calls: int | None = None  # of an account until 80008; None: without end
     lies: Lies = field(default_factory=Lies)
     model_quirks: Quirks = field(default_factory=Quirks)
     subscribed: bool = True  # the account's webhooks reach the app
@@ -77,6 +80,11 @@ def merge_settings(settings: Settings, value: object) -> Settings:
         embedding_refuses=given.take("embedding_refuses", fields.regex, settings.embedding_refuses),
         webhook_retry=given.take("webhook_retry", fields.flag, settings.webhook_retry),
         templates=given.take("templates", fields.texts, settings.templates),
+        template_review=given.take("template_review", _review, settings.template_review),
+        template_review_ms=given.take(
+            "template_review_ms", fields.milliseconds, settings.template_review_ms
+        ),
+        template_calls=given.take("template_calls", fields.milliseconds, settings.template_calls),
         lies=_lies(given, settings.lies),
         model_quirks=given.take(
             "model_quirks",
@@ -95,6 +103,12 @@ def read_statuses(value: object) -> tuple[Status, ...]:
     if len(known) != len(names):
         raise Unfit(f"must be a list of {', '.join(STATUSES)}")
     return known
+
+
+def _review(value: object) -> str:
+    if value not in ("approve", "reject", "never"):
+        raise Unfit("must be approve, reject or never")
+    return str(value)
 
 
 def _numbers(value: object) -> dict[str, Number]:

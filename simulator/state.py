@@ -17,6 +17,7 @@ from simulator.media import Media
 from simulator.model_rules import Rule
 from simulator.script import Fault, Script
 from simulator.settings import Settings
+from simulator.templates import Templates
 from simulator.webhooks import Inbound
 
 MAX_PEOPLE = 200_000
@@ -75,6 +76,7 @@ class State:
         self.media = Media()
         self.upload_faults: Script[Fault] = Script()
         self.uploads: OrderedDict[str, Upload] = OrderedDict()  # by their ids
+        self.templates = Templates()
         self.dice = random.Random()
         self.inbound: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.held: dict[
@@ -96,6 +98,7 @@ class State:
         self.endpoints.forget()
         self.limits = Limits()
         self.media.clear()
+        self.templates = Templates()
         self.inbound.clear()
 
     def heard(self, phone_number_id: str, customer: str, wamid: str, stamp: str) -> None:

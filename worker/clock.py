@@ -26,6 +26,8 @@ from handlers.process.sweeps import Sweep
 from handlers.quotes import forget_old_quotes
 from handlers.retention.contact_days import forget_old_contact_days
 from handlers.retention.sweep import forget_histories, forget_what_is_old
+from handlers.templates.account import Meta
+from handlers.templates.sync import forget_old_templates, sync_due
 from handlers.tools.ledger import end_lost_calls, forget_old_calls
 from handlers.unanswered import forget_old_unanswered
 from handlers.waiting import answer_entered, end_waits, forget_old_waits, let_in
@@ -53,6 +55,7 @@ DELETE_S = 1.0
 HISTORY_S = 5.0
 OLD_S = 20.0
 PROVE_S = 1.0
+SYNC_S = 5.0
 
 
 def swept(
@@ -108,6 +111,9 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
     async def proving(pool: Pool, sweep: Sweep[Any]) -> None:
         await prove_due(pool, worker.sender.graph_api, worker.tokens.vault, sweep)
 
+    async def syncing(pool: Pool, sweep: Sweep[Any]) -> None:
+        await sync_due(pool, Meta(worker.sender.graph_api, worker.tokens), sweep)
+
     return (
         (EXPIRY_S, "expire_actions", swept(expire_overdue, "overdue_action")),
         (EXPIRY_S, "end_handovers", swept(end_overdue_handovers, "handover")),
@@ -119,6 +125,8 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
         (FORGET_S, "forget_waits", forget_old_waits),
         (ORPHAN_S, "match_orphans", swept(match_orphans, "orphan")),
         (PROVE_S, "prove_claims", swept(proving, "claim")),
+        (SYNC_S, "sync_templates", swept(syncing, "template_sync")),
+        (FORGET_CALLS_S, "forget_templates", forget_old_templates),
         (ERASE_S, "erase", swept(erasing, "erasure")),
         (DELETE_S, "delete_chatbots", swept(delete_due, "deletion")),
         (HISTORY_S, "forget_histories", swept(forget_histories, "retention")),

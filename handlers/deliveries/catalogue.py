@@ -345,6 +345,8 @@ class TemplateUpdated(TenantEvent):
     name: str
     language: str
     status: str
+    category: str | None
+    quality_score: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from db.pool import Conn, Pool, tenant
 from handlers.deliveries.catalogue import AccountEvent
 from handlers.deliveries.outbox import tell
 from handlers.ingest.batch import Arrived, Item, column_text
+from handlers.templates.news import take_news
+from handlers.whatsapp.cloud_api.untrusted import moment
 from handlers.whatsapp.values import Happening, Parsed
 
 # Meta's limits of messages in and out together are 80 a second, and 1,000 after an upgrade; of both
@@ -50,6 +52,9 @@ async def keep_happening(
         return
     if what.throughput and chatbot_id is not None:
         await raise_rate(conn, user_id, chatbot_id, UPGRADED_RATE, DEFAULT_RATE)
+    if what.template is not None and arrived.update.waba_id is not None:
+        at = moment(arrived.update.entry_time)
+        await take_news(conn, user_id, arrived.update.waba_id, what.template, at)
     if what.told:
         told = AccountEvent(
             chatbot_id=chatbot_id, field=what.field, event=what.event, account_event_id=kept

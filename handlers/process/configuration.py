@@ -13,6 +13,7 @@ from handlers.media_store.place import KEY_ID, SECRET, BadPlace, Keys, is_bucket
 from handlers.outbound.addresses import Allow, read_allow
 from handlers.rules.brokers import brokers
 
+GRAPH_URL, GRAPH_VERSION = "https://graph.facebook.com", "v25.0"
 MIN_KEY_CHARS = 16  # of SECRETS_KEY: shorter ones are passwords, which HKDF lets be guessed
 
 
@@ -206,6 +207,13 @@ class Environment:
         what = "what URLs of tenants may reach although it is private"
         self.problems += [f"OUTBOUND_ALLOW {problem}: {what}" for problem in problems]
         return allow
+
+    def graph_url(self) -> str:
+        what = "where the WhatsApp Cloud API is"
+        return self.url("WHATSAPP_API_URL", ("https", "http"), GRAPH_URL, what=what)
+
+    def graph_version(self) -> str:
+        return self.text("WHATSAPP_API_VERSION", GRAPH_VERSION, what="e.g. v25.0")
 
     def media_store(self) -> str:
         """A URL of a directory or of a bucket; without one it is below the working directory."""

@@ -2,16 +2,18 @@
 the sweep of what stayed unknown. And its opposite, a message that arrived after all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from db.actions import read_action
 from db.conversations import forget_threads
 from db.dead import Burial, bury, unbury
 from db.given_media import forget_handles
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
+from db.messages import NewText, queue_text
 from db.pool import Conn
-from db.sends import end_send, queue_window_template
+from db.sends import LateReply, end_send, late_reply
 from db.usage import give_back_messages
 from db.waits import put_off_again
 from handlers.deliveries.catalogue import MessageFailed
@@ -26,6 +28,8 @@ from handlers.sends.rules import (
     WINDOW_CLOSED,
     End,
 )
+from handlers.templates.filling import To
+from handlers.templates.outside import replacement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +95,7 @@ async def settle_ends(
     for one in ended:
         instead = None
         if one.reason == WINDOW_CLOSED:
-            instead = await queue_window_template(
-                conn, user_id, one.message_id, one.usage_day, one.overage
-            )
+            instead = await _queue_instead(conn, user_id, one)
         elif one.reason in PUT_OFF and await put_off_again(
             conn, user_id, one.message_id, one.reason
         ):
@@ -111,6 +113,47 @@ async def settle_ends(
     units = [(day, one.overage) for one in unspent if (day := one.usage_day) is not None]
     if units:
         give_back_messages(conn, user_id, [u[0] for u in units], [u[1] for u in units])
+
+
+async def _queue_instead(conn: Conn, user_id: UserId, one: Ended) -> str | None:
+    """'queued': one of the chatbot's templates goes instead of a reply, and has its unit. That of
+    decisions tells of each; the other asks the customer to write again, once a window:
+    'asked_already'. None: nothing goes."""
+    late = await late_reply(conn, user_id, one.message_id)
+    if late is None:
+        return None
+    to = To(late.chatbot_id, late.contact_id, {"reply": late.content_text})
+    filled = None
+    if late.decided is not None and late.decision_template is not None:
+        filled = await replacement(
+            conn, user_id, late.decision_template, await _with_decision(conn, user_id, late, to)
+        )
+    if filled is None and late.window_template is not None:
+        if late.asked:
+            return "asked_already"
+        filled = await replacement(conn, user_id, late.window_template, to)
+    if filled is None:
+        return None
+    trace = {} if late.trace_id is None else {"trace_id": late.trace_id}
+    text = NewText(
+        content_text=filled.text,
+        metadata={"kind": "reply", "instead_of": one.message_id} | trace | filled.metadata,
+        usage_day=one.usage_day,
+        overage=one.overage,
+    )
+    queued = await queue_text(conn, user_id, late.conversation_id, text)
+    return None if queued is None else "queued"
+
+
+async def _with_decision(conn: Conn, user_id: UserId, late: LateReply, to: To) -> To:
+    action = None if late.decided is None else await read_action(conn, user_id, late.decided)
+    if action is None:
+        return to
+    values = {
+        "action.request_type": action.request_type.replace("_", " "),
+        "action.user_response": action.user_response or "",
+    }
+    return replace(to, values={**to.values, **values})
 
 
 async def _mourn(conn: Conn, user_id: UserId, dead: Sequence[Ended]) -> None:

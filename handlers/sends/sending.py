@@ -157,6 +157,7 @@ class Sender:
                 begun.phone_number_id,
                 begun.token,
                 _body(send, callback_data(message_id, send.send_attempts + 1)),
+                marketing=send.by_marketing_api,
             )
         result = await self._settle_patiently(user_id, message_id, send, outcome)
         reason = outcome.reason if isinstance(outcome, Unknown) else None
@@ -212,10 +213,7 @@ class Sender:
 def _body(send: Send, ours: str) -> dict[str, Any]:
     to, bsuid = recipient(send), send.bsuid
     if send.template is not None:
-        name, language = send.template["name"], send.template["language"]
-        return template_message(
-            to=to, bsuid=bsuid, name=name, language=language, callback_data=ours
-        )
+        return template_message(to=to, bsuid=bsuid, template=send.template, callback_data=ours)
     text = text_message(
         to=to,
         bsuid=bsuid,

@@ -329,6 +329,12 @@ def verdicts(found: Found) -> list[str]:
     return [decided_text(event.data, voice) for event in found.events if event.kind == DECIDED]
 
 
+def decided(found: Found) -> dict[str, Any]:
+    """Of a reply that tells of a decision: outside the window a template of its own may."""
+    told = [event.data["action_id"] for event in found.events if event.kind == DECIDED]
+    return {"decided": told[-1]} if told else {}
+
+
 def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bool:
     """Whether an event that a silent turn read is kept for another. A person who has the
     conversation tells it."""

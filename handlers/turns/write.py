@@ -68,7 +68,7 @@ from handlers.turns.decide import (
     Told,
     unsaid,
 )
-from handlers.turns.inputs import BLOCKED, PUT_OFF, STALE, tells_later
+from handlers.turns.inputs import BLOCKED, PUT_OFF, STALE, decided, tells_later
 from handlers.turns.leaving import leave
 from handlers.turns.own_calls import keep_thread
 from handlers.turns.pace import SILENCE
@@ -194,7 +194,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
         under = with_ids(say.layout)
     text = NewText(
         content_text=say.text,
-        metadata=say.metadata | _tokens(calls) | under,
+        metadata=say.metadata | _tokens(calls) | under | decided(read.found),
         in_reply_to=read.found.quotable,
         usage_day=say.unit.usage_day,
         overage=say.unit.overage,

@@ -81,6 +81,21 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateNews:
+    """What a provider tells of a template of an account."""
+
+    what: Literal["status", "quality", "category", "components"]
+    name: str
+    language: str
+    status: str | None = None
+    category: str | None = None
+    correct_category: str | None = None  # announced, and not yet so
+    quality_score: str | None = None
+    rejected_reason: str | None = None
+    rejection_info: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Happening:
     """Known, kept whole, and nothing follows from it by itself."""
 
@@ -88,6 +103,7 @@ class Happening:
     event: str | None
     told: bool = False  # whether the tenant is told
     throughput: bool = False  # the number may send faster from now on
+    template: TemplateNews | None = None
 
 
 Parsed: TypeAlias = Inbound | Past | Change | Moved | Preference | Happening

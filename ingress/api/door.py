@@ -6,11 +6,9 @@ on what is held at once, so that no API client can keep a webhook waiting.
 
 import asyncio
 import functools
-import hashlib
-import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,13 +27,13 @@ from handlers.process.http.connection import Unfinished
 from handlers.process.http.server import NOT_UNPACKED
 from ingress.api.asking import Asks
 from ingress.api.description import openapi
+from ingress.api.elsewhere import Abroad
 from ingress.api.encoding import encoded, pieces
 from ingress.api.endpoints import ENDPOINTS
-from ingress.api.fields import Body, Parameters
 from ingress.api.keys import Keys
 from ingress.api.meter import Meter
 from ingress.api.mistakes import Mistake
-from ingress.api.once import done_once
+from ingress.api.once import done_once, fingerprint
 from ingress.api.outflow import stored
 from ingress.api.pace import Pace
 from ingress.api.places import Places, pause_s
@@ -53,6 +51,7 @@ from ingress.api.table import (
     Awaited,
     B,
     Call,
+    Elsewhere,
     Endpoint,
     Installation,
     Intake,
@@ -86,6 +85,7 @@ class Door:
         self._keys = keys
         self._places = Places()
         self._asks = Asks(pool, here.ask_wait)
+        self._abroad = Abroad()
         self._streams = Streams()
         self._uploads = Uploads(self._streams)
 
@@ -108,22 +108,28 @@ class Door:
             raw = await _body(request, endpoint.takes) if endpoint.has_body else b""
             async with connections:
                 answer = await self._answered(request, endpoint, owner, raw)
-                if answer.status == 204:
-                    return web.Response(status=204, headers=answer.headers)
-                file = answer.body if isinstance(answer.body, StoredFile) else None
-                awaited = answer.body if isinstance(answer.body, Awaited) else None
-                body = b"" if file or awaited else await encoded(answer.body)
+                later = isinstance(answer.body, StoredFile | Awaited | Elsewhere)
+                body = b"" if later or answer.status == 204 else await encoded(answer.body)
                 if (pause := pause_s(len(body))) > 0:
                     await asyncio.sleep(pause)
-            if file is not None:
-                return await self._stored(request, file, endpoint, owner)
-        if awaited is not None:  # it takes no place of what answers at once
-            answer = await self._asks.answer(
-                owner.user_id, awaited.ask_id, lambda: request.transport is None
-            )
-            body = await encoded(answer.body)
+            if isinstance(answer.body, StoredFile):
+                return await self._stored(request, answer.body, endpoint, owner)
+        if later:  # it takes no place of what answers at once
+            answer = await self._later(request, endpoint, owner, answer)
+            body = b"" if answer.status == 204 else await encoded(answer.body)
+        if answer.status == 204:
+            return web.Response(status=204, headers=answer.headers)
         headers = {**answer.headers, "Content-Type": JSON}
         return web.Response(body=body, status=answer.status, headers=headers)
+
+    async def _later(
+        self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, answer: Answer[Any]
+    ) -> Answer[Any]:
+        if isinstance(answer.body, Elsewhere):
+            return await self._from_elsewhere(owner, endpoint, answer.body)
+        return await self._asks.answer(
+            owner.user_id, answer.body.ask_id, lambda: request.transport is None
+        )
 
     async def _stored(
         self, request: web.Request, file: StoredFile, endpoint: AnyEndpoint, owner: KeyOwner
@@ -153,10 +159,17 @@ class Door:
     async def _answered(
         self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes
     ) -> Answer[Any]:
+        return await self._transacted(
+            owner, lambda conn: self._in_transaction(conn, request, endpoint, owner, raw)
+        )
+
+    async def _transacted(
+        self, owner: KeyOwner, work: Callable[[Conn], Awaitable[Answer[Any]]]
+    ) -> Answer[Any]:
         for tries_left in reversed(range(TRIES_ON_CONFLICT)):
             try:
                 async with tenant(self._pool, owner.user_id) as conn:
-                    return await self._in_transaction(conn, request, endpoint, owner, raw)
+                    return await work(conn)
             except Problem as problem:
                 if problem.afterwards is not None:
                     async with tenant(self._pool, owner.user_id) as conn:
@@ -173,7 +186,21 @@ class Door:
         principal = await self._principal(conn, request, endpoint, owner)
         # Only now: what is wrong with a request is nobody's business who may not make it.
         call = read_call(request, endpoint, principal, raw, self._here)
-        return await done_once(conn, endpoint, call)
+        return await done_once(conn, call, functools.partial(endpoint.work, conn, call))
+
+    async def _from_elsewhere(
+        self, owner: KeyOwner, endpoint: AnyEndpoint, elsewhere: Elsewhere[Any, Any]
+    ) -> Answer[Any]:
+        async with self._abroad.of(owner.user_id):
+            said = await elsewhere.ask()
+
+        async def finished(conn: Conn) -> Answer[Any]:
+            await still_may(owner, endpoint, conn)
+            finish = functools.partial(elsewhere.finish, conn, said)
+            return await done_once(conn, elsewhere.call, finish)
+
+        # Where no place is free, what Meta has done would be told to nobody.
+        return await self._transacted(owner, finished)
 
     async def _principal(
         self, conn: Conn, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner
@@ -223,7 +250,7 @@ def read_call(
     ):
         parts = (parameters, body, key, if_match)
         raise invalid([one for part in parts if isinstance(part, list) for one in part])
-    once = None if key is None else Once(key, _fingerprint(endpoint, parameters, body))
+    once = None if key is None else Once(key, fingerprint(endpoint, parameters, body))
     return Call(principal, parameters, body, once, if_match, now, here)
 
 
@@ -240,18 +267,6 @@ def _idempotency_key(request: web.Request) -> str | list[Mistake] | None:
         return key
     detail = f"not 1 to {IDEMPOTENCY_CHARS} printable ASCII characters"
     return [Mistake("Idempotency-Key", detail)]
-
-
-def _fingerprint(endpoint: AnyEndpoint, parameters: Parameters, body: Body) -> bytes:
-    """Of what was given and understood: spaces make no other request, nor does a field that a
-    later release adds."""
-    given = [
-        endpoint.method,
-        endpoint.path,
-        parameters.model_dump(mode="json", exclude_unset=True),
-        body.model_dump(mode="json", exclude_unset=True),
-    ]
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).digest()
 
 
 async def _body(request: web.Request, takes: Sequence[str]) -> bytes:

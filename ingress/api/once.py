@@ -5,6 +5,9 @@ with the connection; the answer is written with what it tells of, so that both a
 What is refused leaves nothing, and the key free.
 """
 
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from db.idempotency import FirstAnswer, Once, find_answer, hold_key, keep_answer
@@ -13,23 +16,26 @@ from db.messages import read_message
 from db.pages import StoredJson
 from db.pool import Conn
 from ingress.api.encoding import kept
+from ingress.api.fields import Body, Parameters
 from ingress.api.problems import Problem
-from ingress.api.table import Answer, AnyEndpoint, Awaited, Call, there
+from ingress.api.table import Answer, AnyEndpoint, Awaited, Call, Elsewhere, there
 
 AGAIN_S = 1
 
 
-async def done_once(conn: Conn, endpoint: AnyEndpoint, call: Call[Any, Any]) -> Answer[Any]:
+async def done_once(
+    conn: Conn, call: Call[Any, Any], work: Callable[[], Awaitable[Answer[Any]]]
+) -> Answer[Any]:
     once = call.once
     if once is None:
-        return await endpoint.work(conn, call)
+        return await work()
     before = await first_answer(conn, call.user_id, once)
     if before is not None:
         if before.status is None or before.body is None:
             return await _of_the_release_before(conn, call, before.message_id)
         return Answer(StoredJson(before.body), before.status, before.headers or {})
-    answer = await endpoint.work(conn, call)
-    if isinstance(answer.body, Awaited):
+    answer = await work()
+    if isinstance(answer.body, Awaited | Elsewhere):  # kept by who gives it in the end
         return answer
     first = FirstAnswer(
         message_id=answer.message_id,
@@ -40,6 +46,18 @@ async def done_once(conn: Conn, endpoint: AnyEndpoint, call: Call[Any, Any]) -> 
     )
     await keep_answer(conn, call.user_id, once, first)
     return answer
+
+
+def fingerprint(endpoint: AnyEndpoint, parameters: Parameters, body: Body) -> bytes:
+    """Of what was given and understood: spaces make no other request, nor does a field that a
+    later release adds."""
+    given = [
+        endpoint.method,
+        endpoint.path,
+        parameters.model_dump(mode="json", exclude_unset=True),
+        body.model_dump(mode="json", exclude_unset=True),
+    ]
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).digest()
 
 
 async def first_answer(conn: Conn, user_id: UserId, once: Once) -> FirstAnswer | None:

@@ -72,10 +72,18 @@ MEMBERS: dict[str, dict[str, Schema]] = {
         "contact_id?": {"type": "integer", "description": "the one there is"},
         "knowledge_id?": {"type": "integer", "description": "the one there is"},
         "product_id?": {"type": "integer", "description": "the one there is"},
+        "template_id?": {"type": "integer", "description": "the one there is"},
     },
     "import_ended": {
         "job_id?": {"type": "integer"},
         "report?": {"$ref": REF.format(model="ImportReport")},
+    },
+    "template_not_approved": {
+        "template_status": {"type": "string", "description": "Meta's word"},
+    },
+    "refused_by_meta": {
+        "code": {"type": ["integer", "null"], "description": "Meta's"},
+        "subcode": {"type": ["integer", "null"], "description": "Meta's"},
     },
     "campaign_running": {"campaign_id?": {"type": "integer"}},
     "message_limit": {

@@ -4,10 +4,10 @@ An endpoint takes a JSON object that is read whole, works in one transaction and
 is more than that has its place here. A header that calls of several nouns have is a field of
 Endpoint, which the door reads, and a field of Call. What an answer says beside its row is a field
 of Answer, and `statuses` lists what it may be. A StoredFile is streamed when the transaction is
-over; what is Awaited comes from a worker, then too. What streams has neither one body nor one
-transaction: an Intake takes a file of any length, an Outflow gives one and an Upload takes one
-beside fields. Their `work` is the transaction before: may they, and of what; the rest is
-ingress/api/streams.py and uploads.py.
+over; what is Awaited comes from a worker, then too, and what is Elsewhere from who is asked then.
+What streams has neither one body nor one transaction: an Intake takes a file of any length, an
+Outflow gives one and an Upload takes one beside fields. Their `work` is the transaction before: may
+they, and of what; the rest is ingress/api/streams.py and uploads.py.
 
 For whoever adds a noun:
 
@@ -45,6 +45,7 @@ from handlers.bulk.nouns import What
 from handlers.outbound.addresses import Allow
 from handlers.plans import Feature, Permission
 from handlers.process.secrets import Vault
+from handlers.templates.account import Meta
 from ingress.api.fields import Body, Parameters
 from ingress.api.preconditions import IfMatch, etag, precondition_failed
 from ingress.api.principal import Principal
@@ -53,6 +54,7 @@ from ingress.api.problems import not_found
 P = TypeVar("P", bound=Parameters)
 B = TypeVar("B", bound=Body)
 R = TypeVar("R")  # the row that is answered
+S = TypeVar("S")  # what somebody else said
 
 IDEMPOTENCY_CHARS = 255
 ASK_WAIT = timedelta(seconds=60)
@@ -78,6 +80,7 @@ class Installation:
     vault: Vault
     outbound: Allow
     ask_wait: timedelta = ASK_WAIT  # for a worker's answer
+    meta: Meta | None = None  # None: nobody asks it from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,16 @@ class Awaited:
     ask_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere(Generic[S, R]):
+    """Somebody else is asked after the transaction, with nothing held; `finish` is another one, of
+    the same tenant, in which nothing of before is certain any more. It raises what is refused."""
+
+    ask: Callable[[], Awaitable[S]]
+    finish: Callable[[Conn, S], Awaitable[Answer[R]]]
+    call: Call[Any, Any]
+
+
 def begun(body: R, job_id: int) -> Answer[R]:
     return Answer(body, 202, {"Location": f"/v1/jobs/{job_id}"})
 
@@ -165,7 +178,10 @@ class Endpoint(Generic[P, B, R]):
     parameters: type[P]
     body: type[B]  # read where the method has one
     answers: type[R]
-    work: Callable[[Conn, Call[P, B]], Awaitable[Answer[R] | Answer[Awaited]]]
+    work: Callable[
+        [Conn, Call[P, B]],
+        Awaitable[Answer[R] | Answer[Awaited] | Answer[Elsewhere[Any, R]]],
+    ]
     statuses: Mapping[int, str] = field(default_factory=lambda: DONE)
     features: tuple[Feature | Permission, ...] = ()  # that the plan has to allow
     once: bool = False  # knows the Idempotency-Key

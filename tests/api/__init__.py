@@ -1,5 +1,6 @@
 """The tenant API over HTTP, with a real database behind it."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from db.api_keys import NewApiKey, create_api_key
 from db.ids import ApiKeyId, ConversationId, MessageId
 from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
+from handlers.process.secrets import Vault, access_token_of
 from ingress.api.resources.evals import EXAMPLE
 from ingress.api.table import FORM, JSON, AnyEndpoint
+from simulator.settings import ACCOUNT_ID
+from simulator.templates import FIRST_ID
 from tests.api.described import endpoint_of, wrong_in_answer
 from tests.factories import Tenant, make_conversation, make_message
+from tests.ingress import SECRETS_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,23 @@ def addressed(endpoint: AnyEndpoint, rows: Mapping[str, int]) -> str:
 
 _questions = count(1)
 # What an endpoint takes, where it takes no empty object.
+ORDER_READY = [
+    {
+        "type": "BODY",
+        "text": "Hi {{1}}, order {{2}} is ready.",
+        "example": {"body_text": [["Noor", "8841"]]},
+    }
+]
 GOOD: dict[str, dict[str, Any]] = {
+    "create_template": {
+        "chatbot_id": 1,
+        "name": "order_sent",
+        "language": "en_US",
+        "category": "UTILITY",
+        "components": ORDER_READY,
+    },
+    "change_template": {"components": ORDER_READY},
+    "sync_templates": {"chatbot_id": 1},
     "send_message": {"content_text": "hi"},
     "ask_chatbot": {"question": "When are you open?"},
     "create_instruction": {"instruction_text": "Speak Basque."},
@@ -174,6 +195,7 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         "order_id": order_id,
         "product_id": product_id,
         "tool_id": await make_tool(owner, of),
+        "template_id": await make_template(owner, of),
         "unanswered_id": await make_unanswered(owner, of, message_id),
         "webhook_id": webhook_id,
         "delivery_id": delivery_id,
@@ -190,6 +212,31 @@ async def make_tool(owner: Conn, of: Tenant) -> int:
         *(of.user_id, of.chatbot_id),
     )
     return tool_id
+
+
+async def make_template(owner: Conn, of: Tenant, **columns: Any) -> int:
+    """Of the chatbot's account; at Meta it is the simulator's first."""
+    token = Vault((SECRETS_KEY,)).encrypt("t", access_token_of(of.chatbot_id))
+    await owner.execute(
+        "UPDATE chatbots SET waba_id = coalesce(waba_id, $2),"
+        " access_token = coalesce(access_token, $3) WHERE id = $1",
+        *(of.chatbot_id, ACCOUNT_ID, token),
+    )
+    row = {
+        "meta_id": str(FIRST_ID),
+        "name": f"order_ready_{next(_questions)}",
+        "language": "en_US",
+        "status": "APPROVED",
+        "category": "UTILITY",
+        "components": json.dumps(ORDER_READY),
+    } | columns
+    names, places = ", ".join(row), ", ".join(f"${n}" for n in range(3, 3 + len(row)))
+    made: int = await owner.fetchval(
+        f"INSERT INTO message_templates (user_id, waba_id, {names})"
+        f" VALUES ($1, $2, {places}) RETURNING id",
+        *(of.user_id, ACCOUNT_ID, *row.values()),
+    )
+    return made
 
 
 async def make_unanswered(owner: Conn, of: Tenant, message_id: int, key: int = 1) -> int:

@@ -20,6 +20,7 @@ TESTS = {
     "actions": ("people", "talks", "versions"),
     "products": ("products", "imports"),
     "orders": ("orders",),
+    "templates": ("templates",),
     "webhooks": ("webhooks", "deliveries"),
     "events": ("events",),
     "usage": ("usage",),

@@ -42,6 +42,8 @@ async def test_a_chatbot_is_made_read_and_listed(client: Client, ours: Tenant) -
         "answer_checks": "block",
         "opt_out_words": [],
         "order_messages": [],
+        **dict.fromkeys(("order_template", "decision_template")),
+        "marketing_api": False,
         "unproven": [],
         "is_active": True,
         "bot_status": "active",
@@ -212,10 +214,21 @@ WRONG: dict[str, list[Any]] = {
         {"closed": ["2026-02-30"]},
     ],
     "answer_checks": [None, "off", True],
-    "window_template": ["again", [], {"name": "again"}, {"name": "Again", "language": "en"}],
+    "window_template": [
+        "again",
+        [],
+        {"name": "again"},
+        {"name": "Again", "language": "en"},
+        {"name": "again", "language": "en", "template_id": 1},
+        {"template_id": 999_999},
+        {"parameters": {}},
+    ],
+    "order_template": ["again", {"name": "again", "language": "en"}, {"template_id": 999_999}],
+    "decision_template": [[], {"parameters": {}}, {"template_id": 1, "parameters": []}],
+    "marketing_api": ["true", 1],
 }
 LATER_OR_OURS = (
-    *("order_messages", "order_template", "decision_template", "marketing_api"),
+    *("order_messages", "marketing_api"),
     *("id", "version", "number_confirmed_at", "kb_version"),
 )
 

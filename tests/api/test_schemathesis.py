@@ -13,6 +13,7 @@ import pytest
 
 from db.pool import Conn, Pool
 from handlers.media_store.local import Directory
+from simulator.client import Simulator
 from tests.api import make_key, make_rows
 from tests.api.asking import answering, simulated
 from tests.api.test_imports import a_worker, at_work
@@ -65,10 +66,21 @@ def store(tmp_path: Path) -> Directory:
 
 
 @pytest.fixture
-async def api(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
+async def simulator() -> AsyncIterator[Simulator]:
+    async with simulated() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def api(database: Database, tmp_path: Path, simulator: Simulator) -> AsyncIterator[Door]:
     """With time for whoever answers what bots are asked."""
     wait, files = timedelta(seconds=30), (tmp_path / "files").as_uri()
-    async with door(DEAD_BROKER, database.runtime_url, ask_wait=wait, media_store=files) as opened:
+    async with door(
+        *(DEAD_BROKER, database.runtime_url),
+        ask_wait=wait,
+        media_store=files,
+        graph_url=simulator.url,
+    ) as opened:
         yield opened
 
 
@@ -81,6 +93,7 @@ async def test_schemathesis_finds_nothing(
     ours: Tenant,
     theirs: Tenant,
     store: Directory,
+    simulator: Simulator,
     tmp_path: Path,
 ) -> None:
     made = [await make_rows(owner, ours) for _ in range(SETS_OF_ROWS)]
@@ -96,7 +109,6 @@ async def test_schemathesis_finds_nothing(
         *("--checks", "all", "--continue-on-failure", "--warnings", "off"),
     ]
     async with (
-        simulated() as simulator,
         answering(database, simulator),  # what bots are asked
         at_work(pool, await a_worker(owner), store),  # documents are jobs
     ):

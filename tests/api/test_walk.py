@@ -14,10 +14,13 @@ from handlers.media_store.local import Directory
 from ingress.api.endpoints import ENDPOINTS
 from ingress.api.nouns import noun_of
 from ingress.api.table import JSON, AnyEndpoint
-from tests.api import Answer, Client, addressed, called, make_rows
+from simulator.app import create_app
+from simulator.client import Simulator
+from tests.api import ORDER_READY, Answer, Client, addressed, called, make_rows
 from tests.api.asking import answering, simulated
 from tests.api.conftest import Connect
 from tests.api.nouns import TESTS, table
+from tests.api.test_claims import served
 from tests.api.test_exports import make_all
 from tests.cli import ROOT
 from tests.conftest import Database
@@ -38,8 +41,18 @@ def store(tmp_path: Path) -> Directory:
 
 
 @pytest.fixture
-async def api(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
-    async with door(DEAD_BROKER, database.runtime_url, media_store=tmp_path.as_uri()) as opened:
+async def meta() -> AsyncIterator[str]:
+    """With a template, and any account."""
+    async with served(create_app()) as url, Simulator(url) as simulator:
+        one = {"name": "order_ready", "language": "en_US", "category": "UTILITY"}
+        await simulator.template(templates=[one | {"components": ORDER_READY}])
+        yield url
+
+
+@pytest.fixture
+async def api(database: Database, tmp_path: Path, meta: str) -> AsyncIterator[Door]:
+    store = tmp_path.as_uri()
+    async with door(DEAD_BROKER, database.runtime_url, media_store=store, graph_url=meta) as opened:
         yield opened
 
 

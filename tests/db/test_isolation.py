@@ -138,7 +138,7 @@ WRONG = {
                'mark', 'days', 'lower_days', 'lower_from', 'swept_upto', 'received_at',
                'idempotency_key', 'file', 'job_id', 'reason', 'trace_id', 'item_key', 'deleted_at',
                'embeddings', 'version', 'embedded_version', 'embedding_model', 'embedder',
-               'embed_at', 'called_at')
+               'embed_at', 'called_at', 'changed_at')
            -- What nobody could be given is nobody's row: erase_parked() looks into it to delete.
            AND (table_name <> 'parked_items'
                 OR column_name NOT IN ('raw', 'item_key', 'display_number'))
@@ -336,6 +336,8 @@ async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
         "note_file_to_remove": False,
         "asks_over": True,
         "forget_asks": True,
+        "claim_template_syncs": True,
+        "forget_templates": True,
         "lost_evals": True,
         "forget_evals": True,
         "forget_contact_days": True,
@@ -498,6 +500,15 @@ ROWS: dict[str, dict[str, Any]] = {
     "erased_numbers": {"mark": "sha256('$n')"},
     "products": {"name": "'x'"},
     "catalogues": {"version": "1"},
+    "message_templates": {
+        "waba_id": "'w'",
+        "meta_id": "'m$n'",
+        "name": "'t$n'",
+        "language": "'en'",
+        "status": "'APPROVED'",
+        "category": "'UTILITY'",
+    },
+    "template_syncs": {"waba_id": "'w$n'"},
     "quotes": {
         "chatbot_id": "@chatbots",
         "contact_id": "@contacts",

@@ -84,6 +84,8 @@ BY_HAND = {
     ),
     "exports.columns_of",  # one value, which is a list
     "imports.became_rows",
+    *("templates.template_fields", "templates.lock_templates", "templates.change_templates"),
+    "templates.add_templates",
     "tenants.update_user",  # without the email, which another query writes
 }
 
@@ -128,6 +130,7 @@ PARTS = {
     "talks.all_of",
     "talks.list_conversations",
     "talks.step",
+    "templates.template_page",
 }
 
 

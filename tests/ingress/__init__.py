@@ -87,6 +87,7 @@ async def door(
     media_keys: Keys | None = None,
     ask_wait: timedelta = timedelta(seconds=60),
     calls_per_minute: int = 100_000,
+    graph_url: str = "http://127.0.0.1:1",
 ) -> AsyncIterator[Door]:
     settings = Settings(
         database_url=database_url,
@@ -103,6 +104,7 @@ async def door(
         media_keys=media_keys,
         ask_wait=ask_wait,
         api_calls_per_minute=calls_per_minute,
+        graph_url=graph_url,
     )
     runner = await create_runner(settings, bounds or Bounds(), 1.0)
     await runner.setup()

@@ -93,7 +93,9 @@ class Graph:
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+    async def send(
+        self, phone_number_id: str, token: str, body: dict[str, Any], *, marketing: bool = False
+    ) -> Outcome:
         ours = OUR_ID.fullmatch(body["biz_opaque_callback_data"])
         assert ours is not None
         request = Request(MessageId(int(ours[1])), int(ours[2]), ours[0])

@@ -58,7 +58,9 @@ class Meta:
     def __init__(self) -> None:
         self.sent: list[Any] = []
 
-    async def send(self, phone_number_id: str, token: str, message: dict[str, Any]) -> Accepted:
+    async def send(
+        self, phone_number_id: str, token: str, message: dict[str, Any], *, marketing: bool = False
+    ) -> Accepted:
         self.sent.append(message)
         return Accepted(f"wamid.{len(self.sent)}")  # type: ignore[arg-type]
 

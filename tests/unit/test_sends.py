@@ -126,6 +126,7 @@ FINE = Send(
     waited=None,
     since_inbound=timedelta(hours=1),
     template=None,
+    by_marketing_api=False,
     interactive=None,
     medium=None,
     trying=False,

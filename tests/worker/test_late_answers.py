@@ -31,7 +31,9 @@ class Meta:
     def __init__(self) -> None:
         self.calls: asyncio.Queue[asyncio.Future[Outcome]] = asyncio.Queue()
 
-    async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+    async def send(
+        self, phone_number_id: str, token: str, body: dict[str, Any], *, marketing: bool = False
+    ) -> Outcome:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.calls.put_nowait(answer)
         return await answer

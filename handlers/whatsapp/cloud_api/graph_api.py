@@ -5,6 +5,7 @@ been accepted: Refused says no, Unknown says maybe, and only the first may simpl
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from tenacity import (
 from db.ids import Wamid
 from handlers.rules.claims import Away, Denied, Look, Told
 from handlers.whatsapp.cloud_api.errors import class_of
+from handlers.whatsapp.cloud_api.management import Called, NoAnswer, called
 from handlers.whatsapp.cloud_api.uploads import Uploads
 from handlers.whatsapp.cloud_api.wire import error_report
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
@@ -30,6 +32,7 @@ READ_TIMEOUT_S = 5.0  # of a call that shows something and brings nothing
 TRIES = 3  # within one send, and only while Meta says that it did not take the message
 TRY_BASE_S = 0.2
 MAX_ANSWER_BYTES = 256 * 1024
+MAX_MANAGED_BYTES = 8 * 1024 * 1024  # a page of 100 templates, each with a carousel
 
 
 def text_message(
@@ -49,16 +52,22 @@ def text_message(
 
 
 def template_message(
-    *, to: str | None, bsuid: str | None, name: str, language: str, callback_data: str
+    *, to: str | None, bsuid: str | None, template: Mapping[str, Any], callback_data: str
 ) -> dict[str, Any]:
-    """The body of a template without parameters. `bsuid` as in text_message()."""
+    """The body of a template: its name, language and components, as rendered. `bsuid` as in
+    text_message()."""
+    filled = {"components": parts} if (parts := template.get("components")) else {}
     recipient = {"to": to} if to is not None else {"recipient": bsuid}
     return {
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
         **recipient,
         "type": "template",
-        "template": {"name": name, "language": {"code": language}},
+        "template": {
+            "name": template["name"],
+            "language": {"code": template["language"]},
+            **filled,
+        },
         "biz_opaque_callback_data": callback_data,
     }
 
@@ -69,15 +78,19 @@ class GraphApi:
         self._base = f"{base_url.rstrip('/')}/{version}"
         self.uploads = Uploads(session, self._base)
 
-    async def send(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
-        """Repeats what Meta says it did not take for a moment's reason, and nothing else."""
+    async def send(
+        self, phone_number_id: str, token: str, body: dict[str, Any], *, marketing: bool = False
+    ) -> Outcome:
+        """Repeats what Meta says it did not take for a moment's reason, and nothing else.
+        `marketing`: by the endpoint that takes MARKETING templates alone."""
         tries = AsyncRetrying(
             retry=retry_if_result(lambda o: isinstance(o, Refused) and o.kind == "transient"),
             stop=stop_after_attempt(TRIES),
             wait=wait_exponential(multiplier=TRY_BASE_S, max=2.0),
         )
         try:
-            return await tries(self._post, phone_number_id, token, body)
+            endpoint = "marketing_messages" if marketing else "messages"
+            return await tries(self._post, f"{phone_number_id}/{endpoint}", token, body)
         except RetryError as given_up:
             last: Outcome = given_up.last_attempt.result()
             return last
@@ -117,10 +130,33 @@ class GraphApi:
         except (aiohttp.ClientError, TimeoutError):
             return Away()
 
-    async def _post(self, phone_number_id: str, token: str, body: dict[str, Any]) -> Outcome:
+    async def manage(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+    ) -> Called:
+        """What manages an account: `path` below the version, its parts quoted. Tried once."""
+        try:
+            async with self._session.request(
+                method,
+                f"{self._base}/{path}",
+                params=query,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                return called(response.status, await _body(response, MAX_MANAGED_BYTES))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return NoAnswer(type(error).__name__)
+
+    async def _post(self, path: str, token: str, body: dict[str, Any]) -> Outcome:
         try:
             async with self._session.post(
-                f"{self._base}/{phone_number_id}/messages",
+                f"{self._base}/{path}",
                 json=body,
                 headers={"Authorization": f"Bearer {token}"},
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
@@ -134,10 +170,10 @@ class GraphApi:
             return Unknown(type(error).__name__)
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, most: int = MAX_ANSWER_BYTES) -> bytes:
     """All of it, or as much as is reasonable: read(n) alone returns the first piece."""
     body = bytearray()
-    while len(body) < MAX_ANSWER_BYTES and (piece := await response.content.readany()):
+    while len(body) < most and (piece := await response.content.readany()):
         body += piece
     return bytes(body)
 

@@ -14,6 +14,7 @@ from handlers.rules.numbers import normalised
 from handlers.rules.texts import storable
 from handlers.whatsapp.cloud_api.identity import customer_of
 from handlers.whatsapp.cloud_api.notes import MAX_KIND_CHARS, READERS, content_of, part
+from handlers.whatsapp.cloud_api.templates import template_news
 from handlers.whatsapp.cloud_api.untrusted import Json, get, moment, string, wamid_of
 from handlers.whatsapp.cloud_api.wire import STATUSES, NotUnderstood, Update, from_business
 from handlers.whatsapp.values import (
@@ -246,7 +247,8 @@ def _happening(update: Update) -> Happening | NotUnderstood:
     event = _event(value)
     if field_ in ACCOUNT_FIELDS:
         upgrade = field_ == "phone_number_quality_update" and event == "THROUGHPUT_UPGRADE"
-        return Happening(field_, event, told=True, throughput=upgrade)
+        news = template_news(value)
+        return Happening(field_, event, told=True, throughput=upgrade, template=news)
     if field_ in KEPT_FIELDS:
         return Happening(field_, event)
     lists = [get(value, key) for key in ("messages", "statuses")]

@@ -1,9 +1,10 @@
 """What a tenant gives of a chatbot: the bodies of POST and PATCH."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from db.ids import TemplateId
 from handlers import chatbots
 from handlers.fixed.choices import WORD_CHARS, WORDS_MAX, spelling
 from handlers.fixed.texts import (
@@ -16,9 +17,10 @@ from handlers.fixed.texts import (
 from handlers.rules import hours
 from handlers.rules.numbers import normalised
 from handlers.rules.reply import MAX_CHARS
-from ingress.api.fields import NO_NUL, Body, unless_given, wrong
+from ingress.api.fields import NO_NUL, Body, RowId, unless_given, wrong
 from ingress.api.resources.budget_bodies import Budgets, BudgetsMade, BudgetsMerged
 from ingress.api.resources.model_bodies import ModelChange, ModelMade
+from ingress.api.resources.template_sends import PARAMETERS_SCHEMA, Parameters
 
 NAME_CHARS = 255
 INSTRUCTIONS_CHARS = 20_000  # some 5,000 tokens of every prompt
@@ -195,35 +197,75 @@ OptOutWords = Annotated[
 ]
 
 
+class FilledTemplate(Body):
+    template_id: Annotated[RowId[TemplateId], Field(description="of the chatbot's account")]
+    parameters: Parameters = Field(default_factory=dict)
+
+
 class Template(Body):
-    name: TemplateName
-    language: TemplateLanguage
+    """Its name and language, where it has no parameters; or its row and what fills it."""
 
-
-class TemplateChange(Body):
     name: TemplateName = unless_given()
     language: TemplateLanguage = unless_given()
+    template_id: RowId[TemplateId] = unless_given()
+    parameters: Parameters = unless_given()
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if not one_way(self.model_fields_set):
+            raise wrong("give name and language, or template_id and parameters")
+        return self
+
+
+class TemplateChange(Template):
+    """Of name and language what is given."""
+
+
+def one_way(names: set[str]) -> bool:
+    by_row = "template_id" in names
+    return not names - ({"template_id", "parameters"} if by_row else {"name", "language"})
 
 
 def _template_schema(*required: str) -> WithJsonSchema:
-    return WithJsonSchema(
-        {
-            "type": ["object", "null"],
-            "properties": {
-                "name": {"type": "string", "maxLength": 512, "pattern": TEMPLATE_NAME},
-                "language": {"type": "string", "maxLength": 8, "pattern": TEMPLATE_LANGUAGE},
-            },
-            "required": list(required),
-            "additionalProperties": False,
-        }
-    )
+    by_name = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 512, "pattern": TEMPLATE_NAME},
+            "language": {"type": "string", "maxLength": 8, "pattern": TEMPLATE_LANGUAGE},
+        },
+        "required": list(required),
+        "additionalProperties": False,
+    }
+    by_row = {
+        "type": "object",
+        "properties": {
+            "template_id": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+            "parameters": PARAMETERS_SCHEMA,
+        },
+        "required": ["template_id"],
+        "additionalProperties": False,
+    }
+    choices = [by_name, by_row, {"type": "null"}]
+    return WithJsonSchema({"type": ["object", "null"], "anyOf": choices})
 
 
 _OF_TEMPLATE = Field(
-    description="an approved one without parameters, sent where WhatsApp takes no free text"
+    description="an approved one, sent where WhatsApp takes no free text: by name and language if"
+    " it has no parameters, else by `template_id` and `parameters`"
 )
 OfTemplate = Annotated[Template | None, _template_schema("name", "language"), _OF_TEMPLATE]
 TemplateMerged = Annotated[TemplateChange | None, _template_schema(), _OF_TEMPLATE]
+OrderTemplate = Annotated[
+    FilledTemplate | None,
+    Field(description="instead of an order's message outside the window: `order.…`, `reply`"),
+]
+DecisionTemplate = Annotated[
+    FilledTemplate | None,
+    Field(description="instead of a decision outside the window: `action.…`, `reply`"),
+]
+MarketingApi = Annotated[
+    bool, Field(description="MARKETING templates go through Meta's endpoint of their own")
+]
 
 
 Embeddings = Annotated[
@@ -320,6 +362,9 @@ class ChatbotMade(Body):
     topic: Topic = None
     opt_out_words: OptOutWords = Field(default_factory=list)
     order_messages: OrderMessages = Field(default_factory=list)
+    marketing_api: MarketingApi = False
+    order_template: OrderTemplate = None
+    decision_template: DecisionTemplate = None
 
 
 class ChatbotChange(Body):
@@ -342,3 +387,6 @@ class ChatbotChange(Body):
     topic: Topic = None
     opt_out_words: OptOutWords = unless_given()
     order_messages: OrderMessages = unless_given()
+    marketing_api: MarketingApi = unless_given()
+    order_template: OrderTemplate = None
+    decision_template: DecisionTemplate = None

@@ -26,6 +26,7 @@ from ingress.api.resources.budget_bodies import BudgetsChange, BudgetsMade
 from ingress.api.resources.chatbot_bodies import (
     ChatbotChange,
     ChatbotMade,
+    FilledTemplate,
     Template,
     TemplateChange,
 )
@@ -57,9 +58,10 @@ def _given(body: ChatbotMade | ChatbotChange) -> dict[str, Any]:
     model = given.get("model")
     if isinstance(model, ModelMade | ModelChange):
         given["model"] = given_of(model)
-    template = given.get("window_template")
-    if isinstance(template, Template | TemplateChange):
-        given["window_template"] = template.given()
+    for member in chatbots.TEMPLATES:
+        template = given.get(member)
+        if isinstance(template, Template | TemplateChange | FilledTemplate):
+            given[member] = template.given()
     return given
 
 

@@ -17,6 +17,7 @@ from ingress.api.principal import needs
 from ingress.api.problems import Problem
 from ingress.api.resources.conversations import OfConversation, needs_takeover, not_done
 from ingress.api.resources.new_messages import NewMessage, said
+from ingress.api.resources.template_sends import queue_template
 from ingress.api.table import MADE, Answer, Call, Endpoint, Page, page_of, there
 
 Raw = Annotated[
@@ -61,13 +62,16 @@ def _raw(call: Call[MessagesAsked, NoBody] | Call[MessageAsked, NoBody]) -> bool
 
 async def _send(conn: Conn, call: Call[OfConversation, NewMessage]) -> Answer[Message]:
     needs_takeover(call.principal)
-    conversation_id = call.parameters.conversation_id
-    what = await said(conn, call.user_id, conversation_id, call.body)
-    metadata = {"kind": "human", **asdict(call.principal.who)} | what.metadata
+    conversation_id, body = call.parameters.conversation_id, call.body
+    metadata = {"kind": "human", **asdict(call.principal.who)}
+    what = await said(conn, call.user_id, conversation_id, body)
     try:
-        message_id = await takeover.queue_message_of_person(
-            conn, call.user_id, conversation_id, what.text, metadata
-        )
+        if what is None:
+            message_id = await queue_template(conn, call, conversation_id, body.template, metadata)
+        else:
+            message_id = await takeover.queue_message_of_person(
+                conn, call.user_id, conversation_id, what.text, metadata | what.metadata
+            )
     except takeover.NotDone as why:
         if why.reason in ("daily_message_limit", "monthly_message_limit"):
             raise await _at_limit(conn, call, why.reason) from why
@@ -133,6 +137,8 @@ ENDPOINTS = (
             "window_closed",
             "chatbot_inactive",
             "message_limit",
+            "template_not_approved",
+            "opted_out",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a person sends to a customer: a text, or a file that the tenant gave."""
+"""What a person sends to a customer: a text, a file that the tenant gave, or a template."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,10 +13,14 @@ from handlers.media.sendable import CAPTION_UNITS, caption_mistake, media_metada
 from ingress.api.fields import NOT_BLANK, Body, MessageText, unless_given
 from ingress.api.mistakes import Mistake
 from ingress.api.problems import invalid, not_found
+from ingress.api.resources.template_sends import TemplateSent
 from ingress.api.table import there
 
-ONE = ("content_text", "media_id")
-MISSING = "missing: what the customer is to read; or `media_id`, the file that they are to get"
+ONE = ("content_text", "media_id", "template")
+MISSING = (
+    "missing: what the customer is to read; or `media_id`, the file that they are to get; or"
+    " `template`"
+)
 
 
 class NewMessage(Body):
@@ -41,6 +45,9 @@ class NewMessage(Body):
             description="under the file; WhatsApp shows none under sound",
         ),
     ] = unless_given()
+    template: Annotated[
+        TemplateSent, Field(description="also where WhatsApp takes no free text")
+    ] = unless_given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +60,17 @@ class Said:
 
 async def said(
     conn: Conn, user_id: UserId, conversation_id: ConversationId, body: NewMessage
-) -> Said:
+) -> Said | None:
+    """None: a template, which is filled when the conversation is held."""
     given = body.given()
     if len(both := [one for one in ONE if one in given]) != 1:
-        instead = "a message is one of the two: send another for the other"
-        raise invalid([Mistake("media_id", instead) if both else Mistake("content_text", MISSING)])
+        instead = "a message is one of them: send another for the other"
+        raise invalid([Mistake(both[-1], instead) if both else Mistake("content_text", MISSING)])
     if "media_id" not in given:
         if "caption" in given:
             raise invalid([Mistake("caption", "there is none without `media_id`")])
+        if "template" in given:
+            return None
         return Said(body.content_text, {})
     conversation = there(await read_conversation(conn, user_id, conversation_id))
     medium = there(await find_given(conn, user_id, body.media_id))
