@@ -138,7 +138,7 @@ SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file, d.name
                       AND k.erased_at IS NULL));
 
 -- name: media_of_contact
-SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.name, d.file
   FROM media d
   JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
  WHERE d.user_id = $1 AND d.contact_id = $2 AND d.id > $3 AND d.status = 'stored'

@@ -19,7 +19,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 
 from db.given_media import drop_unfinished
 from db.idempotency import Once
-from db.pool import UNAVAILABLE
+from db.pool import UNAVAILABLE, Conn
 from handlers.media import giving
 from handlers.media.kinds import BYTES
 from handlers.media.pictures import DRAWN, NotDrawn, drawn_anew, whole
@@ -35,7 +35,7 @@ from ingress.api.problems import Problem, invalid, unavailable
 from ingress.api.reading import read_parameters
 from ingress.api.stream import Stream
 from ingress.api.streams import RECEIVE_S, Streams, unfinished
-from ingress.api.table import FORM, JSON, Answer, Upload
+from ingress.api.table import FORM, JSON, Answer, Call, Upload
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -102,9 +102,9 @@ class Uploads:
         try:
             fields, kept = await form.read(request)
             call = replace(stream.call, once=form.once(stream.call.once))
-            done = replace(upload, work=partial(_keeps, upload, fields, kept, form))
             async with stream.transaction() as conn:
-                answer = await done_once(conn, done, call)
+                work = partial(_keeps, (upload, call), fields, kept, form, conn)
+                answer = await done_once(conn, call, work)
             is_kept = form.is_kept
             return answer
         finally:
@@ -113,13 +113,13 @@ class Uploads:
 
 
 async def _keeps(
-    upload: Upload[Any, Any, Any],
+    of: tuple[Upload[Any, Any, Any], Call[Any, Any]],
     fields: Parameters,
     kept: Kept,
     form: "Form",
-    conn: Any,
-    call: Any,
+    conn: Conn,
 ) -> Answer[Any]:
+    upload, call = of
     answer = await upload.keeps(conn, call, fields, kept)
     form.is_kept = True
     return answer

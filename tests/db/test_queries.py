@@ -44,6 +44,7 @@ PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
 
 # What is not handed on as it comes; each of them is run by a test of its own.
 BY_HAND = {
+    "media_stores.note_sighting",
     *("parked.park_items", "conversations.mark_ready", "sends.claim_sends"),
     "conversations.claim_conversations",
     *("ingest_log.lock_lanes", "ingest_log.count_deliveries", "ingest_log.remove_entries"),
