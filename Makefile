@@ -3,6 +3,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 SEEDS ?= 1,2,3,4,5
+SHOP_ORDERS ?= 2000
 # Half of the suite's time is waiting, so more than there are cores.
 PROCESSES ?= 3
 CHAOS := tests/chaos/test_chaos.py
@@ -48,8 +49,9 @@ else
 	@$(RUN) -m pytest $(CHAOS)  # alone: its seconds mean something only with the machine to itself
 endif
 
-chaos: setup broker ## kill everything while messages come in, and count what was lost or doubled
-	@exec $(RUN) -m tests.chaos --seeds $(SEEDS)
+chaos: setup broker ## kill everything while messages and orders come in, and count what was lost or doubled
+	@$(RUN) -m tests.chaos --seeds $(SEEDS)
+	@SHOP_ORDERS=$(SHOP_ORDERS) exec $(RUN) -m pytest -q -s tests/e2e/test_shop.py
 
 defences: setup broker ## take out one defence after the other; does a test notice each?
 	@exec $(RUN) -m tests.defences $(ARGS)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from bench.harness import Result, Spread, percentile, spent, tested, usage
 from bench.outside import outside, told
@@ -24,12 +25,27 @@ from local.stack import COMMAND, until_ready
 MODEL_S = 10.0
 PACED_MODEL_S = 2.0
 P50_MS, P99_MS = 30.0, 150.0
+PATIENCE_S = 60.0  # for the last answer
 CROWD = Variant("crowd", tenants=25)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Conversations that become due one by one."""
+
+    variant: Variant
+    per_s: float
+    seconds: float
+    model_s: float = PACED_MODEL_S
 
 
 async def run(quick: bool) -> list[Result]:
     conversations, model_s, paced_s = (200, 2.0, 5.0) if quick else (1_000, MODEL_S, 30.0)
-    async with databases("product") as made, outside() as url, _worker(made["product"], url) as it:
+    async with (
+        databases("product") as made,
+        outside() as url,
+        answering(made["product"], url) as it,
+    ):
         prepared = made["product"]
         await prepared.add_tenants(CROWD)
         await _crowd(prepared, it, url, 100, 0.0)  # warms up
@@ -42,13 +58,14 @@ async def run(quick: bool) -> list[Result]:
         result.goal("in flight at the same time", seen["most_in_flight"], conversations)
 
         capacity = (await _crowd(prepared, it, url, 400, 0.0))["answers_per_s"]
-        paced = Result(
+        latency = Result(
             "in_flight_latency", "What is added to the model's time at half the capacity"
         )
         before, server_before = usage(it.pid), prepared.server_cpu_s()
-        added, lag = await _paced(prepared, url, capacity / 2, paced_s)
+        answered, lag = await paced(prepared, url, Pace(CROWD, capacity / 2, paced_s))
+        added = sorted(ms for _, ms in answered)
         used, server_used = spent(before, usage(it.pid), len(added)), prepared.server_cpu_s()
-        paced.more = {
+        latency.more = {
             "capacity_per_s": capacity,
             "rate_per_s": capacity / 2,
             "answers": len(added),
@@ -58,17 +75,18 @@ async def run(quick: bool) -> list[Result]:
             "core": used["core"],
             "postgresql_cpu_ms": (server_used - server_before) * 1000 / len(added),
         }
-        paced.sides["product"] = {
+        latency.sides["product"] = {
             "added_ms_p50": Spread.of([percentile(added, 0.5)]),
             "added_ms_p99": Spread.of([percentile(added, 0.99)]),
         }
-        paced.goal("added ms, p50", percentile(added, 0.5), P50_MS, at_least=False)
-        paced.goal("added ms, p99", percentile(added, 0.99), P99_MS, at_least=False)
-        return [result, paced]
+        latency.goal("added ms, p50", percentile(added, 0.5), P50_MS, at_least=False)
+        latency.goal("added ms, p99", percentile(added, 0.99), P99_MS, at_least=False)
+        return [result, latency]
 
 
 @asynccontextmanager
-async def _worker(prepared: Prepared, url: str) -> AsyncIterator[Process]:
+async def answering(prepared: Prepared, url: str) -> AsyncIterator[Process]:
+    """A worker that takes turns and sends."""
     (port,) = free_ports(1)
     async with tested(
         "worker",
@@ -113,13 +131,14 @@ async def _crowd(
     }
 
 
-async def _paced(
-    prepared: Prepared, url: str, rate: float, seconds: float
-) -> tuple[list[float], float]:
-    """Sorted milliseconds beyond the model's time, and this process's own p99 of being late."""
-    count = int(rate * seconds)
-    conversations = await prepared.conversations(CROWD, count)
-    await prepared.ask(CROWD, conversations)
+async def paced(
+    prepared: Prepared, url: str, pace: Pace
+) -> tuple[list[tuple[float, float]], float]:
+    """Of each when it was due and the milliseconds beyond the model's time; and this process's own
+    p99 of being late."""
+    count, rate = int(pace.per_s * pace.seconds), pace.per_s
+    conversations = await prepared.conversations(pace.variant, count)
+    await prepared.ask(pace.variant, conversations)
     await prepared.vacuum()
     rows = await prepared.owner.fetch(
         "SELECT v.id, c.wa_id FROM conversations v JOIN contacts c ON c.id = v.contact_id"
@@ -127,7 +146,7 @@ async def _paced(
         conversations,
     )
     who: dict[int, str] = {row["id"]: row["wa_id"] for row in rows}
-    await told(url, f"latency/{PACED_MODEL_S}")
+    await told(url, f"latency/{pace.model_s}")
     # Due by the database's clock, which is this machine's.
     random.Random(1).shuffle(conversations)
     begin = time.time() + 0.5
@@ -142,9 +161,9 @@ async def _paced(
         )
         late.append(max(0.0, time.time() - at) * 1000)
     sent: dict[str, float] = {}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while len(sent) < count:
             await asyncio.sleep(0.2)
             sent |= dict((await told(url))["sends"])
-    added = sorted((sent[to] - due[to] - PACED_MODEL_S) * 1000 for to in sent if to in due)
-    return added, percentile(sorted(late), 0.99)
+    answered = [(due[to], (sent[to] - due[to] - pace.model_s) * 1000) for to in sent if to in due]
+    return answered, percentile(sorted(late), 0.99)

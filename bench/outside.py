@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ from local.processes import Process
 
 LOOK_UP = "look it up"  # in the customer's last message: one tool call, then the text
 ANSWER = (
-    "We are open from eight to six, on Saturdays until two. On Sundays we are closed, but orders"
-    " can be placed at any time and are ready on Monday morning."
+    "We are open from eight to {hour}, on Saturdays until two. On Sundays we are closed, but orders"
+    " of {what} can be placed at any time and are ready on {day} morning."
 )
+_HOURS = ("five", "six", "seven", "eight", "nine", "ten")
+_WHAT = ("bread", "rolls", "cakes", "pies", "buns", "tarts", "bagels", "biscuits")
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 
 
 def _completion(message: dict[str, Any], finish: str) -> bytes:
@@ -53,7 +57,18 @@ def _completion(message: dict[str, Any], finish: str) -> bytes:
 
 
 REFUSED = b'{"error":{"message":"Invalid OAuth access token.","type":"OAuthException","code":190}}'
-TEXT = _completion({"role": "assistant", "content": ANSWER, "refusal": None}, "stop")
+# Not always the same: whoever keeps what it read of an answer would read none.
+TEXTS = [
+    _completion(
+        {
+            "role": "assistant",
+            "content": ANSWER.format(hour=hour, what=f"{one} and {other}", day=day),
+            "refusal": None,
+        },
+        "stop",
+    )
+    for hour, one, other, day in product(_HOURS, _WHAT, _WHAT, _DAYS)
+]
 CALL = _completion(
     {
         "role": "assistant",
@@ -77,6 +92,7 @@ CALL = _completion(
 class Outside:
     def __init__(self) -> None:
         self.latency_s = 0.0
+        self.asked = 0
         self.model_calls = 0
         self.graph_calls = 0
         self.thinking = 0
@@ -87,9 +103,10 @@ class Outside:
         """After how long, and what."""
         if path.endswith(b"/chat/completions"):
             self.model_calls += 1
+            self.asked += 1
             asked = body.rfind(LOOK_UP.encode())
             wants = asked >= 0 and body.find(b'"tool_call_id"', asked) < 0
-            return self.latency_s, CALL if wants else TEXT
+            return self.latency_s, CALL if wants else TEXTS[self.asked % len(TEXTS)]
         if path.endswith(b"/messages"):
             self.graph_calls += 1
             if b'"typing_indicator"' in body:

@@ -180,6 +180,10 @@ class Prepared:
         """Not in the middle of a round."""
         await self.owner.execute("VACUUM ANALYZE")
 
+    async def another(self) -> Conn:
+        """A connection of the owner's, for what goes on beside the first."""
+        return await asyncpg.connect(self.owner_url)
+
     def server_cpu_s(self) -> float:
         """Of the server and its backends that live."""
         spent = 0

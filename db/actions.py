@@ -115,9 +115,10 @@ async def lock_approving(
 
 
 async def read_approving(
-    conn: Conn, user_id: UserId, ids: Sequence[ActionId]
+    conn: Conn, user_id: UserId, ids: Sequence[ActionId], equal_a_day: int
 ) -> list[LockedApproval]:
-    rows = await conn.fetch(_SQL["read_approving"], user_id, ids)
+    """`equal_a_day`: so many approves one without an amount."""
+    rows = await conn.fetch(_SQL["read_approving"], user_id, ids, equal_a_day)
     return [LockedApproval(**row) for row in rows]
 
 

@@ -17,12 +17,17 @@ SELECT a.id FROM actions a
  ORDER BY a.id FOR NO KEY UPDATE OF a;
 
 -- name: read_approving
--- As they are now that they are locked.
+-- As they are now that they are locked. Of those without an amount, which approve what is equal, not
+-- the ones that approved $3 in the last 24 hours: money has a sum a day, words have a number.
 SELECT a.id, a.request_type, a.request_details, a.request_key, a.currency, a.max_amount,
        coalesce(a.context_data, 'null')::text AS context
   FROM actions a
  WHERE a.user_id = $1 AND a.id = ANY ($2::bigint[]) AND a.auto_approve_similar
-   AND coalesce(a.auto_approve_until, a.resolved_at + interval '30 days') > now();
+   AND coalesce(a.auto_approve_until, a.resolved_at + interval '30 days') > now()
+   AND (a.max_amount IS NOT NULL
+        OR (SELECT count(*) FROM actions x
+             WHERE x.user_id = $1 AND x.auto_approved_by = a.id
+               AND x.created_at > now() - interval '24 hours') < $3);
 
 -- name: take_of_bound
 -- Of what the decision may approve on that day; of days that are over nothing is taken any more.

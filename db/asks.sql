@@ -66,6 +66,7 @@ SELECT question, chatbot_id FROM asks
 -- name: read_bot
 -- What a turn would know, with nobody as its customer.
 SELECT b.id AS chatbot_id, 0::bigint AS contact_id, 'nobody' AS thread_id,
+       EXISTS (SELECT FROM tools t WHERE t.user_id = $1 AND t.chatbot_id = b.id) AS has_tools,
        0::bigint AS answered_seq, 0 AS attempts, false AS rebuild_thread,
        NULL::timestamptz AS failing_since, 0 AS model_tries, false AS told_slow,
        false AS chatbot_failing, true AS mine, now() AS now, now() AS last_inbound_at,

@@ -1,7 +1,7 @@
 """Conversations: who is unanswered, who answers, and what a turn has to know."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -124,6 +124,8 @@ class TurnContext:
     forgotten: int = 0  # how often its thread was given up
     catalogue_version: int | None = None  # None: nothing was ever sold
     sells: bool = False  # there are active products
+    has_tools: bool = False  # the chatbot, of the tenant's own
+    files: list[list[Any]] = field(default_factory=list)  # [id, kind, title] that the bot may send
     tenant_active: bool = True
     plan_in_force: bool = True
 

@@ -57,6 +57,11 @@ SELECT v.chatbot_id, v.contact_id, v.thread_id, v.answered_seq, v.attempts, v.re
        (SELECT g.version FROM catalogues g WHERE g.user_id = $1) AS catalogue_version,
        EXISTS (SELECT FROM products p WHERE p.user_id = $1 AND coalesce(p.is_active, false) = true)
            AS sells,
+       EXISTS (SELECT FROM tools t WHERE t.user_id = $1 AND t.chatbot_id = v.chatbot_id) AS has_tools,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(f.id, f.kind, f.title) ORDER BY f.id), '[]')
+          FROM (SELECT d.id, d.kind, d.title FROM media d
+                 WHERE d.user_id = $1 AND d.chatbot_id = v.chatbot_id AND d.title IS NOT NULL
+                 ORDER BY d.id DESC LIMIT 20) f) AS files,
        coalesce(u.is_active, false) AS tenant_active,
        EXISTS (SELECT FROM user_subscriptions s,
                            LATERAL (SELECT (now() AT TIME ZONE u.timezone)::date AS on_day) today

@@ -59,7 +59,7 @@ SELECT v.id FROM conversations v
 -- name: read_dead_send
 -- What a replay has to know, when it has the locks. Nothing: it is not dead any more.
 SELECT v.id AS conversation_id, m.status, v.lease_owner IS NOT NULL AS being_answered,
-       coalesce(m.metadata ->> 'kind' = 'notice', false) AS is_notice
+       coalesce(m.metadata ->> 'kind' IN ('notice', 'file'), false) AS is_notice  -- outside the meter
   FROM dead_sends d
   JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
   JOIN conversations v ON v.user_id = $1 AND v.id = m.conversation_id

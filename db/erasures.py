@@ -102,6 +102,7 @@ erase_actions = _of_contact("erase_actions")
 erase_orders = _of_contact("erase_orders")
 erase_recipients = _of_contact("erase_recipients")
 erase_quotes = _of_contact("erase_quotes")
+erase_tool_calls = _of_contact("erase_tool_calls")
 erase_instructions = _of_contact("erase_instructions")
 erase_facts = _of_contact("erase_facts")
 erase_unanswered = _of_contact("erase_unanswered")
@@ -160,7 +161,8 @@ async def cancel_queued(
 async def erase_shown(conn: Conn, user_id: UserId, contact_id: ContactId) -> None:
     """What is shown by itself, without its contact or conversation."""
     for erase in (
-        *(erase_actions, erase_orders, erase_quotes, erase_recipients, erase_instructions),
+        *(erase_tool_calls, erase_actions, erase_orders, erase_quotes, erase_recipients),
+        erase_instructions,
         *(erase_facts, erase_unanswered, forget_answers),
     ):
         await erase(conn, user_id, contact_id)

@@ -49,6 +49,9 @@ UPDATE campaign_recipients SET params = NULL WHERE user_id = $1 AND contact_id =
 -- name: erase_quotes
 DELETE FROM quotes WHERE user_id = $1 AND contact_id = $2;
 
+-- name: erase_tool_calls
+DELETE FROM tool_calls WHERE user_id = $1 AND contact_id = $2;
+
 -- name: erase_instructions
 DELETE FROM conversation_instructions WHERE user_id = $1 AND contact_id = $2;
 

@@ -107,6 +107,7 @@ class Medium:
     content_type: str | None
     bytes: int | None
     file: str | None
+    name: str | None  # of a file that the tenant gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +254,13 @@ def count_transcription(
     )
 
 
-async def give_back_medium(conn: Conn, claim: MediumClaim) -> None:
-    await conn.execute(_SQL["give_back_medium"], claim.user_id, claim.id, claim.epoch)
+async def give_back_medium(conn: Conn, claim: MediumClaim, wait: timedelta) -> None:
+    await conn.execute(_SQL["give_back_medium"], claim.user_id, claim.id, claim.epoch, wait)
+
+
+async def blame_medium(conn: Conn, claim: MediumClaim, wait: timedelta) -> None:
+    """As if it had taken its worker down."""
+    await conn.execute(_SQL["blame_medium"], claim.user_id, claim.id, claim.epoch, wait)
 
 
 async def remove_media_of(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, wamid: Wamid) -> None:
@@ -265,6 +271,14 @@ async def remove_media_of(conn: Conn, user_id: UserId, chatbot_id: ChatbotId, wa
 async def find_medium(conn: Conn, user_id: UserId, medium_id: int) -> Medium | None:
     row = await conn.fetchrow(_SQL["find_medium"], user_id, medium_id)
     return Medium(**row) if row else None
+
+
+async def media_of_contact(
+    conn: Conn, user_id: UserId, contact_id: ContactId, after: int, limit: int
+) -> list[Medium]:
+    """Whose files are there."""
+    rows = await conn.fetch(_SQL["media_of_contact"], user_id, contact_id, after, limit)
+    return [Medium(**row) for row in rows]
 
 
 # ---- files that no row names any more ------------------------------------------------------------

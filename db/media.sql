@@ -102,7 +102,12 @@ UPDATE conversations
 
 -- name: give_back_medium
 -- Unfinished, and nobody's fault.
-UPDATE media m SET lease_owner = NULL
+UPDATE media m SET lease_owner = NULL, due_at = greatest(m.due_at, now() + $4::interval)
+ WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL;
+
+-- name: blame_medium
+UPDATE media m
+   SET lease_owner = NULL, attempts = m.attempts + 1, reason = 'died', due_at = now() + $4::interval
  WHERE m.user_id = $1 AND m.id = $2 AND m.epoch = $3 AND m.settled_at IS NULL;
 
 -- name: remove_media_of
@@ -119,12 +124,25 @@ WITH gone AS (
 UPDATE messages m SET content_url = NULL FROM gone WHERE m.user_id = $1 AND m.id = gone.id;
 
 -- name: find_medium
--- Through its message, which a deleted chatbot and an erased contact hide.
-SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file
+-- Through its message, which a deleted chatbot and an erased contact hide; or, of a file that the
+-- tenant gave, through these themselves.
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file, d.name
+  FROM media d
+ WHERE d.user_id = $1 AND d.id = $2
+   AND CASE WHEN d.message_id IS NULL
+            THEN d.chatbot_id IS NULL
+                 OR EXISTS (SELECT FROM chatbots b WHERE b.user_id = $1 AND b.id = d.chatbot_id)
+            ELSE EXISTS (SELECT FROM messages m WHERE m.user_id = $1 AND m.id = d.message_id) END
+   AND (d.contact_id IS NULL
+        OR EXISTS (SELECT FROM contacts k WHERE k.user_id = $1 AND k.id = d.contact_id
+                      AND k.erased_at IS NULL));
+
+-- name: media_of_contact
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.name, d.file
   FROM media d
   JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
-  JOIN contacts k ON k.user_id = $1 AND k.id = d.contact_id
- WHERE d.user_id = $1 AND d.id = $2 AND k.erased_at IS NULL;
+ WHERE d.user_id = $1 AND d.contact_id = $2 AND d.id > $3 AND d.status = 'stored'
+ ORDER BY d.id LIMIT $4;
 
 -- name: due_files
 SELECT user_id, id FROM due_files($1);

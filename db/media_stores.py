@@ -1,5 +1,6 @@
 """Which MEDIA_STORE each process reaches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,14 +14,27 @@ _SQL = load(__file__)
 class Sighting:
     process: str
     store: str
+    marker: str | None  # what it has last written there
+    read_of: str | None = None  # whose marker it has last looked for
+    found: bool | None = None  # and whether that was there
+    problem: str | None = None
 
 
-async def note_sighting(conn: Conn, process: str, store: str) -> None:
-    await conn.execute(_SQL["note_sighting"], process, store)
+async def note_sighting(conn: Conn, seen: Sighting) -> None:
+    args = (seen.process, seen.store, seen.marker, seen.problem)
+    await conn.execute(_SQL["note_sighting"], *args)
 
 
-async def forget_sightings(conn: Conn, after: timedelta) -> None:
-    await conn.execute(_SQL["forget_sightings"], after)
+async def note_reading(conn: Conn, process: str, of: str, *, found: bool) -> None:
+    await conn.execute(_SQL["note_reading"], process, of, found)
+
+
+async def old_sightings(conn: Conn, after: timedelta) -> list[str]:
+    return [row["process"] for row in await conn.fetch(_SQL["old_sightings"], after)]
+
+
+async def forget_sightings(conn: Conn, processes: Sequence[str], after: timedelta) -> None:
+    await conn.execute(_SQL["forget_sightings"], processes, after)
 
 
 async def sightings(conn: Conn, within: timedelta) -> list[Sighting]:

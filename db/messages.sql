@@ -45,7 +45,7 @@ SELECT id, direction, is_from_human, status,
        CASE WHEN length(metadata ->> 'answered_text') > 16000
             THEN left(metadata ->> 'answered_text', 8000) || right(metadata ->> 'answered_text', 8000)
             ELSE metadata ->> 'answered_text' END AS answered_text,
-       CASE WHEN message_type = 'interactive' AND direction = 'inbound'
+       CASE WHEN message_type IN ('interactive', 'button') AND direction = 'inbound'
             THEN left(metadata #>> '{details,reply,id}', 256) END AS pressed,
        CASE WHEN message_type = 'order' AND input_seq > $3 AND pg_column_size(metadata) < 65536
                  AND jsonb_typeof(metadata #> '{details,order}') = 'object'
@@ -99,11 +99,14 @@ UPDATE messages m
 
 -- name: queue_text
 INSERT INTO messages (user_id, chatbot_id, contact_id, conversation_id, direction, message_type,
+                      content_url,
                       content_text, status, sent_at, metadata, in_reply_to, usage_day, overage,
                       is_from_human, confidence_score)
 SELECT $1, v.chatbot_id, v.contact_id, v.id, 'outbound',
        CASE WHEN $4::jsonb ? 'interactive' THEN 'interactive'
-            WHEN $4::jsonb ? 'template' THEN 'template' ELSE 'text' END, $3, 'queued', now(),
+            WHEN $4::jsonb ? 'media' THEN $4::jsonb #>> '{media,kind}'
+            WHEN $4::jsonb ? 'template' THEN 'template' ELSE 'text' END,
+       '/v1/media/' || ($4::jsonb #>> '{media,id}'), $3, 'queued', now(),
        CASE WHEN $9::jsonb IS NULL THEN $4::jsonb
             ELSE $4::jsonb || jsonb_strip_nulls(jsonb_build_object(
                      'cost', trim_scale(turn_cost($1, $9::jsonb))::text)) END,

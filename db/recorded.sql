@@ -26,7 +26,7 @@ SELECT m.id, m.direction, coalesce(m.is_from_human, false) AS is_from_human, m.s
        CASE WHEN length(m.metadata ->> 'answered_text') > 16000
             THEN left(m.metadata ->> 'answered_text', 8000) || right(m.metadata ->> 'answered_text', 8000)
             ELSE m.metadata ->> 'answered_text' END AS answered_text,
-       CASE WHEN m.message_type = 'interactive' AND m.direction = 'inbound'
+       CASE WHEN m.message_type IN ('interactive', 'button') AND m.direction = 'inbound'
             THEN left(m.metadata #>> '{details,reply,id}', 256) END AS pressed,
        NULL::jsonb AS cart, NULL::jsonb AS medium,  -- it orders nothing, and opens no files
        coalesce(m.ai_processed, false) AS answered,

@@ -45,6 +45,9 @@ class Send:
     template: dict[str, Any] | None  # name, language and what fills it; None: a text
     by_marketing_api: bool  # Meta's endpoint for MARKETING templates
     interactive: dict[str, Any] | None  # what can be chosen under the text
+    # The file that it brings: id, kind, name?, caption?; file and content_type, None: it is gone;
+    # handle, Meta's id of it, None: it has to be uploaded.
+    medium: dict[str, Any] | None
     trying: bool  # its number is paused, and this message finds out whether it still has to be
     phone_number: str | None
     wa_id: str | None
@@ -197,6 +200,12 @@ async def let_go(conn: Conn, user_id: UserId, message_id: MessageId) -> None:
 class Lost:
     unknown_count: int  # how often its outcome became unknown
     bulk: bool
+
+
+async def put_off_send(
+    conn: Conn, user_id: UserId, message_id: MessageId, delay: timedelta, mark: dict[str, Any]
+) -> None:
+    await conn.execute(_SQL["put_off_send"], user_id, message_id, delay, mark)
 
 
 async def lock_unknown(

@@ -31,6 +31,7 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
        CASE WHEN m.message_type = 'template' THEN m.metadata -> 'template' END AS template,
        CASE WHEN m.bulk THEN (m.metadata ->> 'campaign_id')::bigint END AS campaign_id,
        CASE WHEN m.message_type = 'interactive' THEN m.metadata -> 'interactive' END AS interactive,
+       brings.medium,
        (b.marketing_api AND EXISTS (
             SELECT FROM message_templates t
              WHERE t.user_id = $1 AND t.id = (m.metadata #>> '{template,template_id}')::bigint
@@ -54,6 +55,16 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
   JOIN contacts c ON c.user_id = $1 AND c.id = m.contact_id
   JOIN chatbots b ON b.user_id = $1 AND b.id = m.chatbot_id
   JOIN users u ON u.id = $1
+  -- The file that it brings: where it is, and under which id Meta has it for this number.
+  LEFT JOIN LATERAL (
+       SELECT (m.metadata -> 'media') || jsonb_build_object(
+                  'file', d.file, 'content_type', d.content_type, 'bytes', d.bytes,
+                  'handle', h.handle) AS medium
+         FROM (SELECT (m.metadata #>> '{media,id}')::bigint AS id) w
+         LEFT JOIN media d ON d.user_id = $1 AND d.id = w.id AND d.message_id IS NULL
+         LEFT JOIN media_handles h ON h.user_id = $1 AND h.media_id = d.id
+              AND h.phone_number_id = b.phone_number_id AND h.expires_at > now()) brings
+    ON m.message_type IN ('image', 'video', 'audio', 'document')
  WHERE m.user_id = $1 AND m.id = $2 AND c.erased_at IS NULL;
 
 -- name: mark_sending
@@ -138,6 +149,12 @@ RETURNING send_attempts;
 -- name: let_go
 -- Back to the queue unsent.
 UPDATE messages SET send_owner = NULL WHERE user_id = $1 AND id = $2 AND status = 'queued';
+
+-- name: put_off_send
+-- It was not sent yet, and goes after $3; $4 is kept with the row.
+UPDATE messages
+   SET send_owner = NULL, send_after = now() + $3::interval, metadata = metadata || $4::jsonb
+ WHERE user_id = $1 AND id = $2 AND status = 'queued';
 
 -- name: lock_unknown
 -- Overdue still, at this moment: it may have been settled, sent again and become unknown anew since

@@ -86,8 +86,12 @@ UPDATE conversations
 RETURNING chatbot_id, contact_id;
 
 -- name: can_be_told
--- WhatsApp takes a word now, or the chatbot has a template for when it does not.
-SELECT coalesce(v.last_inbound_at > now() - interval '23 h 55 min', false)
-       OR b.window_template IS NOT NULL AS told
-  FROM conversations v JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+-- WhatsApp takes a word now, or the chatbot has a template for when it does not; and there is still
+-- somebody to tell.
+SELECT k.erased_at IS NULL
+       AND (coalesce(v.last_inbound_at > now() - interval '23 h 55 min', false)
+            OR b.window_template IS NOT NULL) AS told
+  FROM conversations v
+  JOIN chatbots b ON b.user_id = $1 AND b.id = v.chatbot_id
+  JOIN contacts k ON k.user_id = $1 AND k.id = v.contact_id
  WHERE v.user_id = $1 AND v.id = $2;

@@ -38,8 +38,9 @@ from db.conversation_events import (
     passed_events,
     raise_events,
 )
-from db.ids import ActionId, ConversationId, UserId
+from db.ids import ActionId, ConversationId, ToolId, UserId
 from db.pool import Conn, Pool, tenant
+from db.tool_calls import CallEnd, Proposal, decide_call, propose_call
 from db.usage import take_actions
 from handlers.deliveries.catalogue import (
     ActionCreated,
@@ -51,6 +52,7 @@ from handlers.deliveries.outbox import tell
 from handlers.process.sweeps import Sweep
 from handlers.rules.requests import (
     APPROVES_FOR,
+    EQUAL_A_DAY,
     Approving,
     Money,
     approving,
@@ -67,6 +69,17 @@ SWEEP_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
+class ToolWish:
+    """That a tool of the tenant's is called, once a person approves."""
+
+    tool_id: ToolId
+    name: str
+    effect: str
+    arguments: dict[str, Any]
+    arguments_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What the agent asks for during a turn; an action once the turn commits."""
 
@@ -74,10 +87,13 @@ class Request:
     details: str
     context: dict[str, Any]
     money: Money | None = None
+    tool: ToolWish | None = None  # what approving it calls
 
     @property
     def key(self) -> str:
-        return request_key(self.request_type, self.details, self.money)
+        # Of a tool not only but for case and spaces: they may be another thing to it.
+        details = self.details if self.tool is None else self.tool.arguments_hash
+        return request_key(self.request_type, details, self.money)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +151,27 @@ async def create(
             ),
         )
         await _tell(conn, action, ActionCreated)
+        if one.tool is not None:
+            await _propose(conn, conversation_id, action, one.tool)
         if action.status != "pending":
-            await _announce(conn, conversation_id, action)
+            await _announce(conn, conversation_id, action, follows=one.tool is not None)
         created.append(action)
     return created
+
+
+async def _propose(
+    conn: Conn, conversation_id: ConversationId, action: Action, wish: ToolWish
+) -> None:
+    proposal = Proposal(
+        action_id=action.id,
+        tool_id=wish.tool_id,
+        tool_name=wish.name,
+        effect=wish.effect,
+        arguments_hash=wish.arguments_hash,
+        arguments=wish.arguments,
+        status="proposed" if action.status == "pending" else "due",
+    )
+    await propose_call(conn, action.user_id, conversation_id, proposal)
 
 
 async def _approving(
@@ -159,7 +192,7 @@ async def _approving(
             currency=one.currency,
             max_amount=one.max_amount,
         )
-        for one in await read_approving(conn, user_id, ids)
+        for one in await read_approving(conn, user_id, ids, EQUAL_A_DAY)
     ]
 
 
@@ -209,7 +242,8 @@ async def decide(
     if decided is None:
         before = await read_action(conn, user_id, action_id)
         return Outcome(before, won=False) if before else None
-    await _announce(conn, conversation_id, decided)
+    call = await decide_call(conn, user_id, action_id, verdict == "approved")
+    await _announce(conn, conversation_id, decided, follows=call == "due")
     return Outcome(decided, won=True)
 
 
@@ -239,18 +273,34 @@ async def withdraw(conn: Conn, user_id: UserId, action_id: ActionId) -> Outcome 
     return Outcome(action, won=False) if action else None
 
 
-async def _announce(conn: Conn, conversation_id: ConversationId | None, action: Action) -> None:
-    """To the customer, by a turn; to the tenant."""
-    if conversation_id is not None:
-        data = {
-            "action_id": action.id,
-            "request_type": action.request_type,
-            "details": _told_details(action),
-            "status": action.status,
-            "response": action.user_response,
-        }
-        await add_event(conn, action.user_id, conversation_id, DECIDED, data)
+async def _announce(
+    conn: Conn, conversation_id: ConversationId | None, action: Action, *, follows: bool = False
+) -> None:
+    """To the customer, by a turn; to the tenant. `follows`: a tool is called now, and the customer
+    hears of both when it is known what came of it."""
+    if conversation_id is not None and not follows:
+        await add_event(conn, action.user_id, conversation_id, DECIDED, _told_of(action))
     await _tell(conn, action, ActionExpired if action.status == "expired" else ActionDecided)
+
+
+async def announce_call(
+    conn: Conn, conversation_id: ConversationId, action: Action, ended: tuple[str, CallEnd]
+) -> None:
+    """What came of the tool that approving the action called. Its conversation is locked."""
+    name, end = ended
+    outcome = {"name": name, "status": end.status, "result": end.result, "error": end.error}
+    data = _told_of(action) | {"tool": outcome}
+    await add_event(conn, action.user_id, conversation_id, DECIDED, data)
+
+
+def _told_of(action: Action) -> dict[str, Any]:
+    return {
+        "action_id": action.id,
+        "request_type": action.request_type,
+        "details": _told_details(action),
+        "status": action.status,
+        "response": action.user_response,
+    }
 
 
 def _told_details(action: Action) -> str:

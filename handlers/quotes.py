@@ -31,7 +31,6 @@ from handlers.rules.quotes import (
     Quoted,
     Seen,
     as_rows,
-    is_as_before,
     of_rows,
     quoted,
     seen_in,
@@ -86,7 +85,8 @@ async def confirm(
     sold, currency = await sold_now(conn, user_id, before.wanted)
     now, lacking = what_can_be(before.wanted, sold, currency)
     holds = quote.status == "open" and not quote.is_over
-    if holds and now is not None and not lacking and is_as_before(before, now):
+    # As it was agreed to, names too: behind a sku may be something else now, for the same money.
+    if holds and not lacking and now == before:
         if not await end_quote(conn, user_id, quote.id, "ordered"):
             raise RuntimeError("a locked quote was ended by somebody else")
         made = Made(message_id=message_id, quote_id=quote.id)

@@ -12,11 +12,11 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from db.pool import UNAVAILABLE, Pool, create_pool, prove
+from db.pool import Pool, create_pool, prove
 from handlers.ingest_log.factory import adapter
 from handlers.media_store.factory import store
-from handlers.media_store.port import NoStore, Store, StoreProblem
-from handlers.media_store.sighting import EVERY_S, note_store
+from handlers.media_store.port import NoStore, Store
+from handlers.media_store.sighting import Sight
 from handlers.process import probes, telemetry
 from handlers.process.http.bounds import Bounds
 from handlers.process.http.gate import Gate
@@ -59,7 +59,7 @@ async def create_app(settings: Settings, gate: Gate) -> web.Application:
     ingest_log = adapter(settings.log_url)
     publisher = ingest_log.Publisher(settings.log_url, name)
     pools = await _pools(settings, name)
-    files = store(settings.media_store)
+    files = store(settings.media_store, settings.media_keys)
     meter = Meter(pools["api"], settings.api_calls_per_minute)
     keys = Keys(pools["keys"])
     directory = Directory(pools["directory"])
@@ -127,19 +127,15 @@ def _webhook_routes(webhook: Webhook, gate: Gate) -> Iterator[web.RouteDef]:
 
 def _seen(pool: Pool, files: Store, name: str) -> Callable[[web.Application], AsyncIterator[None]]:
     """For `doctor`, which compares what each process reaches."""
-
-    async def see() -> None:
-        while not isinstance(files, NoStore):
-            try:
-                await note_store(pool, files, name)
-            except (StoreProblem, *UNAVAILABLE) as problem:
-                log.warning("media_store.not_seen", exc_info=problem)
-            await asyncio.sleep(EVERY_S)
+    sight = Sight(pool, files, name)
 
     async def context(_: web.Application) -> AsyncIterator[None]:
-        seeing = asyncio.create_task(see())
+        tasks = [] if isinstance(files, NoStore) else [asyncio.create_task(sight.keep_looking())]
         yield
-        seeing.cancel()
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait({task})
+        await files.close()
 
     return context
 

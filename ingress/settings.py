@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from handlers.media_store.place import Keys
 from handlers.outbound.addresses import NOTHING, Allow
 from handlers.process.configuration import GRAPH_URL, GRAPH_VERSION, Environment
 from handlers.process.http.bounds import PRIVATE, Bounds, Network
@@ -24,6 +25,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = Bounds().trusted
     outbound_allow: Allow = NOTHING
     media_store: str = ""
+    media_keys: Keys | None = field(repr=False, default=None)
     ask_wait: timedelta = timedelta(seconds=60)  # for a worker's answer
     api_calls_per_minute: int = CALLS_PER_MINUTE  # of a key
     graph_url: str = GRAPH_URL
@@ -38,6 +40,7 @@ def read(values: Mapping[str, str]) -> Settings:
         database_url=env.database_url(),
         log_url=env.log_url(),
         media_store=env.media_store(),
+        media_keys=env.media_keys(),
         app_secrets=env.names(
             "WHATSAPP_APP_SECRET",
             what="the Meta app's secret, which signs webhooks (during a rotation new,old)",

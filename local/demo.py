@@ -29,16 +29,17 @@ REPLY_TIMEOUT_S = 30.0
 QUIET_S = 2.5  # longer than the debounce: what has not been answered by then will not be
 CUSTOMER = "+12025550178"
 EVENTS_TIMEOUT_S = 30.0
-# Of six messages and five replies, a cart and a press and what is said to them. Others may come
+ORDERED = ["28.00 EUR", "52.00 EUR"]  # by words, and by the cart
+# Of seven messages and six replies, a cart, two presses and what is said to them. Others may come
 # beside them.
 EXPECTED_EVENTS = Counter(
     {
         "contact.created": 1,
-        "message.received": 8,
-        "message.sent": 7,
-        "message.delivered": 7,
-        "message.read": 7,
-        "order.created": 1,
+        "message.received": 10,
+        "message.sent": 9,
+        "message.delivered": 9,
+        "message.read": 9,
+        "order.created": 2,
         "action.created": 1,
         "action.decided": 1,
     }
@@ -57,6 +58,7 @@ class Conversation:
         self._simulator = simulator
         self._bakery = bakery
         self._replies = 0
+        self._heard: dict[str, Any] = {}  # the last one
 
     async def say(self, title: str, *texts: str) -> list[str]:
         """Sends each line as a message of its own; returns their wamids when one reply came."""
@@ -70,22 +72,35 @@ class Conversation:
         wamids: list[str] = told["wamids"]
         return wamids
 
-    async def order(self, title: str) -> None:
-        """A cart of the catalogue, and a press of the button that comes back."""
+    async def order(self, title: str, text: str) -> None:
+        """In words, and a press of the button that comes back."""
+        await self.say(title, text)
+        await self.press()
+
+    async def order_by_cart(self, title: str) -> None:
+        """Of the catalogue, and a press of the button that comes back."""
         print(f"\n{dim(title)}")
         print(f"  {green('customer')}  {dim('(a cart: 2 lemon cakes at 24.50 EUR)')}")
-        by = (self._bakery.phone_number_id, CUSTOMER)
-        await self._simulator.do(*by, "order", name="Noor Haddad")
-        sent = await self.listen()
-        (button,) = [one["reply"] for one in sent["body"]["interactive"]["action"]["buttons"]]
-        print(f"  {'':8}  [ {button['title']} ]")
+        await self._simulator.do(
+            self._bakery.phone_number_id, CUSTOMER, "order", name="Noor Haddad"
+        )
+        await self.listen()
+        await self.press()
+
+    async def press(self) -> None:
+        """The one button under the last reply."""
+        action = self._heard["body"].get("interactive", {}).get("action", {})
+        buttons = [one["reply"] for one in action.get("buttons", ())]
+        if len(buttons) != 1:
+            raise DemoFailed(f"one button expected, {len(buttons)} came")
+        choice, text = buttons[0]["id"], buttons[0]["title"]
+        print(f"  {'':8}  [ {text} ]")
         print(f"  {green('customer')}  {dim('(presses it)')}")
-        choice, text = button["id"], button["title"]
         press = {"name": "Noor Haddad", "choice": choice, "text": text}
-        await self._simulator.do(*by, "button_reply", **press)
+        await self._simulator.do(self._bakery.phone_number_id, CUSTOMER, "button_reply", **press)
         await self.listen()
 
-    async def listen(self) -> dict[str, Any]:
+    async def listen(self) -> None:
         """Waits for one reply, and shows it."""
         started = time.monotonic()
         replies = await self._replies_after(1)
@@ -95,7 +110,7 @@ class Conversation:
         (sent,) = replies
         text = sent["text"] or sent["body"]["interactive"]["body"]["text"]
         print(f"  {blue('     bot')}  {indented(text)}  {dim(f'({took:.1f} s)')}")
-        return sent
+        self._heard = sent
 
     async def repeat(self, title: str, text: str, wamid: str) -> None:
         """Meta delivers a message again; nothing may come of it."""
@@ -145,7 +160,8 @@ async def play() -> None:
             await chat.listen()
             await chat.say("Outside the knowledge base", "Can you repair my bicycle?")
             await chat.repeat("Meta delivers the first message again", question, first[0])
-            await chat.order("A cart, at prices of yesterday; a button orders it")
+            await chat.order("A cake: quote, button, order", "I'd like to order a chocolate cake")
+            await chat.order_by_cart("A cart, at prices of yesterday; a button orders it")
             events = await events_of(simulator, bakery)
         await show_record(stack, bakery)
         show_events(events)
@@ -192,7 +208,9 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
             bakery.user_id,
         )
         orders = await conn.fetch(
-            "SELECT order_number, status, total_amount, currency FROM orders WHERE user_id = $1",
+            "SELECT order_number, status, total_amount, currency, (SELECT string_agg(quantity"
+            " || ' x ' || product_name, ', ') FROM order_items WHERE order_id = o.id) AS items"
+            " FROM orders o WHERE user_id = $1 ORDER BY id",
             bakery.user_id,
         )
     finally:
@@ -221,19 +239,20 @@ async def show_record(stack: Stack, bakery: Bot) -> None:
 def judge(rows: Sequence[Any], actions: Sequence[Any], usage: Any) -> None:
     received = [row for row in rows if row["direction"] == "inbound"]
     sent = [row for row in rows if row["usage_day"] is not None]
-    if (len(received), len(sent)) != (8, 5) or not all(row["answered"] for row in received):
-        raise DemoFailed(f"8 messages and 5 replies expected, {len(received)} and {len(sent)} are")
+    if (len(received), len(sent)) != (10, 6) or not all(row["answered"] for row in received):
+        raise DemoFailed(f"10 messages and 6 replies expected, {len(received)} and {len(sent)} are")
     if [action["status"] for action in actions] != ["approved"]:
         raise DemoFailed("one approved action expected")
-    if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (8, 5, 5, 1):
+    if (usage["received"], usage["sent"], usage["month"], usage["actions"]) != (10, 6, 6, 1):
         raise DemoFailed("the counters do not equal the rows")
 
 
 def show_orders(orders: Sequence[Any]) -> None:
-    for number, status, total, currency in orders:
-        print(f"  order {number:>9}  {status}  {total} {currency}")
-    if [f"{order['total_amount']} {order['currency']}" for order in orders] != ["52.00 EUR"]:
-        raise DemoFailed("one order over 52.00 EUR expected")
+    for number, status, total, currency, items in orders:
+        print(f"  order {number:>9}  {status}  {total} {currency}  {items}")
+    totals = [f"{order['total_amount']} {order['currency']}" for order in orders]
+    if totals != ORDERED:
+        raise DemoFailed(f"orders over {' and '.join(ORDERED)} expected, there are {totals}")
 
 
 async def events_of(simulator: Simulator, bakery: Bot) -> list[dict[str, Any]]:
@@ -252,6 +271,14 @@ def type_of(delivery: dict[str, Any]) -> str:
     return str(json.loads(delivery["body"])["type"])
 
 
+def ordered(delivery: dict[str, Any]) -> str:
+    """What an event says of an order."""
+    told = json.loads(delivery["body"]).get("data", {})
+    if "order_number" not in told:
+        return ""
+    return f"  {told['order_number']}: {told['total_amount']} {told['currency']}, {told['status']}"
+
+
 def show_events(events: list[dict[str, Any]]) -> None:
     """Each once, however often it came; and whether it is what was to come."""
     print(dim("\nWhat the bakery's own program got, as signed webhooks"))
@@ -261,7 +288,7 @@ def show_events(events: list[dict[str, Any]]) -> None:
         verified = green("\u2713") if event["verified"] else yellow(f"NO: {event['problem']}")
         print(
             f"  {at:%H:%M:%S}.{at.microsecond // 1000:03}  {type_of(event):<18}"
-            f"  {event['webhook_id']:<12}  {verified}"
+            f"  {event['webhook_id']:<12}  {verified}{ordered(event)}"
         )
     got = Counter(type_of(event) for event in events)
     if missing := EXPECTED_EVENTS - got:

@@ -13,6 +13,9 @@ from simulator.client import Simulator
 
 DATA = Path(__file__).parent / "demo_data"
 CAKE = "CAKE-LEMON-20"
+CURRENCY = "EUR"
+# Of which states of an order its customer is told.
+TOLD_STATES = ("confirmed", "preparing", "shipped", "delivered", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ def _weekly(**hours: str) -> dict[str, list[list[str]]]:
     }
 
 
+def _product(sku: str, name: str, price: str, description: str, stock: int) -> dict[str, object]:
+    told = {"sku": sku, "name": name, "price": price, "description": description}
+    return {**told, "stock": stock}
+
+
 BAKERY = Business(
     "bakery.csv",
     "Luma",
@@ -47,15 +55,21 @@ BAKERY = Business(
     "You write to a bakery. Its bot knows hours, cakes, prices and what contains nuts.",
     (
         "When are you open?",
-        "How much is a birthday cake?",
+        "What cakes do you have?",
+        "I want 2 lemon cakes",
         "My cake was broken, I want a refund",
         "Can you repair my bicycle?",
     ),
     timezone="Europe/Dublin",
     language="en",
     hours=_weekly(tue_wed_thu_fri_sat="07:00-18:00", sun="08:00-13:00"),
-    # As the simulated catalogue has it, at another price.
-    products=({"sku": CAKE, "name": "Lemon cake, 20 cm", "price": "26.00", "stock": 12},),
+    products=(
+        # As the simulated catalogue has it, at another price.
+        _product(CAKE, "Lemon cake, 20 cm", "26.00", "With lemon curd.", 12),
+        _product("CAKE-CHOC-20", "Chocolate cake, 20 cm", "28.00", "Flourless.", 8),
+        _product("CAKE-CARROT-20", "Carrot cake, 20 cm", "27.00", "With walnuts.", 3),
+        _product("TART-APPLE", "Apple tart", "21.50", "Vegan.", 6),
+    ),
 )
 BUSINESSES = (
     BAKERY,
@@ -99,7 +113,7 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
     stamp = str(time.time_ns())[-10:]  # a database of one's own may have earlier ones in it
     tenant = await stack.command(
         *("tenant", "create", "--email", f"demo-{stamp}@{business.bot.lower()}.example"),
-        *("--name", business.name, "--currency", "EUR", "--json"),
+        *("--name", business.name, "--currency", CURRENCY, "--json"),
         *("--timezone", business.timezone, "--language", business.language),
     )
     user = str(tenant["user_id"])
@@ -131,23 +145,24 @@ async def create_bot(stack: Stack, business: Business) -> Bot:
         phone_number_id=phone_number_id,
         number=number,
         api_key=key["api_key"],
+        currency=CURRENCY,
     )
-    await _with_hours(stack, bot, business)
+    await _set_up(stack, bot, business)
     await stock(stack, bot, business)
     return await with_webhook(stack, bot)
 
 
-async def _with_hours(stack: Stack, bot: Bot, business: Business) -> None:
-    """As data, so that the bot knows whether it is open."""
+async def _set_up(stack: Stack, bot: Bot, business: Business) -> None:
+    """As data, so that the bot knows whether it is open; and what customers are told of orders."""
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {bot.api_key}"}) as api,
         api.patch(
             f"{stack.ingress_url}/v1/chatbots/{bot.chatbot_id}",
-            json={"business_hours": business.hours},
+            json={"business_hours": business.hours, "order_messages": TOLD_STATES},
         ) as answer,
     ):
         if answer.status != 200:
-            raise StackError(f"the hours were refused: {await answer.text()}")
+            raise StackError(f"the bot's settings were refused: {await answer.text()}")
 
 
 async def stock(stack: Stack, bot: Bot, business: Business) -> None:

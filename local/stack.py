@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,6 +27,7 @@ from local.servers.rabbitmq import rabbitmq, rabbitmq_available
 COMMAND = Path(sys.executable).with_name("swiftreplies")
 READY_TIMEOUT_S = 120.0  # a loaded machine is slow, not broken
 POLL_S = 0.02
+HEARS = "simulated-hearing"  # looked up by a file's hash
 
 
 class StackError(Exception):
@@ -166,6 +167,7 @@ async def running(
         stack.environment["OUTBOUND_ALLOW"] = ",".join(filter(None, allowed))
         if simulated_model:
             stack.environment["OPENAI_BASE_URL"] = f"{stack.simulator_url}/v1"
+        stack.environment |= heard_by_simulator(stack)
         # All at once: the worker takes longer to load its libraries than the schema takes.
         async with asyncio.TaskGroup() as group:
             migrating = group.create_task(stack.command("migrate"))
@@ -175,6 +177,27 @@ async def running(
         say("; ".join(migrating.result().strip().splitlines()[-2:]))
         say(f"ingress at {stack.ingress_url}, {workers} worker{'s' if workers > 1 else ''}")
         yield stack
+
+
+def heard_by_simulator(stack: Stack) -> dict[str, str]:
+    """Where no model is asked there is no server for sound either. A model's own server is not
+    sent what it was not set up for."""
+    is_set = stack.environment.get("TRANSCRIPTION_MODEL") or stack.environment.get("OPENAI_API_KEY")
+    if is_set or stack.environment.get("OPENAI_MODEL") != "offline":
+        return {}
+    return {
+        "OPENAI_BASE_URL": f"{stack.simulator_url}/v1",
+        "OPENAI_API_KEY": "of-the-simulator",
+        "TRANSCRIPTION_MODEL": HEARS,
+    }
+
+
+def who_hears(environment: Mapping[str, str]) -> Literal["simulator", "model", "nobody"]:
+    """Of a running stack: who makes words of voice messages."""
+    model = environment.get("TRANSCRIPTION_MODEL")
+    if not model:
+        return "nobody"
+    return "simulator" if model == HEARS else "model"
 
 
 # What asyncpg takes of a URL's parameters; others it would send to the server, which refuses them.

@@ -14,6 +14,7 @@ from simulator import (
     graph_api,
     graph_media,
     graph_templates,
+    graph_uploads,
     model,
     transcription,
 )
@@ -36,6 +37,7 @@ def create_app() -> web.Application:
     app.add_routes(
         [
             web.post(f"{GRAPH_NUMBER}/messages", graph_api.send_message),
+            web.post(f"{GRAPH_NUMBER}/media", graph_uploads.upload),
             web.post(f"{GRAPH_NUMBER}/marketing_messages", graph_api.send_message),
             web.get(GRAPH_TEMPLATES, graph_templates.show_all),
             web.post(GRAPH_TEMPLATES, graph_templates.make),
@@ -55,12 +57,15 @@ def create_app() -> web.Application:
             web.post("/_sim/config", control.configure),
             web.post("/_sim/model/rules", control.set_rules),
             web.post("/_sim/graph/faults", control.add_faults),
+            web.post("/_sim/graph/upload_faults", control.add_upload_faults),
+            web.delete("/_sim/uploads", graph_uploads.forget),
             web.get("/_sim/tenant/{name}", endpoint_control.show),
             web.post("/_sim/tenant/{name}", endpoint_control.configure),
             web.delete("/_sim/tenant/{name}", endpoint_control.forget),
             web.get("/_sim/tenant/{name}/deliveries", endpoint_control.show_deliveries),
             web.get("/_sim/tenant/{name}/events", endpoint_control.show_events),
             web.post("/_sim/media", graph_media.keep),
+            web.get("/_sim/media/{media_id}", graph_media.show),
             web.post("/_sim/templates", graph_templates.act),
             web.post("/_sim/messages", control.say),
             web.post("/_sim/updates", control.do),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -76,6 +77,14 @@ class Simulator:
         answer: Json = await self._json("POST", "/_sim/media", told)
         return str(answer["id"])
 
+    async def medium(self, media_id: str) -> bytes | None:
+        """A file that somebody sent. None: there is none."""
+        if self._http is None:
+            raise RuntimeError("use `async with Simulator(url)`")
+        path = f"{self.url}/_sim/media/{quote(media_id, safe='')}"
+        async with self._http.get(path) as response:
+            return await response.read() if response.status == 200 else None
+
     async def raw(self, **post: object) -> Json:
         """Posts to the ingress as told: payload= or body=, signature=, secret=, headers=."""
         answer: Json = await self._json("POST", "/_sim/raw", post)
@@ -86,6 +95,14 @@ class Simulator:
 
     async def faults(self, *faults: Json) -> None:
         await self._json("POST", "/_sim/graph/faults", faults)
+
+    async def upload_faults(self, *faults: Json) -> None:
+        """Of the next files that are uploaded."""
+        await self._json("POST", "/_sim/graph/upload_faults", faults)
+
+    async def forget_uploads(self) -> None:
+        """As if Meta's ids of them had expired."""
+        await self._json("DELETE", "/_sim/uploads")
 
     async def tenant(self, name: str, *answers: Json) -> None:
         await self._json("POST", f"/_sim/tenant/{name}", answers)

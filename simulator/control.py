@@ -84,6 +84,12 @@ async def add_faults(request: web.Request) -> web.Response:
     return web.json_response({"added": len(faults)})
 
 
+async def add_upload_faults(request: web.Request) -> web.Response:
+    faults = read_faults(await read_json(request))
+    request.app[STATE].upload_faults.extend(faults)
+    return web.json_response({"added": len(faults)})
+
+
 async def say(request: web.Request) -> web.Response:
     inbound = Inbound.read(await read_json(request))
     wamids, answers = await Courier(request.app[STATE], request.app[HTTP]).say(inbound)

@@ -8,6 +8,7 @@ from typing import Any
 from simulator.customers import customer_key, is_bsuid
 from simulator.graph_errors import Refused, invalid
 from simulator.interactive import interactive_text
+from simulator.sent_media import KINDS, check_sent
 from simulator.state import State
 from simulator.templates import filled
 
@@ -104,6 +105,8 @@ def read_call(state: State, asked: Asked) -> Call:
     if opaque is not None and not (isinstance(opaque, str) and len(opaque) <= OPAQUE_MAX):
         raise invalid(f"biz_opaque_callback_data must be a string of at most {OPAQUE_MAX}.")
     to, recipient = _addressee(body)
+    if kind in KINDS:
+        check_sent(state, asked.phone_number_id, kind, content)
     return Call(
         asked=asked,
         to=to,
@@ -159,7 +162,8 @@ def _caption(state: State, asked: Asked, kind: str, content: Any) -> str:
         return f"[template {name}]" if kept is None else filled(kept, content)
     if kind == "interactive":
         return interactive_text(content)
-    return f"[{kind}]"
+    caption = content.get("caption") if isinstance(content, dict) else None
+    return f"[{kind}] {caption}" if caption else f"[{kind}]"
 
 
 def _template_name(state: State, content: dict[str, Any]) -> str:

@@ -86,6 +86,14 @@ def _note(state: State, medium: Medium, did: str, status: int) -> None:
     state.journal.add("media", media_id=medium.id, did=did, status=status)
 
 
+async def show(request: web.Request) -> web.Response:
+    """GET /_sim/media/{id}: as it is on the phone of who sent or got it."""
+    medium = request.app[STATE].media.find(request.match_info["media_id"])
+    if medium is None:
+        return web.json_response({"problems": ["media: there is none with this id"]}, status=404)
+    return web.Response(body=medium.data)
+
+
 async def keep(request: web.Request) -> web.Response:
     """POST /_sim/media: a file that a customer is about to send."""
     raw = await request.read()

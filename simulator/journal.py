@@ -15,7 +15,7 @@ MAX_LINES = 500  # a conversation
 
 Kind = Literal[
     "send", "read", "typing", "webhook", "model", "embedding", "endpoint", "media",
-    "transcription", "template",
+    "transcription", "upload", "template",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -39,7 +39,7 @@ def content(
             name = text or "Ada Byron"
             return {**about, "type": kind, kind: [_card(name)]}
         case "button":
-            return {**about, "type": kind, kind: {"payload": "PAYLOAD", "text": text or "Yes"}}
+            return {**about, "type": kind, kind: _quick_reply(choice, text)}
         case "button_reply" | "list_reply":
             row = {"id": choice or "choice:1", "title": text or "Yes"}
             return {**about, "type": "interactive", "interactive": {"type": kind, kind: row}}
@@ -68,6 +68,10 @@ def _card(name: str) -> dict[str, Any]:
         "name": {"formatted_name": name, "first_name": name},
         "phones": [{"phone": "+1 202-555-0199", "wa_id": "12025550199", "type": "WORK"}],
     }
+
+
+def _quick_reply(payload: str | None, text: str | None) -> dict[str, Any]:
+    return {"payload": payload or "PAYLOAD", "text": text or "Yes"}
 
 
 def _cart(text: str | None, items: list[dict[str, Any]] | None) -> dict[str, Any]:

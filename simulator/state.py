@@ -52,6 +52,17 @@ class People:
         self._known.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that the business uploaded, to send it by its id."""
+
+    phone_number_id: str
+    mime_type: str
+    size: int
+    sha256: str
+    at: float
+
+
 class State:
     def __init__(self) -> None:
         self.settings = Settings()
@@ -63,6 +74,8 @@ class State:
         self.endpoints = Endpoints()
         self.limits = Limits()
         self.media = Media()
+        self.upload_faults: Script[Fault] = Script()
+        self.uploads: OrderedDict[str, Upload] = OrderedDict()  # by their ids
         self.templates = Templates()
         self.dice = random.Random()
         self.inbound: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -80,6 +93,7 @@ class State:
         self.conversations.clear()
         self.people.clear()
         self.faults.replace([])
+        self.upload_faults.replace([])
         self.rules.replace([])
         self.endpoints.forget()
         self.limits = Limits()

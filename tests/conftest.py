@@ -18,6 +18,7 @@ from db.pool import Conn, Pool, create_pool
 from handlers.ingest_log.rabbitmq.topology import QUEUES, declare_topology
 from local.servers.postgres import Postgres, postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
+from tests.s3 import S3, s3
 
 # The same examples in every run, whatever the machine's speed, and none kept in the checkout.
 settings.register_profile("suite", derandomize=True, database=None, deadline=None)
@@ -164,3 +165,9 @@ async def broker(rabbitmq_server: RabbitMQ) -> AsyncIterator[RabbitMQ]:
         names = list(QUEUES.values())
         for name in names:
             await (await channel.get_queue(name, ensure=False)).purge()
+
+
+@pytest.fixture(scope="session")
+async def s3_server() -> AsyncIterator[S3]:
+    async with s3() as server:
+        yield server

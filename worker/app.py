@@ -25,6 +25,7 @@ from handlers.process.secrets import Vault
 from handlers.process.starting import proved
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
+from handlers.sends.uploading import Uploader
 from worker import clock
 from worker.intake import Intake
 from worker.liveness import Liveness
@@ -72,11 +73,9 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
     liveness = Liveness(settings.database_url, name)
     intake = Intake(adapter(settings.log_url).NAME)
     tokens = Tokens(Vault(settings.secrets_keys), settings.shared_token)
-    readiness = Readiness(
-        liveness,
-        intake if any("log" in role.needs for role in roles) else None,
-        {role.name for role in roles if "model" in role.needs},
-    )
+    takes_in = any("log" in role.needs for role in roles)
+    slow = {role.name for role in roles if "model" in role.needs}
+    readiness = Readiness(liveness, intake if takes_in else None, slow)
     runs = [role.load() for role in roles if role.name not in readiness.loading]
     # Seconds of importing, which neither what comes in nor the beat has to wait for.
     loading = {
@@ -86,10 +85,11 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
     }
     try:
         async with graph_api(settings, GRAPH_CONNECTIONS) as meta:
-            sender = Sender(pool, meta, tokens)
+            shared = _shared(settings)
+            sender = Sender(pool, meta, tokens, Uploader(pool, meta.uploads, shared["store"]))
             worker = Worker(
                 *(name, settings, pool, intake_pool, tokens, sender, liveness, intake, stop),
-                **_shared(settings),
+                **shared,
             )
             probe = await _probes(settings, readiness)
             await _fit(settings, name, pool, stop)
@@ -111,7 +111,10 @@ async def run(settings: Settings, only: Collection[str], stop: asyncio.Event) ->
 
 def _shared(settings: Settings) -> dict[str, Any]:
     """What roles of a worker share that needs no more than its settings."""
-    return {"marker": Marker(settings.secrets_keys), "store": store(settings.media_store)}
+    return {
+        "marker": Marker(settings.secrets_keys),
+        "store": store(settings.media_store, settings.media_keys),
+    }
 
 
 def _loaded(role: Role) -> Run:

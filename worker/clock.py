@@ -21,7 +21,7 @@ from handlers.evals.house import forget_old_evals
 from handlers.figures import forget_old_model_calls, make_due_figures
 from handlers.handovers import end_overdue_handovers
 from handlers.ingest.statuses import forget_old_orphans, match_orphans
-from handlers.media_store.sighting import EVERY_S, note_store
+from handlers.media_store.sighting import EVERY_S, Sight
 from handlers.process import telemetry
 from handlers.process.sweeps import Sweep
 from handlers.quotes import forget_old_quotes
@@ -29,6 +29,7 @@ from handlers.retention.contact_days import forget_old_contact_days
 from handlers.retention.sweep import forget_histories, forget_what_is_old
 from handlers.templates.account import Meta
 from handlers.templates.sync import forget_old_templates, sync_due
+from handlers.tools.ledger import end_lost_calls, forget_old_calls
 from handlers.unanswered import forget_old_unanswered
 from handlers.waiting import answer_entered, end_waits, forget_old_waits, let_in
 from worker.liveness import TERM
@@ -143,6 +144,8 @@ def _chores(worker: Worker) -> Sequence[tuple[float, str, Callable[[Pool], Await
         (FORGET_EVALS_S, "forget_evals", forget_old_evals),
         (FORGET_CALLS_S, "forget_contact_days", forget_old_contact_days),
         (FORGET_CALLS_S, "forget_quotes", forget_old_quotes),
+        (EXPIRY_S, "end_lost_calls", swept(end_lost_calls, "tool_call")),
+        (FORGET_CALLS_S, "forget_tool_calls", forget_old_calls),
     )
 
 
@@ -167,13 +170,14 @@ async def keep_house(worker: Worker, ended: asyncio.Event) -> None:
                 )
             )
 
-    async def see_store() -> None:
-        await note_store(worker.pool, worker.store, worker.name)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(every(HOUSE_S, "show_life", show_life, ended))
-        group.create_task(every(HOUSE_S, "let_go", let_go, ended))
-        group.create_task(every(EVERY_S, "see_store", see_store, ended))
+    sight = Sight(worker.pool, worker.store, worker.name)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(HOUSE_S, "show_life", show_life, ended))
+            group.create_task(every(HOUSE_S, "let_go", let_go, ended))
+            group.create_task(every(EVERY_S, "see_store", sight.look, ended))
+    finally:
+        await worker.store.close()
 
 
 def _tell_freed(freed: Sequence[Freed]) -> None:

@@ -13,6 +13,7 @@ from handlers.media.listening import Listener
 from handlers.media.pictures import children
 from handlers.media.removal import remove_due_files
 from handlers.media.work import Fetcher
+from handlers.outbound.kept import Connector
 from handlers.process.sweeps import Sweep
 from worker.claims import Claims, Work, work
 from worker.clock import every
@@ -55,7 +56,7 @@ async def media(worker: Worker) -> None:
 
 
 def _model_session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=HEAR_SLOTS)
+    connector = Connector(limit=HEAR_SLOTS)
     return aiohttp.ClientSession(connector=connector, trust_env=False)
 
 

@@ -10,6 +10,7 @@ import aiohttp
 from db.pool import Pool
 from handlers.erasure.marks import UNMARKED, Marker
 from handlers.media_store.port import NoStore, Store
+from handlers.outbound.kept import Connector
 from handlers.sends.sending import Sender
 from handlers.sends.tokens import Tokens
 from handlers.whatsapp.cloud_api.graph_api import GraphApi
@@ -38,6 +39,6 @@ class Worker:
 
 @asynccontextmanager
 async def graph_api(settings: Settings, connections: int) -> AsyncIterator[GraphApi]:
-    connector = aiohttp.TCPConnector(limit=connections)
+    connector = Connector(limit=connections)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
         yield GraphApi(session, settings.graph_url, settings.graph_version)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from handlers.media_store.place import Keys
 from handlers.outbound.addresses import Allow
 from handlers.process.configuration import Environment
 
@@ -40,6 +41,7 @@ class Settings(ModelSettings):
     log_level: str
     log_format: str
     media_store: str
+    media_keys: Keys | None = field(repr=False, default=None)
 
 
 def read(values: Mapping[str, str]) -> Settings:
@@ -51,6 +53,7 @@ def read(values: Mapping[str, str]) -> Settings:
         database_url=env.database_url(),
         log_url=env.log_url(),
         media_store=env.media_store(),
+        media_keys=env.media_keys(),
         graph_url=env.graph_url(),
         graph_version=env.graph_version(),
         shared_token=env.optional("WHATSAPP_ACCESS_TOKEN"),

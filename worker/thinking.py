@@ -15,9 +15,13 @@ from handlers.agent.offline import Offline
 from handlers.agent.own_models import Installed, OwnModels
 from handlers.agent.shelf import Shelf
 from handlers.agent.transport import MAX_ANSWER_BYTES
+from handlers.checks.answer import checked
+from handlers.checks.told import Told
 from handlers.media_store.port import Store
 from handlers.outbound.guard import ARRIVED_BYTES, Outbound
+from handlers.outbound.kept import Connector
 from handlers.process.secrets import Vault
+from handlers.tools.calling import CALL_S, Caller
 from handlers.turns.thinking import TURN_TIMEOUT_S
 from worker.embedding import embedder_of
 from worker.settings import OFFLINE_MODEL, ModelSettings
@@ -28,18 +32,22 @@ async def agent_of(
     settings: ModelSettings, vault: Vault, connections: int, store: Store | None = None
 ) -> AsyncIterator[Agent]:
     """`connections`: so many runs at once. `store`: of what customers send; without, no run waits
-    for it."""
+    for it, and none calls tenants' own tools: it is a test."""
     async with (
         _model_session() as session,
         embedder_of(settings) as embedder,
         _guarded(settings, connections) as guarded,
+        Outbound(settings.outbound_allow, connections=connections, seconds=CALL_S) as tools,
     ):
         # In a thread: the model's client takes 0.15 s to make, in which the loop would stand still.
         answerer = await asyncio.to_thread(_answerer, settings, session)
+        # Likewise the patterns of its checks, 0.2 s.
+        await asyncio.to_thread(checked, "It is 1 EUR.", Told(), "")
         own = OwnModels(_installed(settings, session), guarded.session, vault)
         shelf = Shelf(settings.knowledge_bytes, embedder)
         awaits = awaited(settings) if store is not None else frozenset[str]()
-        yield Agent(answerer, shelf, own, awaits, store)
+        caller = Caller(tools, vault) if store is not None else None
+        yield Agent(answerer, shelf, own, awaits, store, caller)
 
 
 def awaited(settings: ModelSettings) -> frozenset[str]:
@@ -50,7 +58,7 @@ def awaited(settings: ModelSettings) -> frozenset[str]:
 
 def _model_session() -> aiohttp.ClientSession:
     """A connection for each turn that waits; compressed answers are for the model's client."""
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = Connector(limit=0)
     return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
 
 

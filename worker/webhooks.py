@@ -1,4 +1,7 @@
-"""The role `webhooks`: holds tenants' webhooks that have something due, and delivers it."""
+"""The role `webhooks`: holds tenants' webhooks that have something due, and delivers it; and calls
+tenants' tools that a person has approved."""
+
+import asyncio
 
 import structlog
 
@@ -15,6 +18,7 @@ from worker.claims import Claims, Work, work
 from worker.clock import pause
 from worker.liveness import TERM
 from worker.process import Worker
+from worker.tools import approved_calls
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -40,8 +44,11 @@ async def webhooks(worker: Worker) -> None:
         async with Outbound(
             worker.settings.outbound_allow, connections=slots * WIDTH, seconds=POST_S
         ) as outbound:
-            courier = Courier(pool, outbound, Vault(worker.settings.secrets_keys), worker.stop)
-            await work(worker, _claims(worker, pool, courier, slots))
+            vault = Vault(worker.settings.secrets_keys)
+            courier = Courier(pool, outbound, vault, worker.stop)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work(worker, _claims(worker, pool, courier, slots)))
+                group.create_task(approved_calls(worker, pool, vault))
     finally:
         pool.terminate()
 

@@ -12,6 +12,7 @@ from db.pool import Pool, tenant
 from db.products import Searched, catalogue_version, searched_products
 from handlers.agent.knowledge import INLINE_ROWS, asked
 from handlers.agent.retrieval import Index, index_of
+from handlers.rules.products import EVERYTHING
 
 SEARCHED_MAX = 5_000  # products of a tenant, the newest; any other is found by its sku
 KEPT_BYTES = 64 * 1024 * 1024  # of all tenants' indexes in a process
@@ -29,7 +30,9 @@ class Catalogue:
         return self.index.nbytes + ROW_BYTES * (1 + len(self.ids))
 
     async def search(self, query: str, limit: int) -> list[ProductId]:
-        """Best first."""
+        """Best first; of everything the newest."""
+        if query.strip() == EVERYTHING:
+            return list(self.ids[:limit])
         if len(self.ids) <= INLINE_ROWS:
             hits = self.index.search(asked(query), limit)
         else:

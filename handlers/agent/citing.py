@@ -18,9 +18,10 @@ _ID_DIGITS = 18  # of a bigint; longer ones are nobody's
 TEXT_MAX = 8_192  # twice what WhatsApp takes
 _WORDS = r"(?:(?:kb[_ ]?)?(?:ids?|rows?|no|none|null)\s{0,3}[:=#.]?\s{0,3}){0,4}"
 _IDS = r"[\d\s,;#\"'`&|\[\]\\?-]{0,200}"
-# Two brackets before it, on one line or until the text ends in it.
+# Two brackets before it, on one line or until the text ends in it. Of many it begins at the first,
+# or each of them would have all the others looked through.
 _MARK = re.compile(
-    rf"(?P<before>[*_`(]{{0,3}})\\?[\[\u3010]\s?\\?[\[\u3010]\s{{0,3}}(?P<inner>{_WORDS}{_IDS})"
+    rf"(?P<before>[*_`(]{{0,3}})(?<![\[\u3010\\])(?<![\[\u3010]\s)\\?[\[\u3010]\s?\\?[\[\u3010]\s{{0,3}}(?P<inner>{_WORDS}{_IDS})"
     rf"(?:\\?[\]\u3011]\s?\\?[\]\u3011](?P<after>[*_`)]{{0,3}})|\\?[\]\u3011]?\Z)",
     re.IGNORECASE,
 )

@@ -19,7 +19,8 @@ AGREED: Final = "agreed"
 YES: Final = "yes"
 NO: Final = "no"
 PARTS_MAX = 12  # of a text that are looked at
-_QUOTE = regex.compile(r"\A\[in reply to [^\]]*\]\n")  # ours, before what answers a message
+QUOTE = regex.compile(r"\A\[in reply to [^\]]*\]\n")  # ours, before what answers a message
+_SPOKEN = regex.compile(r"(\A(?:\[in reply to [^\]]*\]\n)?)\[(?:voice message|audio file)\] ")
 _PARTS = regex.compile(
     r"[^.!?,;:\n()\u2026\u2013\u2014\u00a1\u00bf\u3001\u3002\uff01\uff0c\uff1f\u060c\u061f\u0964]+"
 )
@@ -33,7 +34,8 @@ class Heard:
 
 def heard(text: str, name: str = "") -> Heard:
     """`name`: the bot's, by which it may be greeted."""
-    said = _QUOTE.sub("", text)
+    text = _SPOKEN.sub(r"\1", text)
+    said = QUOTE.sub("", text)
     parts = [part for part in _PARTS.finditer(said) if part[0].strip()]
     if len(parts) > PARTS_MAX:
         return Heard(frozenset(), text)

@@ -6,7 +6,7 @@ some refuse.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
@@ -28,6 +28,18 @@ _TODO = {
 }
 
 
+NOT_CERTAINLY = (
+    "A person approved this, and the tool that does it did not do it, or it is not certain that it"
+    " did (status `unknown`). Tell the customer exactly that, and that the business will see to it."
+)
+
+
+def was_done(data: Mapping[str, Any]) -> bool:
+    """What was decided: it takes nothing more, or the tool that it took has done it."""
+    tool = data.get("tool")
+    return not isinstance(tool, Mapping) or tool.get("status") == "done"
+
+
 def as_messages(events: Sequence[Event]) -> list[AnyMessage]:
     """Ids are stable, so nothing is taken in twice."""
     messages: list[AnyMessage] = []
@@ -35,7 +47,7 @@ def as_messages(events: Sequence[Event]) -> list[AnyMessage]:
         call = f"event_{event.id}"
         content: dict[str, Any] = {"event": event.kind, **event.data}
         if event.kind in _TODO:
-            content["to_do"] = _TODO[event.kind]
+            content["to_do"] = _TODO[event.kind] if was_done(event.data) else NOT_CERTAINLY
         messages += [
             AIMessage(
                 "",
@@ -65,4 +77,6 @@ def decided_text(data: dict[str, Any], voice: Voice) -> str:
     if kind is not Kind.APPROVED:  # then they are a model's words that no person granted
         details = bare(details)
     text = voice.says(kind, details=both_ends(details, DETAILS_UNITS))
+    if not was_done(data):
+        text = f"{text} {voice.says(Kind.NOT_DONE)}"
     return f"{text} {data['response']}" if data.get("response") else text

@@ -6,33 +6,44 @@ it, nor what it requested and nobody approved, nor what the customer is called.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from db.conversation_events import DECIDED, Event
 from db.messages import TurnMessage
-from handlers.agent.events import EVENT
+from handlers.agent.events import EVENT, was_done
 from handlers.agent.offering import OFFER
+from handlers.agent.own_tools import TOOL_CALLED
 from handlers.agent.past import ECHOED
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import Briefing
 from handlers.agent.tools import REQUEST, SEARCH
 from handlers.checks.claims import APPROVED, effects_in, named_in
 from handlers.checks.told import Told
+from handlers.rules.echoes import without_echoes
+from handlers.rules.orders import numbers_in
+from handlers.rules.tools import PREFIX
 
 # Tools whose results may hold what the model gave them.
 ECHOES = frozenset({REQUEST, HAND_OVER, OFFER, "remember_fact"})
 _ROW_ID = re.compile(r'"id": \d+')  # a number, and no amount
 
 
+Orders = Mapping[str, frozenset[str]]  # by their numbers, what is known to have become of them
+
+
 def told(
-    briefing: Briefing, messages: Sequence[AnyMessage], begun: int, did: frozenset[str]
+    briefing: Briefing,
+    messages: Sequence[AnyMessage],
+    begun: int,
+    did: frozenset[str],
+    orders: Orders,
 ) -> Told:
     """`begun`: so many of the messages were there before the model said a word; `did`: effects."""
     wrote = tuple(message.text for message in messages if isinstance(message, HumanMessage))
-    return Told((*_instructed(briefing), *_said(messages, begun)), did, wrote)
+    return Told((*_instructed(briefing), *_said(messages, begun)), did, wrote, orders)
 
 
 def _instructed(briefing: Briefing) -> Iterator[str]:
@@ -42,18 +53,22 @@ def _instructed(briefing: Briefing) -> Iterator[str]:
         yield from row.alternatives
     if briefing.beyond is not None:
         yield from briefing.beyond.samples
+    for file in briefing.files:
+        yield file.title
     yield briefing.chatbot_name
     yield briefing.general_instructions or ""
     yield from briefing.conversation_instructions
 
 
 def _said(messages: Sequence[AnyMessage], begun: int) -> Iterator[str]:
+    given: dict[str | None, dict[str, Any]] = {}  # what the model gave its calls
     for n, message in enumerate(messages):
         if isinstance(message, AIMessage):
+            given |= {call["id"]: call["args"] for call in message.tool_calls}
             if n < begun and not _is_call(message):
                 yield _own_words(message)
         elif isinstance(message, ToolMessage):
-            yield from _found(message)
+            yield from _found(message, given.get(message.tool_call_id, {}))
 
 
 def _own_words(message: AIMessage) -> str:
@@ -69,7 +84,7 @@ def _is_call(message: AIMessage) -> bool:
     return bool(message.tool_calls or message.invalid_tool_calls)
 
 
-def _found(result: ToolMessage) -> Iterator[str]:
+def _found(result: ToolMessage, given: dict[str, Any]) -> Iterator[str]:
     """What a tool tells that the model did not give it: nothing of an error, which quotes, and of
     an event of a request only what a person said to it."""
     if result.name in ECHOES or result.text.startswith("error:"):
@@ -78,14 +93,21 @@ def _found(result: ToolMessage) -> Iterator[str]:
         yield from _happened(result.text)
     elif result.name == SEARCH:
         yield _ROW_ID.sub("", result.text)
+    elif str(result.name).startswith(PREFIX):  # a tenant's own may say again what it was given
+        yield without_echoes(result.text, given)
     else:
         yield result.text
 
 
 def _happened(content: str) -> Iterator[str]:
     event: Any = json.loads(content)
+    tool = event.get("tool")
     if event.get("status") == "approved":
         yield str(event.get("details") or "")
+        if isinstance(tool, dict) and tool.get("status") == "done":
+            yield str(tool.get("result") or "")
+    if event.get("event") == TOOL_CALLED and event.get("status") == "done":
+        yield without_echoes(str(event.get("result") or ""), event.get("arguments") or {})
     yield str(event.get("response") or "")
 
 
@@ -96,14 +118,19 @@ def effects_told(
     people = [row.content_text or "" for row in history if row.is_from_human]
     said = (*briefing.conversation_instructions, *people)
     found = {effect for text in said for effect in effects_in(text)}
-    found |= {str(row.metadata["effect"]) for row in history if _tells_of_effect(row)}
     for event in events:
-        if event.kind == DECIDED and event.data.get("status") == "approved":
+        is_approved = event.data.get("status") == "approved" and was_done(event.data)
+        if event.kind == DECIDED and is_approved:
             request = f"{event.data.get('request_type', '')} {event.data.get('details', '')}"
             found |= {APPROVED, *named_in(request)}
     return frozenset(found)
 
 
-def _tells_of_effect(row: TurnMessage) -> bool:
-    """By code, of what a row says."""
-    return row.direction == "outbound" and "effect" in row.metadata
+def orders_told(history: Sequence[TurnMessage]) -> Orders:
+    """By code, with their numbers, of what a row said then."""
+    found: dict[str, frozenset[str]] = {}
+    for row in history:
+        if row.direction == "outbound" and "effect" in row.metadata:
+            for number in numbers_in(row.content_text or ""):
+                found[number] = found.get(number, frozenset()) | {str(row.metadata["effect"])}
+    return found

@@ -33,7 +33,7 @@ from handlers.agent.catalogue import Catalogues
 from handlers.agent.citing import KB_CITED, ROWS_TOLD, SAYS_NOTHING, cited
 from handlers.agent.cost import Cost
 from handlers.agent.events import EVENT, as_messages
-from handlers.agent.evidence import effects_told, told
+from handlers.agent.evidence import Orders, effects_told, orders_told, told
 from handlers.agent.giving_way import few_rows, short_results
 from handlers.agent.memory import Slot, SlotSaver, run_on
 from handlers.agent.off_topic import OFF_TOPIC, without_mark
@@ -52,6 +52,7 @@ from handlers.media_store.port import NoStore, Store
 from handlers.process import telemetry
 from handlers.rules.choices import Offer
 from handlers.rules.quotes import Quoted
+from handlers.tools.calling import Caller
 
 INPUTS_MAX = 30  # a turn, so that none falls out of the window; what is beyond is the next turn's
 TOOL_ROUNDS = 4  # of a turn; after them the model has to answer
@@ -74,8 +75,10 @@ class Context:
     tools: Toolbox
     cost: Cost
     fresh: int  # messages at the end of the thread that this turn answers
+    begun: bool = False  # the thread is cut to what there is room for
     rounds: int = 0
     did: frozenset[str] = frozenset()  # effects that the business says there were
+    orders: Orders = field(default_factory=dict)  # and those of orders that it told of
     whole: Briefing | None = None  # before rows were left out of it
     asked_again: bool = False  # because of an amount that stands nowhere
     finish: str | None = None
@@ -92,6 +95,7 @@ class Task:
     history: Sequence[TurnMessage]
     inputs: Sequence[TurnMessage]  # in the order to be answered
     events: Sequence[Event]  # to be told
+    before: Sequence[AnyMessage] = ()  # what tools did that the customer was not told of
     briefing: Briefing
     tools: Toolbox
     answerer: Answerer | None = None  # of the chatbot's own; None: the process's
@@ -115,6 +119,7 @@ class Reply:
     handed_over: str | None = None  # to a person, and why
     offer: Offer | None = None  # what stands under its text, to be chosen
     quoted: Quoted | None = None  # what stands under its text, to be ordered
+    files: tuple[int, ...] = ()  # of the chatbot's, that go out behind it
     told: Told = field(default_factory=Told)
     finish_reason: str | None = None  # of its last answer, in the server's word
     off_topic: bool = False  # it declined, for the question was about something else
@@ -129,13 +134,16 @@ class Agent:
         own: OwnModels | None = None,
         awaits: frozenset[str] = frozenset(),
         store: Store | None = None,
+        caller: Caller | None = None,
     ) -> None:
-        """`awaits`: kinds of media that become words before a turn reads them."""
+        """`awaits`: kinds of media that become words before a turn reads them. `caller`: of
+        tenants' own tools; None: they are not called."""
         self.saver = SlotSaver()
         self.shelf = shelf or Shelf()
         self.catalogues = Catalogues()
         self.awaits = awaits
         self.store: Store = store or NoStore()
+        self.caller = caller
         self._answerer = answerer
         self._own = own
         self._graph = _compile(self.saver)
@@ -148,11 +156,12 @@ class Agent:
     async def run(self, task: Task) -> Reply:
         """Raises NoAnswer, and NotReady of the knowledge base."""
         inputs = (m for row in task.inputs if (m := as_message(row)) is not None)
-        fresh = [*as_messages(task.events), *inputs]
+        fresh = [*as_messages(task.events), *task.before, *inputs]
         answerer = task.answerer or self._answerer
         cost = Cost(task.briefing.budget.cost, task.rates)
         context = Context(answerer, task.briefing, task.tools, cost, len(fresh))
         context.did = effects_told(task.briefing, task.history, task.events)
+        context.orders = orders_told(task.history)
         context.whole = task.briefing
         with run_on(task.slot):
             state = await self._graph.ainvoke(
@@ -184,6 +193,7 @@ class Agent:
             handed_over=task.tools.handed_over,
             offer=task.tools.offered[1] if task.tools.offered else None,
             quoted=task.tools.quoted,
+            files=task.tools.files,
             told=_told(context, state["messages"]),
             finish_reason=context.finish,
             off_topic=off_topic,
@@ -192,29 +202,29 @@ class Agent:
 
 
 def _compile(saver: SlotSaver) -> CompiledStateGraph[State, Context, Any, Any]:
+    """Each node is a step of LangGraph's, which costs as much CPU as what most of ours do in one;
+    an edge that is no coroutine is asked in another thread."""
     graph = StateGraph(State, context_schema=Context)
-    graph.add_node("window", _window)
     graph.add_node("agent", _agent)
     graph.add_node("tools", _tools)
-    graph.add_edge(START, "window")
-    graph.add_edge("window", "agent")
+    graph.add_edge(START, "agent")
     graph.add_conditional_edges("agent", _next, ["tools", END])
     graph.add_conditional_edges("tools", _after_tools, ["agent", END])
     return graph.compile(checkpointer=saver)
 
 
-async def _window(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    run, messages = runtime.context, state["messages"]
+def _begun(run: Context, messages: list[AnyMessage]) -> list[AnyMessage]:
+    """What of the thread there is room for: the same list where that is all."""
+    if run.begun:
+        return messages
     kept = windowed(messages, run.fresh, run.briefing.budget.history_tokens)
-    run.briefing = replace(run.briefing, history=len(kept) - run.fresh)
-    if kept == messages:
-        return {}
-    return {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *kept]}
+    run.begun, run.briefing = True, replace(run.briefing, history=len(kept) - run.fresh)
+    return messages if kept == messages else kept
 
 
 async def _agent(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     run, messages = runtime.context, state["messages"]
-    kept, answer = await _answered(run, messages)
+    kept, answer = await _answered(run, _begun(run, messages))
     _count(run, answer)
     if foreign := _objectionable(run, kept, answer):
         answer = await _asked_again(run, kept, answer, foreign)
@@ -257,8 +267,10 @@ def _count(run: Context, answer: AIMessage) -> None:
 
 
 def _told(run: Context, messages: Sequence[AnyMessage]) -> Told:
+    begun = run.briefing.history + run.fresh
+    orders = {**run.orders, **run.tools.orders}
     did = run.did | run.tools.effects
-    return told(run.whole or run.briefing, messages, run.briefing.history + run.fresh, did)
+    return told(run.whole or run.briefing, messages, begun, did, orders)
 
 
 def _objected(answer: AIMessage, foreign: Sequence[str]) -> list[AnyMessage]:
@@ -355,11 +367,11 @@ async def _tools(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     return {"messages": results}
 
 
-def _after_tools(state: State) -> str:
+async def _after_tools(state: State) -> str:
     return END if isinstance(state["messages"][-1], AIMessage) else "agent"
 
 
-def _next(state: State) -> str:
+async def _next(state: State) -> str:
     answer = state["messages"][-1]
     assert isinstance(answer, AIMessage)
     return "tools" if answer.tool_calls or answer.invalid_tool_calls else END

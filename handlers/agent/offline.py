@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from uuid import uuid4
 
 from langchain_core.messages import (
     AIMessage,
@@ -19,9 +18,12 @@ from handlers.agent.knowledge import NotReady
 from handlers.agent.lines import Line, lines_of
 from handlers.agent.lookup import rows_for
 from handlers.agent.needs_human import needs_human, request_for
+from handlers.agent.offering import OFFER
+from handlers.agent.offline_shop import Shopping, called, shopping
 from handlers.agent.past import NOTED
 from handlers.agent.powers import HAND_OVER
 from handlers.agent.prompt import LATE, Briefing, Row
+from handlers.agent.selling import QUOTE
 from handlers.agent.tools import ALREADY, PENDING, REQUEST, Toolbox
 from handlers.agent.when_open import Moment, told_of_days, told_of_now, told_of_week
 from handlers.fixed.texts import Kind
@@ -49,8 +51,12 @@ class Offline:
         lines = lines_of(
             _written(turn), _written(earlier), earlier[-1].text if earlier else None, briefing
         )
+        shop = shopping(lines, _written(earlier), turn) if tools.powers.selling else Shopping()
+        if may_call and shop.searches:
+            return AIMessage("", tool_calls=shop.searches)
         wishes = [line.text for line in lines if line.wants_person]
         asked = [line for line in lines if line.question and not _in_hours(line)]
+        asked = [line for line in asked if line not in shop.sales]
         results = {m.name: m.text for m in turn if isinstance(m, ToolMessage)}
         answered = await rows_for(asked, tools)
         rows = list(dict.fromkeys(row for _, row in answered))
@@ -58,24 +64,34 @@ class Offline:
         if only_rows and not rows and not tools.knowledge.complete:
             raise NotReady  # what nobody could look for may be there
         delegated = [row for row in rows if needs_human(row)]
-        if may_call and not results.keys() & {REQUEST, HAND_OVER}:
+        if may_call and not results.keys() & {REQUEST, HAND_OVER, QUOTE}:
             texts = [line.text for line in asked]
             calls = _calls(delegated, texts, wishes, _before(messages, turn), tools)
+            calls += shop.quotes
             if calls:
                 return AIMessage("", tool_calls=calls)
-        happened = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
-        said = [text for event in happened if (text := event_text(event, voice))]
-        said += [row.answer for row in rows]
+        said = [*_happened(turn, voice), *(row.answer for row in rows)]
         said += _hours(lines, {line for line, _ in answered}, briefing)
         said += _of_tools(results, bool(wishes), voice)
+        said += shop.says(results, voice)
         kinds = frozenset(kind for line in lines for kind in line.said.kinds)
         if not said and not asked and (courtesy := returned(kinds)) is not None:
             said = [voice.says(courtesy)]
-        can_call = tools.powers.hands_over or tools.requests_actions
-        unknown = Kind.NO_INFORMATION if can_call else Kind.NO_ANSWER
-        text = "\n\n".join(dict.fromkeys(said)) or voice.says(unknown)
+        text = "\n\n".join(dict.fromkeys(said)) or voice.says(_unknown(tools))
+        if may_call and not rows and OFFER not in results and (offers := shop.offers(text)):
+            return AIMessage("", tool_calls=offers)  # which end the turn
         told_of = {KB_CITED: [row.id for row in rows], SAYS_NOTHING: bool(asked) and not said}
         return AIMessage(text, response_metadata=told_of)
+
+
+def _happened(turn: Sequence[AnyMessage], voice: Voice) -> list[str]:
+    events = [m.text for m in turn if isinstance(m, ToolMessage) and m.name == EVENT]
+    return [text for event in events if (text := event_text(event, voice))]
+
+
+def _unknown(tools: Toolbox) -> Kind:
+    can_call = tools.powers.hands_over or tools.requests_actions
+    return Kind.NO_INFORMATION if can_call else Kind.NO_ANSWER
 
 
 def _written(messages: Sequence[AnyMessage]) -> list[str]:
@@ -143,7 +159,7 @@ def _calls(
             calls.append((HAND_OVER, {"reason": details}))
         elif tools.requests_actions:
             calls.append((REQUEST, {"type": CALLBACK, "details": details}))
-    return [ToolCall(name=name, args=args, id=f"call_{uuid4().hex}") for name, args in calls]
+    return [called(name, args) for name, args in calls]
 
 
 def of_this_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:

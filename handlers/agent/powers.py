@@ -7,7 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from handlers.agent.files import SEND_FILE_SCHEMA, Files
 from handlers.agent.offering import OFFER_SCHEMA
+from handlers.agent.own_tools import OwnTools
 from handlers.agent.selling import Selling
 from handlers.checks.told import Told
 from handlers.rules.cutting import head
@@ -76,6 +78,8 @@ class Powers:
     currency: str = "USD"  # of amounts without one
     requested: frozenset[str] = frozenset()  # keys of requests that nobody has decided
     selling: Selling | None = None  # None: there is nothing to sell
+    own: OwnTools | None = None  # the tenant's own tools
+    files: Files | None = None  # None: there are none to be sent
     blocks: bool = True  # an answer that names what stands nowhere is not sent
 
     @property
@@ -84,6 +88,7 @@ class Powers:
             *([HAND_OVER_SCHEMA] if self.hands_over else ()),
             *([CALCULATE_SCHEMA] if self.calculates else ()),
             *([OFFER_SCHEMA] if self.offers else ()),
+            *([SEND_FILE_SCHEMA] if self.files is not None else ()),
         ]
 
 

@@ -15,7 +15,7 @@ from db.products import Shown, priced, products_shown
 from db.quotes import orders_of_contact
 from handlers.agent.catalogue import Catalogues
 from handlers.rules.orders import Sold, Wanted
-from handlers.rules.products import SKU_CHARS
+from handlers.rules.products import EVERYTHING, SKU_CHARS
 from handlers.rules.quotes import (
     ITEMS_MAX,
     QUANTITY_MAX,
@@ -55,7 +55,7 @@ SCHEMAS: Final[tuple[dict[str, Any], ...]] = tuple(
             FIND,
             "Finds products of the business, with price and stock. Name no other price.",
             {
-                "query": {"type": "string"},
+                "query": {"type": "string", "description": f"{EVERYTHING} for the newest."},
                 "limit": {"type": "integer", "description": f"At most {FOUND_MAX}."},
             },
             ["query"],
@@ -77,7 +77,7 @@ SCHEMAS: Final[tuple[dict[str, Any], ...]] = tuple(
         ),
         (
             STATUS,
-            "This customer's own orders and how far they are: the newest, or one by its number.",
+            "This customer's orders. Say that one was placed or cancelled only with its number.",
             {"order_number": {"type": "string"}},
             [],
         ),
@@ -96,7 +96,7 @@ class Selling:
     version: int
     currency: str
     quoted: Quoted | None = None  # the last one: it stands under the answer
-    effects: set[str] = field(default_factory=set)  # that orders which were told say were done
+    orders: dict[str, frozenset[str]] = field(default_factory=dict)  # told: what became of them
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         match name:
@@ -161,11 +161,10 @@ class Selling:
             )
         if not rows:
             return "nothing found: this customer has no such order"
-        self.effects.add("ordered")
         told = []
         for row in rows:
-            self.effects |= {"cancelled"} if row.status == "cancelled" else set()
-            self.effects |= {"refunded"} if row.payment_status == "refunded" else set()
+            became = {"cancelled", "paid", "refunded"} & {row.status, row.payment_status}
+            self.orders[row.order_number] = frozenset({"ordered", *became})
             amount, currency = row.total_amount, row.currency or ""
             told.append(
                 {

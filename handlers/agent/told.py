@@ -46,7 +46,8 @@ def tell(
         SystemMessage(briefing.system_prompt),
         HumanMessage(situation(briefing)),
     ]
-    room = int(briefing.budget.input_tokens / scale) - of_messages(around) - of_schemas(schemas)
+    tools = of_schemas(schemas)
+    room = int(briefing.budget.input_tokens / scale) - of_messages(around) - tools
     history, zone = briefing.history, briefing.timezone
     read = list(timed(messages, history, zone))
     fresh = fitted(read[history:], room)
@@ -58,7 +59,7 @@ def tell(
         start = valid_start(read[:history], start, history)
         read[start : start + 1] = timed(messages[start : start + 1], 1, zone)
     told = [around[0], *read[start:history], around[1], *fresh]
-    return Told([*told], of_messages(told) + of_schemas(schemas))
+    return Told([*told], of_messages(told) + tools)
 
 
 def fitted(fresh: Sequence[AnyMessage], room: int) -> Sequence[AnyMessage]:

@@ -15,6 +15,7 @@ import structlog
 from handlers.actions import Request
 from handlers.agent.knowledge import Known, NotReady, fits_prompt, row_tokens
 from handlers.agent.offering import OFFERED, NotOffered, offer_of
+from handlers.agent.own_tools import OwnTools
 from handlers.agent.powers import HANDED_OVER, Powers, reason_of, sum_of
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER_SCHEMA, Memory, Remembered
@@ -157,10 +158,19 @@ class Toolbox:
         return self.powers.selling.quoted if self.powers.selling is not None else None
 
     @property
+    def files(self) -> tuple[int, ...]:
+        """That go out behind the answer."""
+        return tuple(self.powers.files.chosen) if self.powers.files is not None else ()
+
+    @property
     def effects(self) -> frozenset[str]:
-        """That its results say were done."""
-        selling = self.powers.selling
-        return frozenset(selling.effects) if selling is not None else frozenset()
+        """That the ledger of the tenant's own tools says were done."""
+        return self.powers.own.effects if self.powers.own is not None else frozenset()
+
+    @property
+    def orders(self) -> dict[str, frozenset[str]]:
+        """That its results tell of: by number, what became of them."""
+        return self.powers.selling.orders if self.powers.selling is not None else {}
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
@@ -170,6 +180,7 @@ class Toolbox:
             *([REMEMBER_SCHEMA] if self._memory is not None else ()),
             *self.powers.schemas,
             *(SELLING_SCHEMAS if self.powers.selling is not None else ()),
+            *(self.powers.own.schemas(requests=self.requests_actions) if self.powers.own else ()),
         ]
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
@@ -189,8 +200,12 @@ class Toolbox:
                     return sum_of(arguments, self.told)
                 case _ if name in SELLING and self.powers.selling is not None:
                     return await self.powers.selling.call(name, arguments)
+                case "send_file" if self.powers.files is not None:
+                    return self.powers.files.choose(arguments)
                 case "offer_choices" if self.powers.offers:
                     return self._offer(arguments)
+                case _ if self.powers.own is not None and name in self.powers.own.offered:
+                    return await self._own(self.powers.own, name, arguments)
                 case _:
                     return "error: there is no such tool"
         except NotReady:
@@ -224,14 +239,26 @@ class Toolbox:
             money = money_of(*given, self.powers.currency)
         except NoMoney as wrong:
             return f"error: {wrong}"
-        wanted = Request(kind, details, {}, money)
+        return await self._ask(Request(kind, details, context, money), reserve)
+
+    async def _own(self, own: OwnTools, name: str, arguments: dict[str, Any]) -> str:
+        if (wrong := own.wrong(name, arguments)) is not None:
+            return wrong
+        if not own.offered[name].needs_approval:
+            return await own.call(name, arguments)
+        if self._reserve is None:
+            return "error: nobody can approve it"
+        return await self._ask(own.request(name, arguments), self._reserve)
+
+    async def _ask(self, wanted: Request, reserve: Callable[[int], Awaitable[str]]) -> str:
+        """A person, with the turn's last transaction."""
         if any(one.key == wanted.key for one in self.requests):
             return PENDING
         if wanted.key in self.powers.requested:
             return ALREADY
         if len(self.requests) >= MAX_REQUESTS:
             return f"error: {MAX_REQUESTS} requests at once are the most"
-        plain = _plain(context)
+        plain = _plain(wanted.context)
         text = json.dumps(plain, ensure_ascii=False, allow_nan=False)  # PostgreSQL knows no NaN
         if len(text) > MAX_CONTEXT_CHARS:
             plain = {"note": both_ends(text, MAX_CONTEXT_CHARS)}

@@ -16,7 +16,7 @@ from handlers.rules.hours import DAYS, Opening
 
 TODAY, TOMORROW, WEEKEND = "today", "tomorrow", "weekend"
 CLOSED = "\u2013"  # of a day, in a list
-_OPEN, _WHEN, _AROUND, _NOW = "open", "when", "around", "now"
+_OPEN, _SHUT, _WHEN, _AROUND, _NOW = "open", "shut", "when", "around", "now"
 
 
 class Moment(Enum):
@@ -34,12 +34,19 @@ def asked_open(text: str, former: str | None = None) -> Asked | None:
         kinds = language.read(text)
         if kinds is None:
             continue
-        days = frozenset(kinds - {_OPEN, _WHEN, _AROUND, _NOW})
-        if _OPEN in kinds:
-            return days or (Moment.ANY if _WHEN in kinds else Moment.NOW)
+        days = frozenset(kinds - {_OPEN, _SHUT, _WHEN, _AROUND, _NOW})
+        if kinds & {_OPEN, _SHUT}:
+            return days or _moment(kinds)
         if days and former is not None and asked_open(former) is not None:
             return days
     return None
+
+
+def _moment(kinds: set[str]) -> Asked:
+    """Of no day. "Are you closed?" is told of today: "yes" and "no" would say the opposite."""
+    if _WHEN in kinds:
+        return Moment.ANY
+    return Moment.NOW if _OPEN in kinds else frozenset([TODAY])
 
 
 def told_of_now(opening: Opening, voice: Voice) -> str:

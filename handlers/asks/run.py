@@ -47,6 +47,7 @@ from handlers.rules.backoff import backoff
 from handlers.rules.budgets import budget_of
 from handlers.turns.decide import Read, Say, decide
 from handlers.turns.inputs import Found
+from handlers.turns.own_calls import own_tools_in_a_test
 from handlers.turns.thinking import (
     TURN_TIMEOUT_S,
     Thinker,
@@ -134,7 +135,11 @@ async def _answered(
         tools = WatchedToolbox(
             known,
             budget_of(context.budgets),
-            powers_of(this, selling_of(pool, agent, claim.user_id, this)),
+            powers_of(
+                this,
+                selling_of(pool, agent, claim.user_id, this),
+                await own_tools_in_a_test(pool, claim.user_id, context),
+            ),
             asks=this.plan.allows(Feature.ACTIONS_CENTER),
         )
         # What the run leaves in its slot is kept by nobody.

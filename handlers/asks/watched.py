@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from handlers.agent.files import SEND_FILE
 from handlers.agent.graph import Reply
 from handlers.agent.knowledge import Known, fits_prompt
 from handlers.agent.offering import OFFER
 from handlers.agent.offline import OFFLINE
+from handlers.agent.own_tools import SANDBOX
 from handlers.agent.powers import CALCULATE, HAND_OVER, Powers
 from handlers.agent.prompt import Row
 from handlers.agent.remembering import REMEMBER, Memory
@@ -155,6 +157,10 @@ class WatchedToolbox(Toolbox):
             self.used.append(AskedTool(CALCULATE, {"expression": arguments["expression"]}))
         if name in SELLING and self.powers.selling is not None and not result.startswith("error:"):
             self.used.append(AskedTool(name, arguments))
+        if result == SANDBOX:  # of a tenant's own that a person approves the request is among them
+            self.used.append(AskedTool(name, arguments))
+        if name == SEND_FILE and not result.startswith("error:"):
+            self.used.append(AskedTool(SEND_FILE, {"file": arguments["file"]}))
         if name == OFFER and self.offered is not None:
             text, offer = self.offered
             choices = [asdict(one) for one in offer.choices]

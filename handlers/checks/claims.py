@@ -1,11 +1,11 @@
-"""What a text says that was done: refunded, ordered, approved, booked, cancelled. Pure.
+"""What a text says that was done: refunded, ordered, paid, approved, booked, cancelled. Pure.
 
 In the languages of the fixed texts, by patterns (claims.toml). A question, a condition and a denial
 say nothing of the kind.
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final
 
 import regex
 
+from handlers.rules.needles import needles
 from handlers.rules.seen import seen
 from handlers.rules.texts import searched, words
 
@@ -20,7 +21,9 @@ APPROVED: Final = "approved"
 _ENDS = r"!?\u061f\u3002\uff01\uff1f\u0964"
 _SENTENCE = regex.compile(rf"(?:[^.{_ENDS}\n]|\.(?=[^\s.]))+(?:[.{_ENDS}]+|\n|$)")
 _CLAUSES = regex.compile(r"[,;:\u060c\uff0c\u3001\u2013\u2014]")
+_WORD = regex.compile(r"\p{L}{2}")
 TAG_WORDS = 3
+_SKIP, _NEVER = "skip", regex.compile(r"(?!)")
 _ASKS = ("?", "\u061f", "\uff1f")
 
 
@@ -33,10 +36,13 @@ class Claim:
 
 def claims_in(text: str) -> list[Claim]:
     view = seen(text)
+    places = [match.span() for match in _SENTENCE.finditer(view.text)]
+    lowered = [_lower(view.text[start:end]) for start, end in places]
+    possible = _possible("\n".join(lowered))
     return [
-        Claim(effect, *view.place(match.start(), match.end()))
-        for match in _SENTENCE.finditer(view.text)
-        for effect in sorted(_effects(match[0]))
+        Claim(effect, *view.place(start, end))
+        for (start, end), sentence in zip(places, lowered, strict=True)
+        for effect in sorted(_effects(sentence, possible))
     ]
 
 
@@ -52,22 +58,32 @@ def named_in(request: str) -> frozenset[str]:
     )
 
 
-def _effects(sentence: str) -> Iterator[str]:
-    asks = sentence.rstrip().endswith(_ASKS)
-    lower = sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
-    for language in _known().languages:
-        for effect, pattern in language.effects.items():
-            if any(
-                _is_said(lower, match, language) and not (asks and _is_asked(lower, match.end()))
-                for match in pattern.finditer(lower)
-            ):
-                yield effect
+def _lower(sentence: str) -> str:
+    return sentence.replace("\u0130", "i").lower().replace("'", "\u2019")
 
 
-def _is_said(sentence: str, match: "regex.Match[str]", language: "_Language") -> bool:
+def _possible(lowered: str) -> Sequence["_Pattern"]:
+    """Those that stand on any line: most answers have none, and 4,000 short sentences are not
+    looked through with each of them."""
+    if not _WORD.search(lowered):
+        return ()
+    return [one for one in _known().patterns if one.may_be_in(lowered) and one.said.search(lowered)]
+
+
+def _effects(lowered: str, possible: Sequence["_Pattern"]) -> Iterator[str]:
+    asks = lowered.rstrip().endswith(_ASKS)
+    for one in possible:
+        if one.beside.search(lowered) is None and any(
+            _is_said(lowered, match, one) and not (asks and _is_asked(lowered, match.end()))
+            for match in one.said.finditer(lowered)
+        ):
+            yield one.effect
+
+
+def _is_said(sentence: str, match: "regex.Match[str]", pattern: "_Pattern") -> bool:
     before = [place.end() for place in _CLAUSES.finditer(sentence, 0, match.start())]
     clause = sentence[before[-1] if before else 0 : match.end()]
-    return language.skip.search(clause) is None
+    return pattern.skip.search(clause) is None
 
 
 def _is_asked(sentence: str, end: int) -> bool:
@@ -78,14 +94,20 @@ def _is_asked(sentence: str, end: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Language:
-    skip: "regex.Pattern[str]"
-    effects: Mapping[str, "regex.Pattern[str]"]
+class _Pattern:
+    effect: str
+    said: "regex.Pattern[str]"  # within a line
+    needles: tuple[str, ...]  # of which one stands in whatever it finds
+    skip: "regex.Pattern[str]"  # of its language: in the clause
+    beside: "regex.Pattern[str]"  # anywhere in the sentence
+
+    def may_be_in(self, lowered: str) -> bool:
+        return not self.needles or any(needle in lowered for needle in self.needles)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    languages: tuple[_Language, ...]
+    patterns: tuple[_Pattern, ...]
     stems: Mapping[str, tuple[str, ...]]
 
 
@@ -95,15 +117,26 @@ def _known() -> _Known:
         (Path(__file__).parent / "claims.toml").read_text(encoding="utf-8")
     )
     stems = {effect: tuple(words.split()) for effect, words in told.pop("stems").items()}
-    languages = tuple(
-        _Language(
-            skip=regex.compile(patterns["skip"]),
-            effects={
-                effect: regex.compile(pattern)
-                for effect, pattern in patterns.items()
-                if effect != "skip"
-            },
+    # Of all languages: what is said in one is found by the patterns of its neighbours too.
+    beside = {
+        effect: regex.compile("|".join(skips))
+        for effect in stems | {APPROVED: ()}
+        if (skips := [own[key] for own in told.values() if (key := f"{_SKIP}_{effect}") in own])
+    }
+    patterns = tuple(
+        _Pattern(
+            effect,
+            _line_pattern(said),
+            tuple(sorted(needles(said))),
+            regex.compile(language["skip"]),
+            beside.get(effect, _NEVER),
         )
-        for patterns in told.values()
+        for language in told.values()
+        for effect, said in language.items()
+        if not effect.startswith(_SKIP)
     )
-    return _Known(languages, stems)
+    return _Known(patterns, stems)
+
+
+def _line_pattern(said: str) -> "regex.Pattern[str]":
+    return regex.compile(said.replace(r"\W", r"[^\w\n]"), regex.MULTILINE)

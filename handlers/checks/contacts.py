@@ -5,13 +5,14 @@ none either, as far as it is shorter than a phone's or stands behind letters. Te
 through as they are seen, in a time that grows as they do: the patterns never go back.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import regex
 
-from handlers.checks.hosts import DOT, DOTTED, IBANS, host_key, is_host
+from handlers.checks.hosts import DOT, DOTTED, IBANS, NAMED_NUMBER, host_key, is_host
 from handlers.rules.number_words import spelt_digits
 from handlers.rules.seen import INVISIBLE, Seen, latin, plain, seen
 
@@ -46,8 +47,10 @@ _SOME_IBAN = regex.compile(
 _TOKEN = regex.compile(r"(?<![\p{L}\p{N}])[A-Za-z0-9]{26,}+(?![\p{L}\p{N}])")  # of a wallet
 _RUN = regex.compile(
     r"(?<![\p{L}\p{N}#])(?:\+\(?\d(?:[\s().\u2010-\u2015/*_~|\u2022\u00b7=:-]{0,3}\d)*+"
-    r"|\(?\d(?:[ ().\u2010-\u2015/-]{0,3}\d)*+)(?![\p{L}\p{N}])"
+    r"|\(?\d(?:[ ()._\u2010-\u2015/-]{0,3}\d)*+)(?![\p{L}\p{N}])"
 )
+_BEHIND = regex.compile(r"(?<=\d{3})\s\((?=\d)")  # "+49 30 1234567 (9-18)"
+_PAIR = regex.compile(r"(\d{4,6})([ -])(\d{4,6})")
 _NO_PHONES = regex.compile(
     # times and dates, ranges of them, and amounts in groups; of a number with a plus they are parts
     r"(?<![+\d.,])(?:\d{1,2}[.:]\d{2}(?:[.:]\d{2})?(?:\s?[-\u2013]\s?\d{1,2}[.:]\d{2})?(?!\d)"
@@ -55,7 +58,9 @@ _NO_PHONES = regex.compile(
     r"|\d{1,3}(?:[.,]\d{3})+(?:[.,]\d{1,2})?(?![.,]?\d)"
     r"|(?:19|20)\d{2}\s?[-\u2013/]\s?(?:19|20)?\d{2}(?!\d))"
 )
+_DIGIT = regex.compile(r"\d")
 _SEPARATORS = regex.compile(r"[\W_]+")
+_LINK_PARTS = regex.compile(r"[/?#]")
 _TAIL = ".,;:!?)]}'\"*_~\u2019\u201d\u2026\u3002\uff0c\uff01\uff1f\u060c"
 _MIN_PHONE, _MAX_PHONE = 7, 15
 _LONG_RUN = 9  # digits in one, without a plus: shorter ones are orders' numbers
@@ -73,8 +78,15 @@ class Way:
 def ways_in(text: str) -> list[Way]:
     """In their order; none overlap."""
     view = seen(text)
-    ways = sorted(_ways(view.text), key=lambda way: way.start)
-    return [Way(one.kind, *_whole(view, one, text), _key(view, one, text)) for one in ways]
+    ways = [
+        Way(one.kind, *_whole(view, one, text), _key(view, one, text)) for one in _ways(view.text)
+    ]
+    # What is invisible joins a name for who reads it, and ends one for who makes links of names.
+    if (parted := INVISIBLE.sub(" ", text)) != text:
+        shown = latin(plain(parted))
+        places = {place for way in ways for place in range(way.start, way.end)}
+        ways += [way for way in _links(shown) if places.isdisjoint(range(way.start, way.end))]
+    return sorted(ways, key=lambda way: way.start)
 
 
 def _key(view: Seen, way: Way, text: str) -> str:
@@ -109,7 +121,7 @@ def _ways(shown: str) -> list[Way]:
 
 class Named:
     """What some texts name. Most of what is looked for they do not, and that is seen at once in all
-    of them."""
+    of them; the rest is one look into a set, however many texts there are."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = [_searched(seen(text).text) for text in texts]
@@ -122,24 +134,36 @@ class Named:
 
     def have(self, way: Way) -> bool:
         """A number may stand there with or without its country, and among other digits."""
-        return _may_name(self._all, way) and any(_is_in(one, way) for one in self._texts)
+        if not _may_name(self._all, way):
+            return False
+        if way.kind in (LINK, EMAIL):
+            return (way.kind, way.key) in self._leads
+        if not way.key.isdigit():
+            return way.key in self._all.bare
+        return any(_same_number(way.key, run) for run in self._runs.get(_tail(way.key), ()))
 
+    @cached_property
+    def _leads(self) -> frozenset[tuple[str, str]]:
+        return frozenset(name for text in self._texts for name in _names(text.shown))
 
-def _is_in(told: "_Searched", way: Way) -> bool:
-    if not _may_name(told, way):
-        return False
-    if way.kind in (LINK, EMAIL):
-        names = _names(told.shown)
-        return any(kind == way.kind and _same_link(way.key, key) for kind, key in names)
-    if not way.key.isdigit():
-        return way.key in told.bare
-    return any(_same_number(way.key, run) for run in _digits(told.shown))
+    @cached_property
+    def _runs(self) -> Mapping[str, set[str]]:
+        """By their last digits."""
+        runs: dict[str, set[str]] = {}
+        for text in self._texts:
+            for run in _digits(text.shown):
+                runs.setdefault(_tail(run), set()).add(run)
+        return runs
 
 
 def _may_name(told: "_Searched", way: Way) -> bool:
     if way.kind in (LINK, EMAIL):
         return way.key.partition("/")[0].rpartition("@")[2] in told.lower or told.is_dotted
-    return way.key.lstrip("0")[-_MIN_PHONE:] in told.bare
+    return _tail(way.key) in told.bare
+
+
+def _tail(number: str) -> str:
+    return number.lstrip("0")[-_MIN_PHONE:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +182,14 @@ def _searched(shown: str) -> _Searched:
 
 @lru_cache(maxsize=256)
 def _names(shown: str) -> frozenset[tuple[str, str]]:
-    return frozenset((way.kind, way.key) for way in _ways(shown))
+    """And of links whatever they begin with, to the end of a name."""
+    ways = _ways(shown)
+    return frozenset((way.kind, way.key) for way in ways) | {
+        (way.kind, way.key[: end.start()])
+        for way in ways
+        if way.kind == LINK
+        for end in _LINK_PARTS.finditer(way.key)
+    }
 
 
 @lru_cache(maxsize=256)
@@ -168,10 +199,6 @@ def _digits(shown: str) -> frozenset[str]:
     return frozenset(run for run in runs if len(run) >= _MIN_PHONE) | {
         _bare(match[0]) for match in _IBAN.finditer(shown)
     }
-
-
-def _same_link(one: str, told: str) -> bool:
-    return one == told or (told.startswith(one) and told[len(one)] in "/?#")
 
 
 def _same_number(one: str, told: str) -> bool:
@@ -222,6 +249,8 @@ def _emails(shown: str) -> Iterator[Way]:
 
 
 def _accounts(shown: str) -> Iterator[Way]:
+    if _DIGIT.search(shown) is None:  # each of them has some
+        return
     for match in _SOME_IBAN.finditer(shown, overlapped=True):
         if (length := _checked_iban(match[0])) is not None:
             text = match[0][:length]
@@ -259,6 +288,10 @@ def _numbers(shown: str) -> Iterator[Way]:
         if (way := _number(match)) is not None:
             yield way
     yield from (Way(PHONE, start, end, digits) for start, end, digits in spelt_digits(shown))
+    for match in NAMED_NUMBER.finditer(quiet):
+        digits = _only_digits(match["number"])
+        if _MIN_PHONE <= len(digits) <= _MAX_ACCOUNT:
+            yield Way(ACCOUNT if match["account"] else PHONE, *match.span("number"), digits)
 
 
 def _only_digits(text: str) -> str:
@@ -266,12 +299,19 @@ def _only_digits(text: str) -> str:
 
 
 def _number(match: "regex.Match[str]") -> Way | None:
-    text, digits = match[0], _only_digits(match[0])
+    text = match[0]
+    if (more := _BEHIND.search(text)) is not None:
+        text = text[: more.start()]
+    digits = _only_digits(text)
     groups = [len(part) for part in regex.split(r"\D+", text) if part]
     if text.startswith("+") or digits.startswith("00"):
         is_one = len(digits) >= _MIN_PHONE
     elif len(groups) == 1 or max(groups) == 1:
         is_one = len(digits) >= _LONG_RUN
+    elif len(groups) == 2 and len(digits) >= _LONG_RUN and _is_pair(text):
+        is_one = True
+    elif _is_list(text) and not digits.startswith("0"):
+        return None
     else:
         # Quantities and ranges have few groups, or none of a phone's lengths.
         is_one = len(digits) >= _LONG_RUN - 1 and len(groups) <= 6 and max(groups) <= 8
@@ -279,7 +319,21 @@ def _number(match: "regex.Match[str]") -> Way | None:
     if not is_one:
         return None
     kind = PHONE if len(digits) <= _MAX_PHONE and not _is_card(groups, digits) else ACCOUNT
-    return Way(kind, match.start(), match.end(), digits)
+    return Way(kind, match.start(), match.start() + len(text), digits)
+
+
+def _is_pair(text: str) -> bool:
+    """Two groups of one number, as phones are written in India or Brazil, and no range."""
+    match = _PAIR.fullmatch(text)
+    return match is not None and (match[2] == " " or int(match[1]) > int(match[3]))
+
+
+def _is_list(text: str) -> bool:
+    """Sizes, or postcodes, each higher than the one before."""
+    parts = regex.split(r"[ /]+", text)
+    if len(parts) < 3 or len({*map(len, parts)}) > 1 or not all(map(str.isdigit, parts)):
+        return False
+    return all(int(one) < int(other) for one, other in pairwise(parts))
 
 
 def _is_card(groups: list[int], digits: str) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import regex
 
+from handlers.rules.amounts import words_of
+
 _KNOWN = tomllib.loads((Path(__file__).parent / "hosts.toml").read_text(encoding="utf-8"))
 _ENDINGS = frozenset([*_KNOWN["countries"].split(), *_KNOWN["others"].split()])
 _SPELT = r"dot|punto|ponto|punkt|nokta|\u0442\u043e\u0447\u043a\u0430"
@@ -29,6 +31,18 @@ IBANS = {  # how long they are, by country
     for length, countries in _KNOWN["ibans"].items()
     for country in countries.split()
 }
+
+
+_WORDS = {
+    key: words_of(word.replace("_", " ") for word in _KNOWN[key]["words"].split())
+    for key in ("accounts", "phones")
+}
+# A number behind a word for it is one though it is short: "account 12345678", "call 555-0143".
+NAMED_NUMBER = regex.compile(
+    rf"(?:(?P<account>{_WORDS['accounts']})|{_WORDS['phones']})"
+    r"(?:(?!\d)[^\n!?,;]){0,16}(?P<number>\d(?:[ .\u2010-\u2015-]?\d){6,})(?![\p{L}\p{N}])",
+    regex.IGNORECASE,
+)
 
 
 def host_key(host: str) -> str:

@@ -1,13 +1,14 @@
 """What a chatbot was told: the only source of what its answers may name. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 
 from handlers.checks.contacts import Named, Way
 from handlers.rules.amounts import Amount, Numbers
-from handlers.rules.prices import PERCENT, percents_in
+from handlers.rules.orders import numbers_in
+from handlers.rules.prices import PERCENT, percents_in, worded_in
 from handlers.rules.sums import Operand, Sum
 
 COUNTED_MAX = 100  # so many of a thing are counted though nobody named the number
@@ -20,6 +21,15 @@ class Told:
     texts: Sequence[str] = ()  # rows, instructions, tools' results, the conversation
     effects: frozenset[str] = frozenset()  # that a row says were done
     by_customer: Sequence[str] = ()  # may be repeated, and lowers no price
+    orders: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by number: what they had
+
+    def backs(self, effect: str, sentence: str) -> bool:
+        """What became of an order is said of that order alone, by its number: a claim without one
+        may be heard as of another, which nobody made."""
+        numbers = numbers_in(sentence)
+        return effect in self.effects or (
+            bool(numbers) and all(effect in self.orders.get(one, ()) for one in numbers)
+        )
 
     def leads(self, way: Way) -> bool:
         return self._named.have(way)
@@ -27,7 +37,11 @@ class Told:
     def names(self, amount: Amount) -> bool:
         if amount.codes == PERCENT:
             return any(amount.may_equal(one) for one in self._percents)
-        return self._own.have(amount) or self._customers.have(amount)
+        return (
+            self._own.have(amount)
+            or self._customers.have(amount)
+            or any(amount.may_equal(one) for one in self._worded)
+        )
 
     def adds_up(self, total: Sum) -> bool:
         """Whether it is an amount, and all that it is made of was told, a price among it: else
@@ -71,6 +85,10 @@ class Told:
     @cached_property
     def _percents(self) -> list[Amount]:
         return [one for text in (*self.texts, *self.by_customer) for one in percents_in(text)]
+
+    @cached_property
+    def _worded(self) -> list[Amount]:
+        return [one for text in (*self.texts, *self.by_customer) for one in worded_in(text)]
 
     @cached_property
     def _own(self) -> Numbers:

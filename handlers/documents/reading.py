@@ -22,6 +22,10 @@ SUFFIXES: dict[str, Form] = {".pdf": "pdf", ".docx": "docx", ".html": "html", ".
 _DAMAGED = "it cannot be read: it is damaged, or takes more than a document may"
 
 
+class TooSlow(Refused):
+    """By the clock, which also goes while others have the machine."""
+
+
 async def passages_of(form: str, pieces: AsyncIterator[bytes]) -> list[dict[str, Any]]:
     """Rows with question and answer. Raises Refused."""
     assert form in FORMS, "looked up in TYPES or SUFFIXES"
@@ -59,7 +63,7 @@ async def by_child(
             _, out = await asyncio.gather(_give(process, pieces), _take(process, most))
             await process.wait()
     except TimeoutError:
-        raise Refused(f"it takes longer than {wall_s:.0f} s to read") from None
+        raise TooSlow(f"it takes longer than {wall_s:.0f} s to read") from None
     finally:
         if process.returncode is None:
             process.kill()

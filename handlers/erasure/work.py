@@ -32,6 +32,7 @@ from db.erasures import (
     numbers_of_tenant,
 )
 from db.exports import void_exports
+from db.given_media import hasten_unfinished
 from db.ids import UserId
 from db.pool import Conn, Pool, tenant
 from handlers.erasure.files import remove_files
@@ -85,6 +86,8 @@ async def _mark(conn: Conn, due: DueErasure, this: Erasure, marker: Marker) -> N
         await mark_people(
             *(conn, due.user_id, marks, marker.key_names[0]), this.created_at, this.stopped_at
         )
+    else:  # a file that is coming in at this moment, too
+        await hasten_unfinished(conn, due.user_id)
     # Also what was asked for and made before this erasure was committed.
     await void_exports(conn, due.user_id)
     await move_erasure(conn, due.user_id, due.id, "rows", this.now)

@@ -14,6 +14,7 @@ from handlers.agent.answerer import NoAnswer
 from handlers.agent.graph import Reply, Task
 from handlers.agent.knowledge import Known, NotReady
 from handlers.agent.memory import Slot
+from handlers.agent.own_tools import OwnTools
 from handlers.agent.prompt import Row, shown
 from handlers.agent.spending import Spent
 from handlers.asks.watched import Watched, WatchedToolbox
@@ -39,6 +40,7 @@ from handlers.turns.decide import (
 )
 from handlers.turns.inputs import Found
 from handlers.turns.ladder import PATIENCE
+from handlers.turns.own_calls import own_tools_in_a_test
 from handlers.turns.thinking import (
     TURN_TIMEOUT_S,
     Paying,
@@ -111,7 +113,8 @@ async def _tried(bench: Bench, talk: Talk, paying: Paying) -> _Try:
     read = _read(talk, this)
     if not read.speaks:
         return _Try(read, None, None, decide(read, None))
-    thinking = _thinking(bench, talk, this)
+    own = await own_tools_in_a_test(bench.thinker.pool, bench.thinker.user_id, this.context)
+    thinking = _thinking(bench, talk, this, own)
     thought = await _thought(bench, read, thinking, paying)
     return _Try(read, thinking, thought, decide(read, thought))
 
@@ -123,7 +126,7 @@ def _read(talk: Talk, this: Found) -> Read:
     return Read(this, Slot(talk.slot.loaded), unit)
 
 
-def _thinking(bench: Bench, talk: Talk, this: Found) -> Thinking:
+def _thinking(bench: Bench, talk: Talk, this: Found, own: OwnTools | None) -> Thinking:
     most = this.plan.limit(Limit.MAX_ACTIONS_PER_DAY)
 
     async def reserve(requests: int) -> str:
@@ -135,7 +138,7 @@ def _thinking(bench: Bench, talk: Talk, this: Found) -> Thinking:
     tools = TapedToolbox(
         watched,
         budget_of(this.context.budgets),
-        powers_of(this, selling_of(by.pool, by.agent, by.user_id, this)),
+        powers_of(this, selling_of(by.pool, by.agent, by.user_id, this), own),
         asks=this.plan.allows(Feature.ACTIONS_CENTER),
         reserve=reserve,
         wrote=tuple(shown(row.content_text) for row in this.inputs if row.content_text),

@@ -50,7 +50,7 @@ WITHOUT: Final[tuple[str, ...]] = (
     ),
     *("model_calls", "model_usage"),  # what the operator pays
     *("jobs", "exports", "asks", "imports", "import_keys", "eval_holds"),
-    *("media_days", "files_to_remove"),
+    *("media_days", "media_handles", "files_to_remove"),
     "template_syncs",
 )
 # A spreadsheet takes a cell that begins so for a formula; a number with its sign it does not.

@@ -25,6 +25,7 @@ from handlers.deliveries.catalogue import ExportReady
 from handlers.deliveries.outbox import tell
 from handlers.exports.columns import columns_by_table
 from handlers.exports.content import csv_lines, file_key, files_of, jsonl
+from handlers.exports.sent import files_of_contact, name_of
 from handlers.exports.zipping import zipped
 from handlers.media_store.port import Store
 from handlers.process.sweeps import Sweep
@@ -50,7 +51,7 @@ async def make_export(pool: Pool, store: Store, job: JobClaim) -> None:
         raise Lost
     key = file_key(job.user_id, export.id, job.epoch)
     await store.remove_below(files_of(job.user_id, export.id))  # of tries that died
-    size = await store.write(key, zipped(_files(pool, job, export)))
+    size = await store.write(key, zipped(_files(pool, store, job, export)))
     async with tenant(pool, job.user_id) as conn:
         ended = await end_export(conn, job, export.id, key, size, KEPT)
         if ended:
@@ -62,7 +63,7 @@ async def make_export(pool: Pool, store: Store, job: JobClaim) -> None:
 
 
 async def _files(
-    pool: Pool, job: JobClaim, export: Export
+    pool: Pool, store: Store, job: JobClaim, export: Export
 ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
     async with tenant(pool, job.user_id) as conn:
         sources = []
@@ -76,6 +77,13 @@ async def _files(
         pages = partial(_pages, pool, job, source)
         yield f"{source.table}.csv", _csv(source.wanted, pages())
         yield f"{source.table}.jsonl", _jsonl(source.wanted, pages())
+    # Of a whole tenant it would be hundreds of GB: there messages.content_url names each.
+    if export.contact_id is not None and export.columns is None:
+        async for medium, pieces in files_of_contact(pool, store, job.user_id, export.contact_id):
+            async with tenant(pool, job.user_id) as conn:
+                if not await is_running(conn, job):
+                    raise Lost
+            yield name_of(medium), pieces
 
 
 async def _csv(

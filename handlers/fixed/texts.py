@@ -60,6 +60,8 @@ class Kind(StrEnum):
     REQUOTED = "requoted"
     NEW_PRICES = "new_prices"
     UNAVAILABLE = "unavailable"
+    GLADLY = "gladly"
+    PRODUCTS = "products"
     QUOTE_OVER = "quote_over"
     ORDER_CONFIRMED = "order_confirmed"
     ORDER_PREPARING = "order_preparing"
@@ -91,7 +93,7 @@ PARAMETERS: Final[Mapping[Kind, Mapping[str, int]]] = {
         for one in Kind
         if one.startswith("order_") and one is not Kind.ORDER_BUTTON
     },
-    **{one: {"items": ITEMS_UNITS} for one in (Kind.NEW_PRICES, Kind.UNAVAILABLE)},
+    **{one: {"items": ITEMS_UNITS} for one in (Kind.NEW_PRICES, Kind.UNAVAILABLE, Kind.PRODUCTS)},
 }
 LONGEST: Final[Mapping[Kind, int]] = {
     Kind.SHORTENED: SHORTENED_UNITS,

@@ -14,6 +14,7 @@ import aiohttp
 from handlers.media.kinds import BYTES
 from handlers.media.sniffing import HEAD_BYTES, content_type, fits
 from handlers.media_store.port import PIECE_BYTES
+from handlers.outbound.kept import Connector
 from handlers.whatsapp.cloud_api.media import (
     Described,
     NotDescribed,
@@ -176,7 +177,7 @@ class Coming:
 
 def media_session(connections: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
+        connector=Connector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         auto_decompress=False,

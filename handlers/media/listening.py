@@ -9,7 +9,6 @@ The conversation is held when it is decided which: a turn that runs has read the
 so for that one it counts as answered.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -36,8 +35,10 @@ from handlers.documents.reading import beginning_of
 from handlers.media.coming_back import come_back
 from handlers.media.duration import duration
 from handlers.media.hearing import Heard, NotHeard, Transcriber
+from handlers.media.interrupted import blamed, interrupted
 from handlers.media.kinds import BYTES, PDF
 from handlers.media.pictures import children
+from handlers.media.room import Room
 from handlers.media.rules import DEATHS_MAX, DIED, Again, after_hearing
 from handlers.media.words import document_read, heard, not_understood
 from handlers.media_store.port import Store, StoreProblem
@@ -55,7 +56,7 @@ class Listener:
     pool: Pool
     store: Store
     transcriber: Transcriber | None  # None: nothing is heard
-    children: asyncio.Semaphore = field(default_factory=children)
+    children: Room = field(default_factory=children)
 
     async def listen(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
@@ -64,9 +65,11 @@ class Listener:
         except UNAVAILABLE as error:
             outcome = "interrupted"
             log.warning("medium.interrupted", medium_id=claim.id, exc_info=error)
+            await interrupted(self.pool, claim)
         except Exception as error:  # a mistake of ours with one medium must not end the role
             outcome = "failed"
             log.error("medium.failed", medium_id=claim.id, exc_info=error)
+            await blamed(self.pool, claim)
         telemetry.HEARD.labels(outcome).inc()
         log.info("medium.heard", user_id=claim.user_id, medium_id=claim.id, outcome=outcome)
 
@@ -93,7 +96,7 @@ class Listener:
 
     async def _read(self, claim: MediumClaim, medium: ToRead, file: str) -> str:
         try:
-            async with self.children:
+            async with self.children.place(claim.user_id):
                 text = await beginning_of(self.store.read(file), READ_S)
         except Refused:
             return await self._settle(claim, medium, "not_read", None)

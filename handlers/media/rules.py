@@ -12,7 +12,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 # Of these the same would be said again.
 FINAL: Final = frozenset(["too_large", "wrong_type", "foreign_host", "not_drawn"])
 # These may be a moment's fault, and are believed after some tries.
-DOUBTED: Final = frozenset(["gone", "hash", "truncated", "redirected", "unreadable"])
+DOUBTED: Final = frozenset(["gone", "hash", "truncated", "redirected", "unreadable", "too_slow"])
 DOUBTED_TRIES = 4
 OF_THE_SOUND: Final = frozenset(["not_understood", "answer_too_big"])
 DIED = "died"  # the worker, or our own mistake

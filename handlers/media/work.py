@@ -8,7 +8,6 @@ Who lost the claim, or whose medium went meanwhile, writes nothing and removes w
 process leaves that dies is removed by the name that its row had (files_to_remove).
 """
 
-import asyncio
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,6 @@ from db.media import (
     admit_media,
     begin_fetch,
     conversation_of,
-    give_back_medium,
     heard_message,
     hold_conversation,
     meter_media,
@@ -33,11 +31,14 @@ from db.media import (
     store_medium,
 )
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
+from handlers.media import places
 from handlers.media.coming_back import come_back
 from handlers.media.fetching import Asked, Coming, MediaApi, NotFetched
+from handlers.media.interrupted import blamed, interrupted
 from handlers.media.kinds import CONTACT_DAY, TENANT_DAY, is_read
 from handlers.media.pictures import DRAWN, PICTURES, NotDrawn, children, drawn_anew, whole
-from handlers.media.rules import DIED, GiveUp, after, before
+from handlers.media.room import Room
+from handlers.media.rules import GiveUp, after, before
 from handlers.media_store.port import Store, StoreProblem
 from handlers.process import telemetry
 from handlers.sends.tokens import Tokens
@@ -52,28 +53,26 @@ class Fetcher:
     api: MediaApi
     tokens: Tokens
     hears: bool = False  # somebody turns sound into words
-    children: asyncio.Semaphore = field(default_factory=children)
+    children: Room = field(default_factory=children)
 
     async def fetch(self, claim: MediumClaim) -> None:
         """Raises nothing but cancellation; whatever happens is in the row and in one log line."""
         try:
             outcome = await self._fetch(claim)
         except UNAVAILABLE as error:
-            outcome = "interrupted"  # the row is claimed again when this worker does not hold it
+            outcome = "interrupted"
             log.warning("medium.interrupted", medium_id=claim.id, exc_info=error)
+            await interrupted(self.pool, claim)
         except Exception as error:  # a mistake of ours with one medium must not end the role
             log.error("medium.failed", medium_id=claim.id, exc_info=error)
-            outcome = await self._patiently_put_off(claim)
+            outcome = "failed"
+            await blamed(self.pool, claim)
         telemetry.MEDIA.labels(outcome).inc()
         log.info("medium.done", user_id=claim.user_id, medium_id=claim.id, outcome=outcome)
 
     async def give_back(self, claim: MediumClaim) -> None:
-        """Unfinished, for another worker."""
-        try:
-            async with tenant(self.pool, claim.user_id) as conn:
-                await give_back_medium(conn, claim)
-        except UNAVAILABLE as error:
-            log.warning("medium.not_given_back", medium_id=claim.id, exc_info=error)
+        """The worker ends."""
+        await interrupted(self.pool, claim, timedelta())
 
     async def _fetch(self, claim: MediumClaim) -> str:
         file = file_key(claim.user_id, datetime.now(UTC))
@@ -108,7 +107,9 @@ class Fetcher:
         async with await self.api.fetch(asked) as fetch:
             coming = await fetch.coming()
             if medium.kind in PICTURES:
-                await self._draw(coming, file)
+                await self._draw(claim, coming, file)
+            elif medium.kind != "document" and coming.content_type in places.TYPES:
+                await self.store.write(file, places.without_places(coming.pieces()))
             else:
                 await self.store.write(file, coming.pieces())
         if not await self._note_stored(claim, medium, coming):
@@ -117,14 +118,14 @@ class Fetcher:
             return "lost"
         return "stored"
 
-    async def _draw(self, coming: Coming, file: str) -> None:
+    async def _draw(self, claim: MediumClaim, coming: Coming, file: str) -> None:
         """Nothing of a picture is kept but what can be seen."""
         data = b"".join([piece async for piece in coming.pieces()])
         try:
-            async with self.children:
+            async with self.children.place(claim.user_id):
                 picture = await drawn_anew(whole(data))
-        except NotDrawn:
-            raise NotFetched("not_drawn") from None
+        except NotDrawn as problem:
+            raise NotFetched(str(problem)) from None
         await self.store.write(file, whole(picture.big))
         await self.store.write(f"{file}-small", whole(picture.small))
         coming.content_type, coming.bytes = DRAWN, len(picture.big)
@@ -179,14 +180,6 @@ class Fetcher:
                 await self._tell(conn, user_id, conversation_id, held, message_id)
         log.info("medium.refused", medium_id=claim.id, reason=reason)
         return "lost" if message_id is None else "refused"
-
-    async def _patiently_put_off(self, claim: MediumClaim) -> str:
-        try:
-            async with tenant(self.pool, claim.user_id) as conn:
-                await put_off_medium(conn, claim, DIED, timedelta(minutes=5))
-        except UNAVAILABLE as error:
-            log.warning("medium.not_put_off", medium_id=claim.id, exc_info=error)
-        return "failed"
 
 
 def file_key(user_id: int, now: datetime) -> str:

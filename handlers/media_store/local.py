@@ -9,12 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from handlers.media_store.port import PIECE_BYTES, StoreProblem, checked
+from handlers.media_store.port import (
+    IDENTITY,
+    PIECE_BYTES,
+    UNFINISHED_S,
+    StoreProblem,
+    checked,
+    folder_of,
+)
 
 # What is being written, by its key with + for /, and is renamed when it is durable.
 UNFINISHED = "unfinished"
-UNFINISHED_S = 86_400  # a write that died is thrown away after a day
-IDENTITY = "store-id"
 
 T = TypeVar("T")
 
@@ -60,10 +65,10 @@ class Directory:
         await self._disk(self._remove, checked(key))
 
     async def remove_below(self, prefix: str) -> int:
-        return await self._disk(self._remove_below, _folder(prefix), prefix)
+        return await self._disk(self._remove_below, folder_of(prefix), prefix)
 
     async def keys_below(self, prefix: str) -> list[str]:
-        found = await self._disk(self._below, _folder(prefix), prefix)
+        found = await self._disk(self._below, folder_of(prefix), prefix)
         return sorted({key for key, _ in found})
 
     async def _disk(self, work: Callable[..., T], *args: object) -> T:
@@ -98,6 +103,9 @@ class Directory:
         with suppress(FileNotFoundError):
             for path in (self._root / UNFINISHED).iterdir():
                 yield path.name.rpartition("+")[0].replace("+", "/"), path
+
+    async def close(self) -> None:
+        """It holds nothing between calls."""
 
     async def identity(self) -> str:
         try:
@@ -147,9 +155,3 @@ def _put(unfinished: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _folder(prefix: str) -> str:
-    folder, _, _ = prefix.rpartition("/")
-    checked(f"{folder}/x")
-    return folder

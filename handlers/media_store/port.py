@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 PIECE_BYTES = 64 * 1024
+UNFINISHED_S = 86_400  # a write that died is thrown away after a day
+IDENTITY = "store-id"
 NONE = "MEDIA_STORE: there is none"
 _KEY = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 
@@ -40,6 +42,9 @@ class Store(Protocol):
         """The same for whoever reaches the same store, made by whoever comes first. Raises
         StoreProblem."""
 
+    async def close(self) -> None:
+        """With the process."""
+
 
 class NoStore:
     """Where none is named."""
@@ -62,8 +67,18 @@ class NoStore:
     async def identity(self) -> str:
         raise StoreProblem(NONE)
 
+    async def close(self) -> None:
+        return
+
 
 def checked(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError("no key of the media store")
     return key
+
+
+def folder_of(prefix: str) -> str:
+    """In which all are whose key begins so."""
+    folder, _, _ = prefix.rpartition("/")
+    checked(f"{folder}/x")
+    return folder

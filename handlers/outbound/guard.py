@@ -23,9 +23,9 @@ from typing import Any, Literal, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
 
 from handlers.outbound.addresses import Allow, plainest, refusal
+from handlers.outbound.kept import Answering, Connector
 
 # Of one answer, whatever it is: interim answers, headers, marks of chunks. One read may be 256 KiB,
 # and a page that is merely long must not come near.
@@ -59,6 +59,8 @@ class Outcome:
     error: Error | None = None
     text: str = ""
     retry_after: str | None = None
+    content_type: str = ""  # without its parameters, in small letters
+    is_whole: bool = True  # `text` is all of the answer
 
 
 class BlockedAddress(OSError):
@@ -127,7 +129,7 @@ class _Guard(AbstractResolver):
             raise BlockedAddress
 
 
-class _Bounded(ResponseHandler):
+class _Bounded(Answering):
     """Counts what arrives. aiohttp bounds headers alone: in 5 s, 2 to 5 GB of nothing but a chunk's
     size or its extension were read, and interim answers (1xx) took 100 MB of memory."""
 
@@ -145,16 +147,14 @@ class _Bounded(ResponseHandler):
             self.transport.abort()  # an answer without an end, to whoever reads it
 
 
-class _Connector(aiohttp.TCPConnector):
+class _Connector(Connector):
     def __init__(self, *, most: int, **options: Any) -> None:
-        super().__init__(**options)
-
-        def protocol() -> ResponseHandler:
-            made = _Bounded(loop=self._loop)
+        def protocol(**given: Any) -> Answering:
+            made = _Bounded(**given)
             made.most = most
             return made
 
-        self._factory = protocol  # type: ignore[assignment]  # aiohttp says it is a partial
+        super().__init__(protocol=protocol, **options)
 
 
 class _Encrypted(_Connector):
@@ -235,8 +235,11 @@ class Outbound:
         """For who asks by itself; it follows no redirect only if it is told not to."""
         return self._https if url[:5].lower() == "https" else self._http
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Raises nothing for what the outside does; a cancellation passes through.
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], kept: int = TEXT_BYTES
+    ) -> Outcome:
+        """Raises nothing for what the outside does; a cancellation passes through. `kept`: bytes of
+        the answer that its `text` has at most.
 
         A redirect is the answer, and is not followed. Connections are used again. One that the
         server closes at the moment of sending ends in `protocol`: whether the server has read what
@@ -249,29 +252,33 @@ class Outbound:
             response = await session.post(url, data=body, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:
             return Outcome(round((self._time() - began) * 1_000), error=class_of(error))
-        beginning = await _beginning(response)
+        beginning, is_whole = await _beginning(response, kept)
         return Outcome(
             round((self._time() - began) * 1_000),
             response.status,
             None,
             _storable(beginning),
             _retry_after(response),
+            response.headers.get("Content-Type", "").partition(";")[0].strip().lower()[:100],
+            is_whole,
         )
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Reads to the answer's end, so that the connection can be used again, or to our limit."""
-    kept, size = b"", 0
+async def _beginning(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    """Reads to the answer's end, so that the connection can be used again, or to our limit. And
+    whether it is all of it."""
+    kept, size, ended = b"", 0, False
     try:
         while size <= ANSWER_BYTES and (piece := await response.content.readany()):
             size += len(piece)
-            if len(kept) < TEXT_BYTES:
-                kept += piece[: TEXT_BYTES - len(kept)]
+            if len(kept) < most:
+                kept += piece[: most - len(kept)]
+        ended = size <= most
     except (aiohttp.ClientError, OSError):
         pass  # the status has come
     finally:
         response.close()  # nothing, if it was read to its end
-    return kept
+    return kept, ended
 
 
 def _storable(beginning: bytes) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from db.urls import BadUrl, read
+from handlers.media_store.place import KEY_ID, SECRET, BadPlace, Keys, is_bucket, place_of
 from handlers.outbound.addresses import Allow, read_allow
 from handlers.rules.brokers import brokers
 
@@ -215,13 +216,27 @@ class Environment:
         return self.text("WHATSAPP_API_VERSION", GRAPH_VERSION, what="e.g. v25.0")
 
     def media_store(self) -> str:
-        """A URL of a directory; without one it is below the working directory."""
+        """A URL of a directory or of a bucket; without one it is below the working directory."""
         what = "where files are kept that ingress and workers share, e.g. file:///var/lib/media"
         value = self.optional("MEDIA_STORE") or (Path.cwd() / "data").as_uri()
         parts = urlsplit(value)
-        if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
-            self.problems.append(f"MEDIA_STORE is not a URL like file:///path: {what}")
+        if parts.scheme == "s3":
+            try:
+                place_of(value)
+            except BadPlace as bad:
+                self.problems.append(f"MEDIA_STORE {bad}")
+        elif parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
+            self.problems.append(
+                f"MEDIA_STORE is not a URL like file:///path or s3://bucket/prefix: {what}"
+            )
         return value
+
+    def media_keys(self) -> Keys | None:
+        """Of a MEDIA_STORE that is a bucket."""
+        if not is_bucket(self.optional("MEDIA_STORE") or ""):
+            return None
+        what = "what MEDIA_STORE's bucket is reached with"
+        return Keys(self.text(KEY_ID, what=what), self.text(SECRET, what=what))
 
     def logging(self) -> tuple[str, str]:
         level = self.choice(

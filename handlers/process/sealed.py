@@ -12,6 +12,7 @@ from handlers.process.secrets import (
     access_token_of,
     app_secret_of,
     model_keys_of,
+    tool_secret_of,
     verify_token_of,
     webhook_secret_of,
 )
@@ -23,6 +24,8 @@ SEALED: tuple[tuple[Column, Callable[[int], str]], ...] = (
     (Column("chatbots", "model_keys"), model_keys_of),
     (Column("webhooks", "secret_token"), webhook_secret_of),
     (Column("webhooks", "prev_secret_token"), webhook_secret_of),
+    (Column("tools", "secret_token"), tool_secret_of),
+    (Column("tools", "prev_secret_token"), tool_secret_of),
     (Column("apps", "app_secret", of_tenants=False), app_secret_of),
     (Column("apps", "old_app_secret", of_tenants=False), app_secret_of),
     (Column("apps", "verify_token", of_tenants=False), verify_token_of),

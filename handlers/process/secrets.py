@@ -58,6 +58,10 @@ def webhook_secret_of(webhook_id: int) -> str:
     return f"webhooks.secret_token:{webhook_id}"
 
 
+def tool_secret_of(tool_id: int) -> str:
+    return f"tools.secret_token:{tool_id}"
+
+
 def app_secret_of(app_id: int) -> str:
     """What an app's secret is encrypted for, the old one too."""
     return f"apps.app_secret:{app_id}"

@@ -185,6 +185,12 @@ SENDS = _counter(
     *("sends_total", "Sends and their settling, by outcome", "outcome"),
     *("accepted", "unknown", "retry", "waits", "failed", "not_sent", "resent", "late"),
 )
+UPLOADS = _counter(
+    *("uploads_total", "Files uploaded to Meta before they are sent, by outcome", "outcome"),
+    *("uploaded", "gone", "store", "transient", "refused", "account", "policy", "number", "app"),
+    *("pair", "window"),
+)
+UPLOAD_SECONDS = _histogram("upload_seconds", "Uploads of files to Meta", CALL)
 SENDS_RUNNING = _gauge("sends_running", "Sends of this process in flight")
 SEND_WAIT_SECONDS = _histogram(
     "send_wait_seconds", "From a message's queueing to its first call of the Graph API", WAIT
@@ -200,6 +206,7 @@ DEAD = _counter(
     *("sends_dead_total", "Sends put on the dead list, by reason", "reason"),
     *("tenant_inactive", "chatbot_inactive", "window_closed", "send_outcome_unknown", "too_old"),
     *("transient", "refused", "not_delivered"),
+    *("file_gone", "file_refused", "file_not_taken", "file_not_read"),
 )
 DELIVERIES = _counter(
     *("webhook_attempts_total", "Posts to tenants' webhooks, by what became of the delivery"),

@@ -17,6 +17,7 @@ from db.retention import (
     lock_retention,
     note_retention,
 )
+from db.tool_calls import forget_calls_of
 from handlers.process import telemetry
 from handlers.process.sweeps import Sweep
 from handlers.retention.pace import Pace
@@ -76,7 +77,8 @@ async def history_step(pool: Pool, user_id: UserId, rows: int) -> bool:
             return False
         page = await forget_history(conn, user_id, this.days, this.swept_upto, rows)
         told = await forget_told(conn, user_id, this.days, rows)
-        ended = (page.upto is None or page.young_since is not None) and told < rows
+        called = await forget_calls_of(conn, user_id, this.days, rows)
+        ended = (page.upto is None or page.young_since is not None) and max(told, called) < rows
         if ended:
             due = this.now + AT_LATEST
             if page.young_since is not None:

@@ -18,10 +18,11 @@ from handlers.rules.number_words import numerals, spelt_before
 from handlers.rules.seen import seen
 
 ANY = "*"  # a sign of many currencies, or none at all
+_FIRST = ("euro", "euros", "usd")  # also in small letters
 _LONGEST = 40  # of a number, in characters
 # Digits in groups, or one run of them.
 DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,'\u2019]\d+)*)(?!\d)"
-NUMBER = rf"(?<![\w.,:/'\u2019]){DIGITS}"
+NUMBER = rf"(?:(?<![\w.,:/'\u2019])|(?<=\d[xX])){DIGITS}"  # 2x19
 _DIGIT = regex.compile(r"\d")
 _BARE = regex.compile(r"\d[\d.,'\u2019]*(?: \d{3}(?!\d))*")
 PLACES_MAX = 500  # where the same digits stand, that are looked at
@@ -31,6 +32,10 @@ _TIMES = regex.compile(
     r"\d{1,2}[:\uff1a.h]\d{2}(?:[:.]\d{2})?\s?(?:[ap]\.?m\b\.?|uhr\b|h\b|hrs?\b)|\d{1,2}:\d{2}"
     r"|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}",
     regex.IGNORECASE,
+)
+# Nor are numbers of phones and accounts, and what stands in links.
+_NO_PRICES = regex.compile(
+    r"(?<![\d.,])(?:\+\d|0\d)[\d ()/-]{6,}\d|\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,}|https?://[^\s\"<>]++"
 )
 _NO_SEPARATORS = str.maketrans("", "", " .,'\u2019")
 # After a sign that no number stands before: "(EUR) 38.50", "EUR: 38.50".
@@ -91,19 +96,24 @@ def _in_words(shown: str) -> tuple[Amount, ...]:
 
 def _worded(shown: str) -> Iterator[Amount]:
     known = _known()
+    is_signed = known.signed.search(shown) is not None
     for last in numerals(shown):
-        match = known.alone.match(shown, last.end())
-        if match is None:
+        match, end = known.alone.match(shown, last.end()), last.end()
+        if match is None and not is_signed:
             continue
         longest: dict[int, set[Decimal]] = {}
-        for spelt in spelt_before(shown, last.end()):
+        for spelt in spelt_before(shown, end):
             longest.setdefault(spelt.start, set()).add(Decimal(spelt.value))
         start = min(longest, default=0)
-        if values := frozenset(longest.get(start, ())):
+        if match is None:
+            match = known.first.match(shown, start)
+        else:
+            end = match.end()
+        if match is not None and (values := frozenset(longest.get(start, ()))):
             mark = match["mark"].casefold()
             if mark in known.parts:
                 values |= {value / 100 for value in values}
-            yield Amount(start, match.end(), values, known.codes.get(mark, frozenset()))
+            yield Amount(start, end, values, known.codes.get(mark, frozenset()))
 
 
 class Numbers:
@@ -117,6 +127,7 @@ class Numbers:
         for text in texts:
             shown = seen(text).text
             self._in_words += _in_words(shown)
+            shown = _NO_PRICES.sub(lambda match: " " * len(match[0]), shown)
             for match in _BARE.finditer(shown):
                 near = max(0, match.start() - _AROUND), match.end() + _AROUND
                 place = _Place(shown[slice(*near)], match.start() - near[0], match[0])
@@ -224,6 +235,8 @@ class _Known:
     reach: int  # characters of the longest sign there, and a space
     ranges: "regex.Pattern[str]"  # the first of 38-45 EUR
     alone: "regex.Pattern[str]"  # what stands behind a number in words
+    signed: "regex.Pattern[str]"  # a sign and a word
+    first: "regex.Pattern[str]"  # what stands before one: it looks back
     codes: Mapping[str, frozenset[str]]
     parts: frozenset[str]
     scales: Mapping[str, int]
@@ -274,14 +287,14 @@ def _known() -> _Known:
     told: dict[str, Any] = tomllib.loads(
         (Path(__file__).parent / "currencies.toml").read_text(encoding="utf-8")
     )
-    signs: dict[str, str] = told["signs"]
+    signs, first = told["signs"], told["before"]
     iso, ambiguous, small = (
         told["codes"][name].split() for name in ("codes", "behind_only", "small")
     )
     words = {word: of for of, text in told["words"].items() for word in text.split()}
     parts = told["parts"]["words"].split()
     scales = {word: int(of) for of, text in told["scales"].items() for word in text.split()}
-    codes = {word.casefold(): _codes(of) for word, of in (signs | words).items()}
+    codes = {word.casefold(): _codes(of) for word, of in (first | signs | words).items()}
     codes |= {code.casefold(): frozenset([code]) for code in [*iso, *ambiguous]}
     codes["tl"] = frozenset(["TRY"])
     scale = rf"(?P<scale>(?i:{words_of(scales, begins=False)}))"
@@ -290,17 +303,19 @@ def _known() -> _Known:
         rf"(?P<mark>{words_of([*signs, *iso, *ambiguous, *small], begins=False)}"
         rf"|(?i:{words_of([*words, *parts], begins=False)}))"
     )
-    first = ["euro", "euros", "usd"]
-    sign = rf"(?P<mark>{words_of([*signs, *iso, *small])}|(?i:{words_of(first)}))"
+    capital = [*signs, *first, *iso, *small]
+    sign = rf"(?P<mark>{words_of(capital)}|(?i:{words_of(_FIRST)}))"
     sign = rf"(?:{sign}[ ]?|(?<!\d[ ]?[(\[]?){sign}{_AFTER})"
     # 38,50 EUR; 38,- EUR; 38.50 (EUR); 38.50 in EUR
-    behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ ]?(?:{scale}[ ]?(?:de |di )?)?(?:in )?[(\[]?{mark}"
+    behind = rf"(?:[.,]?[-\u2013]{{1,2}})?[ _/]?(?:{scale}[ ]?(?:de |di )?)?(?:in )?[(\[]?{mark}"
     return _Known(
         behind=regex.compile(rf"(?P<number>{NUMBER}){behind}", regex.VERSION1),
         before=regex.compile(rf"{sign}(?P<number>{DIGITS})(?:[ ]?{scale})?", regex.VERSION1),
         ranges=regex.compile(rf"(?P<number>{NUMBER}){_BETWEEN}{NUMBER}{behind}", regex.VERSION1),
-        reach=max(map(len, [*signs, *iso, *small, *first])) + BETWEEN_MAX,
+        reach=max(map(len, [*capital, *_FIRST])) + BETWEEN_MAX,
         alone=regex.compile(rf"[ ]?{mark}", regex.VERSION1),
+        first=regex.compile(rf"(?<=(?P<mark>{words_of(capital)})[ ]?)", regex.VERSION1),
+        signed=regex.compile(rf"(?:{words_of(capital)})[ ]?(?=\p{{L}})", regex.VERSION1),
         codes=codes,
         parts=frozenset(word.casefold() for word in parts),
         scales={word.casefold(): of for word, of in scales.items()},

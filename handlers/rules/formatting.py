@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import image, link
 from markdown_it.tree import SyntaxTreeNode
 
+from handlers.rules.brackets import near
 from handlers.rules.emphasis import (
     CLOSING,
     OPENING,
@@ -39,6 +41,8 @@ _PARSER = (
 )
 _PARSER.inline.ruler.at("emphasis", tokenize)
 _PARSER.inline.ruler.at("strikethrough", tokenize_strike)
+for _name, _rule in (("link", link), ("image", image)):
+    _PARSER.inline.ruler.at(_name, near(_rule))
 _PARSER.normalizeLink = lambda url: url  # type: ignore[method-assign]  # as the model wrote it
 _PARSER.normalizeLinkText = lambda link: link  # type: ignore[method-assign]
 

@@ -19,6 +19,7 @@ DIGITS_MIN: Final = 7  # that are spelt one after the other: a phone's, not a co
 _WORD = regex.compile(
     r"[\p{Han}]|(?:(?![\p{Han}])[\p{L}\p{M}])+(?:[-\u2010\u2011'](?:(?!\p{Han})[\p{L}\p{M}])+)*"
 )
+_ONE_WORD = regex.compile(r"\p{Han}|(?:(?!\p{Han})[\p{L}\p{M}])+")  # of a compound
 _JOINTS = regex.compile(r"[-\u2010\u2011']")
 _BETWEEN = regex.compile(r"[\s,.;:/\u00b7\u2010-\u2015-]{0,3}")
 _OTHERS = ("on",)  # by themselves words of other languages: Turkish for ten
@@ -72,8 +73,11 @@ def _is_numeral(word: str) -> bool:
 
 def spelt_digits(text: str) -> Iterator[tuple[int, int, str]]:
     """Runs of digits of which each is a word: where they are, and the digits."""
+    digits = [word for word in _ONE_WORD.findall(text) if _digit(word.casefold()) is not None]
+    if len(digits) < DIGITS_MIN:
+        return
     run: list[tuple[int, int, str]] = []
-    for match in _WORD.finditer(text):
+    for match in _ONE_WORD.finditer(text):
         digit = _digit(match[0].casefold())
         near = not run or _BETWEEN.fullmatch(text, run[-1][1], match.start())
         if digit is None or not near:

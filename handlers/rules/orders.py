@@ -1,5 +1,6 @@
 """How an order moves, what it costs, and how it is called. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MOVES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
 # No letter or digit that is read as another, and none twice in speech: 32 of them, 5 bits each.
 NUMBER_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 NUMBER_CHARS = 8
+_NUMBER = re.compile(rf"\b[{NUMBER_LETTERS}]{{4}}-[{NUMBER_LETTERS}]{{4}}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,11 @@ def number_of(draw: Callable[[int], int]) -> str:
     """Like K7Q2-M4XD. `draw(n)`: a number below n that nobody foresees."""
     letters = "".join(NUMBER_LETTERS[draw(len(NUMBER_LETTERS))] for _ in range(NUMBER_CHARS))
     return f"{letters[:4]}-{letters[4:]}"
+
+
+def numbers_in(text: str) -> list[str]:
+    """What looks like an order's number, however it is spelt."""
+    return _NUMBER.findall(text.upper())
 
 
 def merged(old: Mapping[str, Any] | None, patch: Mapping[str, Any]) -> dict[str, Any]:

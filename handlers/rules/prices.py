@@ -7,10 +7,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import regex
 
@@ -26,8 +26,10 @@ _GOES_ON = regex.compile(r"[.,:]\d|\s?%")
 _SENTENCE = regex.compile(r"(?:[^.!?\u3002\uff01\uff1f\u0964\n]|\.(?=\S))*")
 
 
-def prices_in(text: str) -> list[Amount]:
-    """In their order; none overlap."""
+@lru_cache(maxsize=1_024)
+def prices_in(text: str) -> Sequence[Amount]:
+    """In their order; none overlap. The last ones are kept, as of seen(): an answer is looked at
+    when it comes, and once more as it leaves."""
     view = seen(text)
     small = _small(view.text)
     taken = bytearray(len(small))
@@ -38,24 +40,44 @@ def prices_in(text: str) -> list[Amount]:
             found.append(one)
     found.sort(key=lambda one: one.start)
     places = (view.place(one.start, one.end) for one in found)
-    return [
+    return tuple(
         replace(one, start=start, end=end) for one, (start, end) in zip(found, places, strict=True)
-    ]
+    )
+
+
+def worded_in(text: str) -> list[Amount]:
+    """Prices in words without a currency, in a text as it is seen."""
+    return list(_without_digits(_small(seen(text).text)))
 
 
 def percents_in(text: str) -> list[Amount]:
-    """Where they stand in the text as it is seen."""
-    return list(_percents(_small(seen(text).text)))
+    """Where they stand in the text as it is seen, of a source: what is free there in any words may
+    be called free in any other."""
+    small = _small(seen(text).text)
+    return [*_percents(small), *_said_parts(small, _known().also)]
 
 
 def _percents(shown: str) -> Iterator[Amount]:
     """A whole is a part only where it is said to be taken off."""
-    taken_off = [
-        match.span() for match in _SENTENCE.finditer(shown) if _known().discount.search(match[0])
-    ]
-    for one in (*_in_digits(shown), *_in_words(shown)):
+    yield from _said_parts(shown, _known().parts)
+    found = [*_in_digits(shown), *_in_words(shown)]
+    taken_off = []
+    if any(one.values == {_WHOLE} for one in found):
+        taken_off = [
+            match.span()
+            for match in _SENTENCE.finditer(shown)
+            if _known().discount.search(match[0])
+        ]
+    for one in found:
         if one.values != {_WHOLE} or _stands_in(taken_off, one):
             yield one
+
+
+def _said_parts(shown: str, parts: "_Parts") -> Iterator[Amount]:
+    """Half price, free of charge."""
+    for value, pattern in parts:
+        for match in pattern.finditer(shown):
+            yield Amount(*match.span(), frozenset([value]), PERCENT)
 
 
 def _small(text: str) -> str:
@@ -100,6 +122,25 @@ def _without_currency(shown: str) -> Iterator[Amount]:
             continue
         if not _GOES_ON.match(shown, end) and (values := readings(number[0])):
             yield Amount(start, end, values, frozenset())
+    yield from _without_digits(shown)
+
+
+def _without_digits(shown: str) -> Iterator[Amount]:
+    for last in numerals(shown):
+        if _known().behind.match(shown, last.end()):
+            yield from _priced_in_words(shown, last.end())
+
+
+def _priced_in_words(shown: str, end: int) -> Iterator[Amount]:
+    """ "It costs nineteen." One is also an article."""
+    spelt = spelt_before(shown, end)
+    start = min((one.start for one in spelt), default=end)
+    values = frozenset(Decimal(one.value) for one in spelt if one.start == start and one.value > 1)
+    if values and _known().priced.match(shown, start):
+        yield Amount(start, end, values, frozenset())
+
+
+_Parts: TypeAlias = Sequence[tuple[Decimal, "regex.Pattern[str]"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +150,8 @@ class _Known:
     priced: "regex.Pattern[str]"
     behind: "regex.Pattern[str]"
     discount: "regex.Pattern[str]"
+    parts: _Parts
+    also: _Parts
 
 
 @cache
@@ -132,4 +175,10 @@ def _known() -> _Known:
             rf"\s*(?:[.!?,;:)*_~\u3002\uff01\uff1f\u0964]|\Z|\n|{words('behind')})", regex.V1
         ),
         discount=regex.compile(words("discount"), regex.V1),
+        parts=[
+            (Decimal(value), regex.compile(words("parts", value), regex.V1))
+            for value in told["parts"]
+            if value.isdecimal()
+        ],
+        also=[(_WHOLE, regex.compile(words("parts", "also"), regex.V1))],
     )

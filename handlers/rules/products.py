@@ -11,6 +11,7 @@ from handlers.outbound.urls import MAX_URL_CHARS, problem
 
 NAME_CHARS = 255  # as the columns have it
 SKU_CHARS = 100
+EVERYTHING = "*"  # looked for: whatever there is
 IMAGE_URL_CHARS = MAX_URL_CHARS
 DESCRIPTION_CHARS = 10_000
 PRICE_MAX = Decimal("9999999999999999.99")  # numeric(18,2)

@@ -86,13 +86,6 @@ def _lacking(sku: str, sold: Mapping[str, Sold]) -> Lacking:
     return Lacking(sku, product.name, product.stock)
 
 
-def is_as_before(before: Quoted, now: Quoted) -> bool:
-    """Whether a customer who agreed to the one agreed to the other."""
-    return before.currency == now.currency and [
-        (one.product_sku, one.quantity, one.unit_price) for one in before.items
-    ] == [(one.product_sku, one.quantity, one.unit_price) for one in now.items]
-
-
 def seen_in(before: Quoted) -> dict[str, Seen]:
     return {one.product_sku: Seen(one.unit_price, before.currency) for one in before.items}
 

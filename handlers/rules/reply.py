@@ -19,7 +19,7 @@ _ENDS = tuple(
         rf"""
         (?: [[\p{{Sentence_Break=STerm}}--[!?]]\u2025\u2026\u0e5a\u0e5b]
           | [\p{{Terminal_Punctuation}}&&\p{{Script=Tibetan}}]
-          | [!?] (?! [!?\p{{M}}\p{{Cf}}]* [A-Za-z0-9/=&%\#_-] )
+          | [!?] (?! [!?\p{{M}}\p{{Cf}}]{{0,9}} [A-Za-z0-9/=&%\#_-] )
           | (?<! (?:^|\n) [ \t]* \p{{Nd}}{{1,3}} ) \p{{Sentence_Break=ATerm}}
             (?! [\p{{Lu}}\p{{Ll}}\p{{Lt}}\p{{Nd}}/_-] )
         )+ {_CLOSING}

@@ -14,6 +14,7 @@ from handlers.rules.products import PRICE_MAX
 from handlers.rules.texts import searched
 
 APPROVES_FOR: Final = timedelta(days=30)  # unless the decision says otherwise
+EQUAL_A_DAY: Final = 20  # that a decision without an amount approves; more are for a person
 _CURRENCY = re.compile("[A-Z]{3}")
 _AROUND_WORDS = ".,;:!?()[]\"'\u2019\u201c\u201d\u00ab\u00bb\u00bf\u00a1\u3002\uff01"
 

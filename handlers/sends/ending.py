@@ -9,6 +9,7 @@ from typing import Any
 from db.actions import read_action
 from db.conversations import forget_threads
 from db.dead import Burial, bury, unbury
+from db.given_media import forget_handles
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.messages import NewText, queue_text
 from db.pool import Conn
@@ -18,7 +19,15 @@ from db.waits import put_off_again
 from handlers.deliveries.catalogue import MessageFailed
 from handlers.deliveries.outbox import tell
 from handlers.process import telemetry
-from handlers.sends.rules import BLOCKED, ERASED, PUT_OFF, TAKEN_OVER, WINDOW_CLOSED, End
+from handlers.sends.rules import (
+    BLOCKED,
+    ERASED,
+    HANDLE_LOST,
+    PUT_OFF,
+    TAKEN_OVER,
+    WINDOW_CLOSED,
+    End,
+)
 from handlers.templates.filling import To
 from handlers.templates.outside import replacement
 
@@ -101,6 +110,9 @@ async def settle_ends(
             unspent.append(one)
         if instead is None and one.reason not in (TAKEN_OVER, BLOCKED.reason, ERASED.reason):
             dead.append(one)
+    lost = [one.message_id for one in ended if one.error and one.error["code"] in HANDLE_LOST]
+    if lost:  # replayed, it is uploaded anew
+        await forget_handles(conn, user_id, lost)
     await _mourn(conn, user_id, dead)
     if arrived:
         await unbury(conn, user_id, [one.message_id for one in arrived])

@@ -39,6 +39,7 @@ class Again:
     after: timedelta
     slow: Literal["pair", "number"] | None = None
     pause: timedelta = timedelta(0)  # of whoever slows down
+    anew: bool = False  # its file is uploaded again
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,15 @@ class End:
     reason: str
 
 
+# A file's id that has gone is one of these; so is a file that is not what it says.
+HANDLE_LOST = frozenset({100, 131009, 131052, 131053})
+MAX_UPLOADS = 8  # tries of a message's: six minutes
+
+UploadProblem: TypeAlias = RefusalKind | Literal["gone", "store"]
+
 OUTSIDE_WINDOW = End("cancelled", WINDOW_CLOSED)
+FILE_GONE = End("failed", "file_gone")  # it was deleted before it left
+FILE_REFUSED = End("failed", "file_refused")
 BLOCKED = End("cancelled", "blocked")  # as the tenant wanted it, so they are not told
 # Meta does not take the template of a campaign now: not there in that language, wrong in its
 # format, paused, disabled. The campaign waits, and this person is still to be reached.
@@ -92,6 +101,35 @@ def after_refusal(kind: RefusalKind, code: int | None, times: int, dice: float) 
             return End("failed", kind)
 
 
+def after_upload(kind: UploadProblem, code: int | None, times: int, dice: float) -> Consequence:
+    """Of a file that Meta did not take, or that could not be read; nothing was sent. `times`: how
+    often before."""
+    match kind:
+        case "gone":
+            return FILE_GONE
+        case "refused" | "window":
+            return FILE_REFUSED
+        case "transient" | "store" if times + 1 < MAX_UPLOADS:
+            return Again(backoff(times, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, dice=dice))
+        case "transient":
+            return End("failed", "file_not_taken")
+        case "store":
+            return End("failed", "file_not_read")
+        case _:
+            return after_refusal(kind, code, times, dice)
+
+
+def after_refusal_of(send: Send, kind: RefusalKind, code: int | None, dice: float) -> Consequence:
+    """Of a file Meta may not know any more under the id by which it was named: then it is uploaded
+    anew, and the message sent once more. Once: what is refused again was not for that."""
+    times = send.refused.get(kind, 0)
+    if send.medium is not None and kind == "refused" and code in HANDLE_LOST:
+        return FILE_REFUSED if times else Again(timedelta(0), anew=True)
+    if send.campaign_id is not None and code in TEMPLATE_CODES:
+        return TEMPLATE_REFUSED
+    return after_refusal(kind, code, times, dice)
+
+
 def before_sending(send: Send, *, has_token: bool) -> Pause | End | None:
     """Looked at again just before the call, because time has passed since the turn. None: send."""
     if send.blocked:
@@ -106,6 +144,8 @@ def before_sending(send: Send, *, has_token: bool) -> Pause | End | None:
         return End("failed", "too_old")
     if send.template is None and not is_open(send.since_inbound):
         return OUTSIDE_WINDOW
+    if send.medium is not None and send.medium["file"] is None:
+        return FILE_GONE
     if send.phone_number_id is None:
         return Pause(*HOLDS["account"], "no_phone_number_id")
     if not has_token:

@@ -1,4 +1,5 @@
-"""Sends: queued -> sending (committed) -> Graph API -> accepted | failed | unknown.
+"""Sends: queued -> sending (committed) -> Graph API -> accepted | failed | unknown. A file that the
+message brings is uploaded before it is marked (uploading.py).
 
 An unknown outcome waits for a status that carries our id; with none after SEND_UNKNOWN_MS the
 message goes out once more, marked, and unknown again it fails. Nothing later of its conversation
@@ -8,12 +9,13 @@ leaves before. What follows from a refusal is decided in rules.py.
 import asyncio
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
+from db.given_media import forget_handles
 from db.ids import MessageId, UserId, WorkerId
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
 from db.sends import (
@@ -28,6 +30,7 @@ from db.sends import (
     mark_accepted,
     mark_sending,
     mark_unknown,
+    put_off_send,
     read_send,
     requeue_send,
     resume_number,
@@ -46,16 +49,17 @@ from handlers.sends.rules import (
     MAX_AGE,
     PAIR_EVERY,
     TEMPLATE_CODES,
-    TEMPLATE_REFUSED,
     Again,
     End,
     Pause,
-    after_refusal,
+    after_refusal_of,
+    after_upload,
     before_sending,
 )
 from handlers.sends.tokens import Tokens
+from handlers.sends.uploading import Problem, Uploader, is_to_be_uploaded
 from handlers.whatsapp.cloud_api.graph_api import GraphApi, template_message, text_message
-from handlers.whatsapp.cloud_api.interactive import interactive_message
+from handlers.whatsapp.cloud_api.interactive import interactive_message, media_message
 from handlers.whatsapp.cloud_api.wire import callback_data
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
 
@@ -67,28 +71,56 @@ UNKNOWN_TWICE = End("failed", "send_outcome_unknown")
 
 
 @dataclass(frozen=True, slots=True)
+class _Begun:
+    """What is to be sent, and as whom."""
+
+    send: Send
+    phone_number_id: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     pool: Pool
     graph_api: GraphApi
     tokens: Tokens
+    uploader: Uploader | None = None  # None: here nothing is sent that brings a file
 
     async def send(self, worker_id: WorkerId, claim: SendClaim) -> None:
         """One claimed message. Raises one of UNAVAILABLE when the database is away: the row then
         says how far it came."""
         started = time.monotonic()
+        begun = await self._begun(worker_id, claim, started)
+        if begun is not None and is_to_be_uploaded(begun.send):
+            # Nothing is marked: whoever dies here has told nobody anything.
+            if not await self._uploaded(worker_id, claim, begun, started):
+                return
+            begun = await self._begun(worker_id, claim, started)
+        if begun is not None and not is_to_be_uploaded(begun.send):
+            await self._call(claim, begun, started)
+        elif begun is not None:  # the file was uploaded, and is unknown again: another time
+            async with tenant(self.pool, claim.user_id) as conn:
+                await let_go(conn, claim.user_id, claim.message_id)
+
+    async def _begun(
+        self, worker_id: WorkerId, claim: SendClaim, started: float
+    ) -> "_Begun | None":
+        """Marked, if nothing has to be uploaded before. None: it is not to be sent now."""
         user_id, message_id = claim.user_id, claim.message_id
         async with tenant(self.pool, user_id) as conn:
             if not await lock_send(conn, user_id, message_id, worker_id):
-                return
+                return None
             send = await read_send(conn, user_id, message_id, MAX_AGE)
             if send is None:  # its row is locked, and its contact was erased while we waited
                 await end_message(conn, user_id, message_id, ERASED)
-                return
+                return None
             token = self.tokens.of(send.chatbot_id, send.access_token)
             obstacle = before_sending(send, has_token=token is not None)
             match obstacle:
-                case None:
+                case None if not is_to_be_uploaded(send):
                     await mark_sending(conn, user_id, message_id, PAIR_EVERY)
+                case None:
+                    pass
                 case End():
                     await end_message(conn, user_id, message_id, obstacle)
                 case Pause():
@@ -97,13 +129,35 @@ class Sender:
         if obstacle is not None or token is None or send.phone_number_id is None:
             result = "waits" if isinstance(obstacle, Pause) else "not_sent"
             self._tell(claim, result, obstacle.reason if obstacle else None, started)
-            return
+            return None
+        return _Begun(send, send.phone_number_id, token)
+
+    async def _uploaded(
+        self, worker_id: WorkerId, claim: SendClaim, begun: "_Begun", started: float
+    ) -> bool:
+        """False: something else became of the message."""
+        assert self.uploader is not None, "a worker's has one"
+        user_id, message_id, send = claim.user_id, claim.message_id, begun.send
+        with telemetry.UPLOAD_SECONDS.time():
+            problem = await self.uploader.upload(user_id, send, begun.phone_number_id, begun.token)
+        telemetry.UPLOADS.labels("uploaded" if problem is None else problem.kind).inc()
+        if problem is None:
+            return True
+        async with tenant(self.pool, user_id) as conn:
+            if not await lock_send(conn, user_id, message_id, worker_id):
+                return False
+            result = await _not_uploaded(conn, user_id, message_id, send, problem)
+        self._tell(claim, result, f"upload:{problem.kind}", started)
+        return False
+
+    async def _call(self, claim: SendClaim, begun: "_Begun", started: float) -> None:
+        user_id, message_id, send = claim.user_id, claim.message_id, begun.send
         if send.send_attempts == 0 and send.waited is not None:
             telemetry.SEND_WAIT_SECONDS.observe(send.waited.total_seconds())
         with telemetry.GRAPH_API_SECONDS.time():
             outcome = await self.graph_api.send(
-                send.phone_number_id,
-                token,
+                begun.phone_number_id,
+                begun.token,
                 _body(send, callback_data(message_id, send.send_attempts + 1)),
                 marketing=send.by_marketing_api,
             )
@@ -172,6 +226,8 @@ def _body(send: Send, ours: str) -> dict[str, Any]:
         in_reply_to=send.in_reply_to,
         callback_data=ours,
     )
+    if send.medium is not None:
+        return media_message(text, send.medium)
     return text if send.interactive is None else interactive_message(text, send.interactive)
 
 
@@ -203,17 +259,14 @@ async def _settle(
             return "unknown"
         case Refused(kind, error):
             times = send.refused.get(kind, 0)
-            consequence = after_refusal(kind, error["code"], times, random.random())
-            if send.campaign_id is not None and error["code"] in TEMPLATE_CODES:
-                consequence = TEMPLATE_REFUSED
+            consequence = after_refusal_of(send, kind, error["code"], random.random())
             mark = {"last_error": error, "refused": send.refused | {kind: times + 1}}
             match consequence:
-                case Again(after, slow, pause):
-                    await requeue_send(conn, user_id, message_id, after, mark)
-                    if slow == "pair" and send.conversation_id is not None:
-                        await drain_pair(conn, user_id, send.conversation_id, pause)
-                    elif slow == "number":
-                        await slow_number(conn, user_id, send.chatbot_id, pause)
+                case Again():
+                    if consequence.anew:
+                        await forget_handles(conn, user_id, [message_id])
+                    await requeue_send(conn, user_id, message_id, consequence.after, mark)
+                    await _slow_down(conn, user_id, send, consequence)
                     return "retry"
                 case Pause():
                     await requeue_send(conn, user_id, message_id, timedelta(0), mark)
@@ -222,6 +275,36 @@ async def _settle(
                 case End():
                     await end_message(conn, user_id, message_id, consequence, error)
                     return "failed"
+
+
+async def _not_uploaded(
+    conn: Conn, user_id: UserId, message_id: MessageId, send: Send, problem: Problem
+) -> str:
+    """Its row is locked, and still to be sent."""
+    noted, error = f"upload_{problem.kind}", problem.error
+    times = send.refused.get(noted, 0)
+    code = None if error is None else error["code"]
+    consequence = after_upload(problem.kind, code, times, random.random())
+    mark = {"refused": send.refused | {noted: times + 1}} | ({"last_error": error} if error else {})
+    match consequence:
+        case Again():
+            await put_off_send(conn, user_id, message_id, consequence.after, mark)
+            await _slow_down(conn, user_id, send, consequence)
+            return "retry"
+        case Pause():
+            await put_off_send(conn, user_id, message_id, timedelta(0), mark)
+            await _pause(conn, user_id, send, consequence)
+            return "waits"
+        case End():
+            await end_message(conn, user_id, message_id, consequence, error)
+            return "failed"
+
+
+async def _slow_down(conn: Conn, user_id: UserId, send: Send, again: Again) -> None:
+    if again.slow == "pair" and send.conversation_id is not None:
+        await drain_pair(conn, user_id, send.conversation_id, again.pause)
+    elif again.slow == "number":
+        await slow_number(conn, user_id, send.chatbot_id, again.pause)
 
 
 async def _pause(conn: Conn, user_id: UserId, send: Send, pause: Pause) -> None:

@@ -86,6 +86,7 @@ class Say:
     confidence: float | None = None  # of the search behind it
     layout: Layout | None = None  # of what can be chosen under the text
     quoted: Quoted | None = None  # what its button orders
+    files: tuple[int, ...] = ()  # of the chatbot's, that go out behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ def decide(read: Read, thought: Thought | None) -> Decision:
                 confidence=thought.confidence,
                 layout=said.layout,
                 quoted=said.quoted,
+                files=thought.files,
             )
 
 

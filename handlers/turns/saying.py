@@ -7,7 +7,6 @@ from handlers.agent.graph import Reply
 from handlers.agent.offline import OFFLINE
 from handlers.checks.answer import AMOUNT, Checked, checked
 from handlers.fixed.texts import Kind
-from handlers.fixed.voice import Voice
 from handlers.rules.choices import Layout, in_words, laid_out
 from handlers.rules.cutting import head, units
 from handlers.rules.formatting import whatsapp
@@ -33,7 +32,8 @@ def spoken(found: Found, thought: Reply, line: str = "") -> Spoken:
     """`line` ends the message, where something is to be pressed under it: there is less room for
     a text then. Of any other whoever sends it adds the line."""
     voice = found.voice
-    text, check, replaced = _checked(found, thought, voice)
+    formatted = thought.text if thought.model == OFFLINE else whatsapp(thought.text)
+    text, check, replaced = _checked(found, thought, formatted)
     said = [text, *(voice.says(kind) for kind in _beside(found, thought))]
     whole = _joined(*said)
     is_cut = thought.cut and not replaced and text != ""
@@ -59,7 +59,7 @@ def spoken(found: Found, thought: Reply, line: str = "") -> Spoken:
         text=whole,
         layout=layout,
         quoted=quoted,
-        is_thought=len(said) == 1 and (check is None or text == whatsapp(thought.text)),
+        is_thought=len(said) == 1 and (check is None or text == formatted),
         findings=[] if check is None else [asdict(finding) for finding in check.findings],
         is_cut=is_cut,
     )
@@ -69,15 +69,14 @@ def _joined(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _checked(found: Found, thought: Reply, voice: Voice) -> tuple[str, Checked | None, bool]:
-    """And whether something else is said."""
+def _checked(found: Found, thought: Reply, text: str) -> tuple[str, Checked | None, bool]:
+    """And whether something else is said. `text`: what was thought, as WhatsApp formats it."""
     if thought.model == OFFLINE:
-        return thought.text, None, False  # stored answers are sent word for word
-    text = whatsapp(thought.text)
+        return text, None, False  # stored answers are sent word for word
     kept = thought.requests and not thought.owed
     check = checked(text, thought.told, "")
     if check.findings:  # of most answers nothing; and in which language to say it takes a look
-        instead = voice.says(Kind.REQUEST_KEPT if kept else Kind.NOT_DONE)
+        instead = found.voice.says(Kind.REQUEST_KEPT if kept else Kind.NOT_DONE)
         check = checked(text, thought.told, instead)
     if found.context.answer_checks != BLOCK or not check.findings:
         return text, check, False

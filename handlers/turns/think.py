@@ -12,6 +12,7 @@ from db.usage import reserve_actions_for_turn
 from handlers.agent.answerer import Kind, NoAnswer
 from handlers.agent.graph import Task
 from handlers.agent.knowledge import Known, NotReady
+from handlers.agent.own_tools import OwnTools
 from handlers.agent.prompt import shown
 from handlers.agent.remembering import Memory
 from handlers.agent.tools import NOTHING_ASKED, Toolbox
@@ -22,6 +23,7 @@ from handlers.rules.budgets import budget_of
 from handlers.turns.contact_purse import ContactPurse, NoTokens
 from handlers.turns.decide import Declined, Read, Thought
 from handlers.turns.inputs import Found
+from handlers.turns.own_calls import own_tools_of
 from handlers.turns.thinking import (
     TURN_TIMEOUT_S,
     Paying,
@@ -75,7 +77,8 @@ async def _task(turn: Turn, read: Read) -> Task:
         turn.pool, user_id, context.chatbot_id, context.kb_version
     )
     thinker = Thinker(turn.pool, turn.agent, user_id, "turn")
-    tools = _toolbox(turn, read.found, knowledge)
+    own = await own_tools_of(turn, read.found)
+    tools = _toolbox(turn, read.found, knowledge, own)
     task = await task_of(thinker, read.found, read.slot, tools)
     if not (pictures := await _pictures(turn, read.found)):
         return task
@@ -100,7 +103,7 @@ def _shown(turn: Turn, found: Found) -> AbstractAsyncContextManager[None]:
     return turn.presence.shown(found.context, found.inputs[-1].wamid)
 
 
-def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
+def _toolbox(turn: Turn, found: Found, knowledge: Known, own: OwnTools | None = None) -> Toolbox:
     claim = turn.claim
 
     async def reserve(requests: int) -> str:
@@ -117,5 +120,5 @@ def _toolbox(turn: Turn, found: Found, knowledge: Known) -> Toolbox:
         *(knowledge, reserve if asks else None, wrote),
         memory=Memory() if found.inputs else None,
         budget=budget_of(found.context.budgets),
-        powers=powers_of(found, selling_of(turn.pool, turn.agent, turn.claim.user_id, found)),
+        powers=powers_of(found, selling_of(turn.pool, turn.agent, claim.user_id, found), own),
     )

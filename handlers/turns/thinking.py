@@ -16,6 +16,7 @@ from handlers.agent.answerer import (
     NoAnswer,
     NotLookedUp,
 )
+from handlers.agent.files import Files, files_of
 from handlers.agent.graph import Agent, Reply, Task
 from handlers.agent.knowledge import Known, NotReady, fits_prompt
 from handlers.agent.lookup import LOOKED_AT, OFFLINE_BAR
@@ -23,6 +24,7 @@ from handlers.agent.memory import Slot
 from handlers.agent.needs_human import owed, request_for
 from handlers.agent.off_topic import declines
 from handlers.agent.own_models import rates_for
+from handlers.agent.own_tools import OwnTools
 from handlers.agent.powers import Powers
 from handlers.agent.prompt import Beyond, Briefing, Fact, OpenAction
 from handlers.agent.remembering import known_facts
@@ -78,6 +80,7 @@ async def task_of(thinker: Thinker, found: Found, slot: Slot, tools: Toolbox) ->
         tools=tools,
         rates=await rates_for(thinker.pool, thinker.user_id, budget, answerer, thinker.kind),
         answerer=answerer,
+        before=tools.powers.own.messages if tools.powers.own is not None else (),
     )
 
 
@@ -174,6 +177,7 @@ def briefing_of(found: Found, knowledge: Known) -> Briefing:
         languages=languages_of(found, knowledge),
         hands_over=hands_over(found),
         sells=context.sells,
+        files=files_of(context.files),
         blocks=context.answer_checks == BLOCK,
         opening=opening(context.business_hours, _local(context)),
         open_actions=tuple(OpenAction(*one[:3]) for one in context.open_actions),
@@ -201,7 +205,7 @@ def hands_over(found: Found) -> bool:
     return found.plan.allows(Feature.LIVE_CHAT_TAKEOVER) and not came_back
 
 
-def powers_of(found: Found, selling: Selling | None) -> Powers:
+def powers_of(found: Found, selling: Selling | None, own: OwnTools | None = None) -> Powers:
     context = found.context
     keys = frozenset(
         request_key(kind, details, Money(Decimal(amount), currency) if amount else None)
@@ -212,6 +216,8 @@ def powers_of(found: Found, selling: Selling | None) -> Powers:
         calculates=True,
         offers=True,
         selling=selling,
+        own=own,
+        files=Files(files_of(context.files)) if context.files else None,
         currency=context.currency,
         requested=keys,
         blocks=context.answer_checks == BLOCK,

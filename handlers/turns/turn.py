@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.conversations import Claim
-from db.ids import ChatbotId, WorkerId
+from db.ids import ChatbotId, ToolCallId, WorkerId
 from db.pool import Pool
 from db.usage import Reserving
 from handlers.agent.graph import Agent
@@ -32,6 +32,14 @@ class Report:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Heard:
+    """Of calls of the tenant's own tools, what the agent was told of."""
+
+    before: list[ToolCallId] = field(default_factory=list)
+    input_seq: int | None = None  # that its own are kept under; None: it has no such tools
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     pool: Pool
@@ -42,6 +50,7 @@ class Turn:
     started: float = field(default_factory=time.monotonic)
     report: Report = field(default_factory=Report)
     bill: Bill = field(default_factory=Bill)
+    heard: Heard = field(default_factory=Heard)
 
     @property
     def reserving(self) -> Reserving:

@@ -28,9 +28,7 @@ from db.conversations import (
     put_back,
     put_off,
     read_manner,
-    since_inbound,
     stop_loop,
-    trust_thread,
 )
 from db.embeddings import count_embedding_calls
 from db.ids import ChatbotId, UserId
@@ -55,9 +53,6 @@ from handlers.handovers import hand_over_by_bot
 from handlers.plans import ACTION_EXPIRY_HOURS, RESPONSE_TIME_HOURS, Limit
 from handlers.rules import opaque
 from handlers.rules.backoff import backoff
-from handlers.rules.window import is_open
-from handlers.sends.ending import end_message
-from handlers.sends.rules import OUTSIDE_WINDOW
 from handlers.turns.decide import (
     MAX_FAILURES,
     TURN_FAILED,
@@ -74,6 +69,8 @@ from handlers.turns.decide import (
     unsaid,
 )
 from handlers.turns.inputs import BLOCKED, PUT_OFF, STALE, decided, tells_later
+from handlers.turns.leaving import leave
+from handlers.turns.own_calls import keep_thread
 from handlers.turns.pace import SILENCE
 from handlers.turns.sale import What, keep_quoted, sell, with_ids
 from handlers.turns.turn import Turn
@@ -209,9 +206,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     if say.slot is None:
         await forget_threads(conn, claim.user_id, [claim.conversation_id])
     else:
-        await turn.agent.saver.store(conn, context.thread_id, say.slot)
-        if context.rebuild_thread:
-            await trust_thread(conn, claim.user_id, claim.conversation_id, context.forgotten)
+        await keep_thread(conn, turn, context, say.slot)
     await _settle(conn, turn, read, say)
     # The contact's day before the tenant's, which requests are counted on.
     if read.found.plan.limit(Limit.MAX_MESSAGES_PER_CONTACT_DAY) is not None:
@@ -229,11 +224,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     if context.off_topic or say.off_topic:
         await note_topic(conn, claim.user_id, claim.conversation_id, off_topic=say.off_topic)
     spend_messages(conn, claim.user_id, claim.conversation_id, 1)
-    if not (
-        is_open(read.found.since_inbound(turn.elapsed_s))
-        or is_open(await since_inbound(conn, claim.user_id, claim.conversation_id))
-    ):
-        await end_message(conn, claim.user_id, queued, OUTSIDE_WINDOW)
+    await leave(conn, claim, read, say, queued, turn.elapsed_s)
 
 
 def _score(share: float) -> Decimal:

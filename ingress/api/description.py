@@ -19,6 +19,7 @@ from ingress.api.problems import PROBLEMS
 from ingress.api.samples import curl, example
 from ingress.api.table import (
     CSV,
+    FORM,
     JSON,
     JSONL,
     AnyEndpoint,
@@ -26,6 +27,7 @@ from ingress.api.table import (
     Nothing,
     Outflow,
     StoredFile,
+    Upload,
 )
 
 ANY = (
@@ -124,6 +126,11 @@ def _operation(endpoint: AnyEndpoint, schemas: dict[Any, Schema], components: Sc
             "required": True,
             "content": dict.fromkeys(endpoint.takes, file),
         }
+    if isinstance(endpoint, Upload):
+        operation["requestBody"] = {
+            "required": True,
+            "content": {FORM: {"schema": _form(endpoint)}},
+        }
     fields = endpoint.body.model_fields.values()
     body = None
     if fields:
@@ -138,6 +145,13 @@ def _operation(endpoint: AnyEndpoint, schemas: dict[Any, Schema], components: Sc
         {"lang": "Shell", "label": "curl", "source": curl(endpoint, body)}
     ]
     return operation
+
+
+def _form(endpoint: Upload[Any, Any, Any]) -> Schema:
+    schema = endpoint.fields.model_json_schema(ref_template=REF, schema_generator=Described)
+    fields = {name: _without_null(kind) for name, kind in schema["properties"].items()}
+    file: Schema = {"type": "string", "format": "binary", "description": "the file itself"}
+    return {"type": "object", "required": ["file"], "properties": {"file": file, **fields}}
 
 
 SHOWN = "Any key may ask; it is shown what is of a noun that it may read."

@@ -59,7 +59,9 @@ from ingress.api.table import (
     P,
     Rows,
     StoredFile,
+    Upload,
 )
+from ingress.api.uploads import Uploads
 from ingress.still import Still, still
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -85,6 +87,7 @@ class Door:
         self._asks = Asks(pool, here.ask_wait)
         self._abroad = Abroad()
         self._streams = Streams()
+        self._uploads = Uploads(self._streams)
 
     async def call(self, request: web.Request, endpoint: AnyEndpoint) -> web.StreamResponse:
         owner = await self._keys.owner(request.headers.get("Authorization", ""))
@@ -92,13 +95,15 @@ class Door:
         request[PACE] = self._meter.pace
         await self._meter.pace.admit(owner)
         async with self._places.of(owner.user_id) as connections:
-            if isinstance(endpoint, Intake | Outflow):
+            if isinstance(endpoint, Intake | Outflow | Upload):
                 async with connections:
                     call, rows = await self._entered(request, endpoint, owner)
                 still = functools.partial(still_may, owner, endpoint)
                 stream = Stream(self._pool, self._store, connections, call, rows, still)
                 if isinstance(endpoint, Intake):
                     return await self._streams.takes(request, stream)
+                if isinstance(endpoint, Upload):
+                    return await self._uploads.takes(request, stream, endpoint)
                 return await self._streams.gives(request, stream)
             raw = await _body(request, endpoint.takes) if endpoint.has_body else b""
             async with connections:
@@ -143,14 +148,13 @@ class Door:
 
     async def _entered(
         self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner
-    ) -> tuple[Call[Any, Any], Rows]:
+    ) -> tuple[Call[Any, Any], Rows | None]:
         """Before a stream: who makes the call, and may they."""
         async with tenant(self._pool, owner.user_id) as conn:
             principal = await self._principal(conn, request, endpoint, owner)
             call = read_call(request, endpoint, principal, b"", self._here)
-            rows = (await endpoint.work(conn, call)).body
-            assert isinstance(rows, Rows), "of an Intake or Outflow"
-            return call, rows
+            about = (await endpoint.work(conn, call)).body
+            return call, about if isinstance(about, Rows) else None
 
     async def _answered(
         self, request: web.Request, endpoint: AnyEndpoint, owner: KeyOwner, raw: bytes

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ingress.api.table import JSON, MERGE_PATCH, AnyEndpoint, StoredFile
+from ingress.api.table import FORM, JSON, MERGE_PATCH, AnyEndpoint, StoredFile
 
 Schema = dict[str, Any]
 
@@ -79,7 +79,8 @@ def curl(endpoint: AnyEndpoint, body: Any) -> str:
     """One command, over several lines. $KEY and $API are the reader's; ids are 1."""
     path = endpoint.path.format_map(dict.fromkeys(endpoint.path_names, _IN_PATH))
     words = ["curl -s"]
-    if endpoint.method not in ("GET", "POST") or (endpoint.method == "POST" and body is None):
+    posts = body is not None or FORM in endpoint.takes  # curl then does so by itself
+    if endpoint.method not in ("GET", "POST") or (endpoint.method == "POST" and not posts):
         words.append(f"-X {endpoint.method}")
     words.append('-H "Authorization: Bearer $KEY"')
     if endpoint.once:
@@ -90,6 +91,8 @@ def curl(endpoint: AnyEndpoint, body: Any) -> str:
         kind = MERGE_PATCH if MERGE_PATCH in endpoint.takes else JSON
         words.append(f'-H "Content-Type: {kind}"')
         words.append(f"-d {_quoted(json.dumps(body, ensure_ascii=False))}")
+    elif FORM in endpoint.takes:
+        words.append("-F file=@file")
     elif endpoint.has_body and JSON not in endpoint.takes:  # a file
         words.append(f'-H "Content-Type: {endpoint.takes[0]}"')
         words.append("--data-binary @file")

@@ -20,8 +20,13 @@ class Stream:
     store: Store
     connections: asyncio.Semaphore  # of the tenant's
     call: Call[Any, Any]
-    rows: Rows
+    about: Rows | None  # None: of an Upload
     still: Callable[[Conn], Awaitable[None]]  # raises what it is refused with by now
+
+    @property
+    def rows(self) -> Rows:
+        assert self.about is not None, "of an Intake or Outflow"
+        return self.about
 
     @property
     def user_id(self) -> UserId:

@@ -66,7 +66,7 @@ class Streams:
         self._of: Counter[UserId] = Counter()
 
     @contextmanager
-    def _place(self, user_id: UserId) -> Iterator[None]:
+    def place(self, user_id: UserId) -> Iterator[None]:
         if self._of[user_id] >= TENANT_STREAMS:
             raise Problem(
                 "too_many_requests",
@@ -84,7 +84,7 @@ class Streams:
                 del self._of[user_id]
 
     async def takes(self, request: web.Request, stream: Stream) -> web.StreamResponse:
-        with self._place(stream.user_id):
+        with self.place(stream.user_id):
             incoming = Incoming(request, stream)
             try:
                 async with asyncio.timeout(RECEIVE_S):
@@ -98,7 +98,7 @@ class Streams:
             return await _awaited(stream, job_id, 0 if now else WAIT_S)
 
     async def gives(self, request: web.Request, stream: Stream) -> web.StreamResponse:
-        with self._place(stream.user_id):
+        with self.place(stream.user_id):
             return await given(request, stream)
 
 

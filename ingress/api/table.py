@@ -5,9 +5,9 @@ is more than that has its place here. A header that calls of several nouns have 
 Endpoint, which the door reads, and a field of Call. What an answer says beside its row is a field
 of Answer, and `statuses` lists what it may be. A StoredFile is streamed when the transaction is
 over; what is Awaited comes from a worker, then too, and what is Elsewhere from who is asked then.
-What streams has neither one body nor one transaction: an Intake takes a file of any length and an
-Outflow gives one. Their `work` is the transaction before: may they, and of what; the rest is
-ingress/api/streams.py.
+What streams has neither one body nor one transaction: an Intake takes a file of any length, an
+Outflow gives one and an Upload takes one beside fields. Their `work` is the transaction before: may
+they, and of what; the rest is ingress/api/streams.py and uploads.py.
 
 For whoever adds a noun:
 
@@ -241,6 +241,22 @@ class Intake(Endpoint[P, B, R]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outflow(Endpoint[P, B, R]):
     """A file goes out, as it is read."""
+
+
+FORM = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload(Endpoint[P, B, R]):
+    """A file comes in beside fields, and is kept as it is (ingress/api/uploads.py). `work` is the
+    transaction before: may they; `keeps` the one after."""
+
+    fields: type[Parameters]  # beside `file`
+    keeps: Callable[[Conn, Call[P, B], Parameters, Any], Awaitable[Answer[R]]]
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (FORM,)
 
 
 AnyEndpoint: TypeAlias = Endpoint[Any, Any, Any]

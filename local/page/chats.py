@@ -16,6 +16,7 @@ TYPING_S = 25.0  # WhatsApp shows the indicator for that long, or until a messag
 MAX_CHATS = 1_000
 MAX_LINES = 300  # a chat; the page shows them all
 RANK = {"accepted": 0, "sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
+FILES = ("image", "sticker", "audio", "video", "document")
 LABELS = {
     "image": "Photo",
     "audio": "Voice message",
@@ -156,7 +157,7 @@ class Chats:
                 at=entry["at"],
                 tick="accepted",
                 quotes=entry["context"],
-                details=_choices(kind, content),
+                details=_choices(kind, content) or _details(kind, content),
             ),
         )
 
@@ -237,7 +238,8 @@ def _text(kind: str, content: Mapping[str, Any]) -> str:
         return f"Cart: {', '.join(found)}"
     if kind == "template":
         return f"[template {content.get('name')}]"
-    return str(content.get("caption") or content.get("name") or LABELS.get(kind, kind))
+    named = content.get("caption") or content.get("filename") or content.get("name")
+    return str(named or LABELS.get(kind, kind))
 
 
 def _choices(kind: str, content: object) -> dict[str, Any]:
@@ -249,11 +251,15 @@ def _choices(kind: str, content: object) -> dict[str, Any]:
         return {"reply": "button_reply", "choices": [one["reply"] for one in action["buttons"]]}
     if "sections" in action:
         rows = [row for section in action["sections"] for row in section["rows"]]
-        return {"reply": "list_reply", "choices": rows}
+        return {"reply": "list_reply", "choices": rows, "opens": str(action.get("button"))}
     return {"link": action.get("parameters")}
 
 
-def _details(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def _details(kind: str, content: object) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        return {}
     if kind == "location":
         return {name: content.get(name) for name in ("latitude", "longitude", "address")}
+    if kind in FILES and isinstance(content.get("id"), str):
+        return {"medium": content["id"], "name": str(content.get("filename") or "")}
     return {}

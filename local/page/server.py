@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -20,14 +19,15 @@ import asyncpg
 from aiohttp import web
 
 from local.page.chats import Chats
+from local.page.files import BODY_MAX, show_medium
 from local.page.lies import LIES, Lies
+from local.page.phone import PHONE, Hears, Phone, bot_of, bsuid, object_of
 from local.page.program import MODES, Program
 from local.page.record import Record
 from local.page.tenant import Api, Bot, Refused
+from local.page.writing import write
 from simulator.client import ControlRefused, Simulator
 from simulator.customers import customer_key
-from simulator.kinds import Kind, content
-from simulator.meta import new_wamid
 
 POLL_S = 0.15  # of the simulator's journal
 LOOK_S = 0.3  # between two looks, for each open page
@@ -35,11 +35,9 @@ BUSY_S = 3.0  # after something changed the product is asked at each look,
 ASK_EVERY_S = 5.0  # and else so rarely: its log has a line for each call
 AWAY = (aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 PAGES_MAX = 24  # open at once
-TEXT_MAX = 4096
-CUSTOMER_NAME = "Noor Haddad"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    " media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -48,44 +46,26 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-# What a customer can send with one press, and with which words.
-SAMPLES: dict[str, tuple[Kind, str | None]] = {
-    "photo": ("image", "Is this the lemon cake?"),
-    "location": ("location", "Dam Square"),
-    "voice": ("audio", None),
-    "reaction": ("reaction", "\N{THUMBS UP SIGN}"),
-    "cart": ("order", None),
-}
-PRESSES: dict[str, Kind] = {"button_reply": "button_reply", "list_reply": "list_reply"}
 FILES = {
     "": "text/html",
     "phone.css": "text/css",
+    "attach.js": "text/javascript",
     "phone.js": "text/javascript",
     "program.js": "text/javascript",
+    "shop.js": "text/javascript",
 }
 
 
-@dataclass(slots=True)
-class Phone:
-    bots: Sequence[Bot]
-    api_url: str
-    simulator: Simulator
-    http: aiohttp.ClientSession
-    api: Api
-    record: Record
-    lies: Lies
-    chats: Chats
-    programs: dict[str, Program]
-    pages: int = 0
-    closing: bool = False
-
-
-PHONE = web.AppKey("phone", Phone)
-
-
 def create_phone(
-    bots: Sequence[Bot], *, simulator_url: str, api_url: str, database_url: str
+    bots: Sequence[Bot],
+    *,
+    simulator_url: str,
+    api_url: str,
+    database_url: str,
+    hears: Hears = "nobody",
 ) -> web.Application:
+    """`hears`: who makes words of voice messages."""
+
     async def running(app: web.Application) -> AsyncIterator[None]:
         async with (
             Simulator(simulator_url) as simulator,
@@ -102,23 +82,25 @@ def create_phone(
                 lies=Lies(),
                 chats=Chats(),
                 programs={bot.program: Program(bot.program) for bot in bots},
+                hears=hears,
             )
             listening = asyncio.create_task(_listen(phone))
             yield
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    app = web.Application(middlewares=[_only_our_page, _name_problems])
+    app = web.Application(client_max_size=BODY_MAX, middlewares=[_only_our_page, _name_problems])
     app.cleanup_ctx.append(running)
     app.on_shutdown.append(_close)
     app.add_routes(
         [
             *(web.get(f"/{name}", _show_file) for name in FILES),
-            web.get("/bots", _show_bots),
-            web.get("/events", _events),
-            web.post("/messages", _write),
+            *(web.get("/bots", _show_bots), web.get("/events", _events)),
+            web.post("/messages", write),
+            web.get("/media/{medium}", show_medium),
             web.post("/lies/{name}", _switch),
             web.post(r"/bots/{bot:\d+}/program/{does:mode|replay|recover}", _program),
+            web.post(r"/bots/{bot:\d+}/orders/{order:\d{1,18}}", _move_order),
             web.get(r"/bots/{bot:\d+}/v1/{path:.+}", _forward),
             web.post(r"/bots/{bot:\d+}/v1/{path:.+}", _forward),
         ]
@@ -189,7 +171,8 @@ async def _name_problems(
         problem = "The product or the simulator does not answer."
         return web.json_response({"problem": problem}, status=502, headers=HEADERS)
     if not response.prepared:
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
     return response
 
 
@@ -212,20 +195,15 @@ async def _show_bots(request: web.Request) -> web.Response:
             "business": bot.business,
             "about": bot.about,
             "number": bot.number,
+            "currency": bot.currency,
             "tryThis": bot.try_this,
         }
         for bot in phone.bots
     ]
     lies = [{"name": lie.name, "title": lie.title, "about": lie.about} for lie in LIES]
     modes = [{"name": name, "about": about} for name, (about, _) in MODES.items()]
-    return web.json_response({"bots": shown, "lies": lies, "modes": modes})
-
-
-def _bot(request: web.Request, index: object) -> Bot:
-    bots = request.app[PHONE].bots
-    if isinstance(index, str) and index.isascii() and index.isdigit() and int(index) < len(bots):
-        return bots[int(index)]
-    raise web.HTTPNotFound(text="no such bot")
+    told = {"bots": shown, "lies": lies, "modes": modes, "hears": phone.hears}
+    return web.json_response(told)
 
 
 # ---- what happens, as it happens -----------------------------------------------------------------
@@ -244,7 +222,7 @@ async def _listen(phone: Phone) -> None:
 async def _events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: the whole state whenever it is another."""
     phone = request.app[PHONE]
-    bot = _bot(request, request.query.get("bot"))
+    bot = bot_of(request, request.query.get("bot"))
     customer = customer_key(request.query.get("customer", ""))
     if phone.pages >= PAGES_MAX:
         raise web.HTTPServiceUnavailable(text="too many pages are open")
@@ -263,7 +241,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 async def _states(phone: Phone, bot: Bot, customer: str) -> AsyncIterator[dict[str, Any]]:
     shown: dict[str, Any] = {}
-    product: dict[str, Any] = {"record": None, "actions": [], "usage": None}
+    product: dict[str, Any] = {"record": None, "actions": [], "orders": [], "usage": None}
     before: tuple[object, object] = (None, None)
     asked_at = busy_until = -math.inf
     while not phone.closing:
@@ -296,7 +274,9 @@ async def _product(phone: Phone, bot: Bot, customer: str) -> dict[str, Any]:
     with contextlib.suppress(*AWAY):
         found["actions"] = await phone.api.waiting_actions(bot)
     with contextlib.suppress(*AWAY):
-        conversation_id = await phone.api.conversation_of(bot, f"+{customer}", _bsuid(customer))
+        found["orders"] = await phone.api.orders(bot)
+    with contextlib.suppress(*AWAY):
+        conversation_id = await phone.api.conversation_of(bot, f"+{customer}", bsuid(customer))
         messages = await phone.api.messages(bot, conversation_id) if conversation_id else []
         found["record"] = await phone.record.of(bot.user_id, conversation_id, messages)
     return found
@@ -305,45 +285,9 @@ async def _product(phone: Phone, bot: Bot, customer: str) -> dict[str, Any]:
 # ---- what the page does --------------------------------------------------------------------------
 
 
-async def _write(request: web.Request) -> web.Response:
-    """The customer presses send. The bubble is there at once; the webhook may take its time."""
-    phone = request.app[PHONE]
-    asked = await _object(request)
-    bot = _bot(request, asked.get("bot"))
-    digits = customer_key(str(asked.get("customer", "")))
-    text, about = asked.get("text"), asked.get("about")
-    sample = SAMPLES.get(str(asked.get("kind")))
-    if not 7 <= len(digits) <= 15:
-        raise web.HTTPBadRequest(text="a customer has 7 to 15 digits")
-    if sample is None and not (isinstance(text, str) and 0 < len(text) <= TEXT_MAX):
-        raise web.HTTPBadRequest(text=f"a message has 1 to {TEXT_MAX} characters")
-    kind, words = sample or ("text", str(text))
-    choice = asked.get("choice")
-    presses = PRESSES.get(str(asked.get("kind"))) if isinstance(choice, str) and choice else None
-    if presses is not None:
-        kind = presses
-    target = about if isinstance(about, str) and about else None
-    wamid = new_wamid()
-    pressed = str(choice) if presses is not None else None
-    shown = {"id": wamid, **content(kind, words, target, choice=pressed)}
-    phone.chats.know(_bsuid(digits), digits)  # no webhook may tell it
-    phone.chats.wrote(bot.phone_number_id, digits, shown, time.time())
-    given = (("text", words), ("target", target), ("choice", pressed))
-    more = {name: value for name, value in given if value}
-    told = await phone.simulator.do(
-        bot.phone_number_id, digits, kind, name=CUSTOMER_NAME, wamid=wamid, **more
-    )
-    return web.json_response({"wamid": wamid, "answer": told["answer"]["status"]})
-
-
-def _bsuid(digits: str) -> str:
-    """As the simulator makes it."""
-    return f"US.{digits}"
-
-
 async def _switch(request: web.Request) -> web.Response:
     phone = request.app[PHONE]
-    asked = await _object(request)
+    asked = await object_of(request)
     name = request.match_info["name"]
     if not await phone.lies.switch(phone.simulator, name, asked.get("on") is True):
         raise web.HTTPNotFound(text="no such switch")
@@ -353,8 +297,8 @@ async def _switch(request: web.Request) -> web.Response:
 async def _program(request: web.Request) -> web.Response:
     """How the tenant's program answers; or an event, or all that it missed, sent again."""
     phone = request.app[PHONE]
-    bot = _bot(request, request.match_info["bot"])
-    asked = await _object(request)
+    bot = bot_of(request, request.match_info["bot"])
+    asked = await object_of(request)
     does = request.match_info["does"]
     if does == "mode":
         program = phone.programs[bot.program]
@@ -370,10 +314,18 @@ async def _program(request: web.Request) -> web.Response:
     return web.json_response({})
 
 
+async def _move_order(request: web.Request) -> web.Response:
+    """As the shop's own system does."""
+    phone = request.app[PHONE]
+    bot = bot_of(request, request.match_info["bot"])
+    status = str((await object_of(request)).get("status"))
+    return web.json_response(await phone.api.move(bot, int(request.match_info["order"]), status))
+
+
 async def _forward(request: web.Request) -> web.Response:
     """To the tenant API, with the key that the browser does not have."""
     phone = request.app[PHONE]
-    bot = _bot(request, request.match_info["bot"])
+    bot = bot_of(request, request.match_info["bot"])
     async with phone.http.request(
         request.method,
         f"{phone.api_url}/v1/{request.match_info['path']}",
@@ -385,13 +337,3 @@ async def _forward(request: web.Request) -> web.Response:
         return web.Response(
             status=answer.status, body=await answer.read(), content_type=answer.content_type
         )
-
-
-async def _object(request: web.Request) -> dict[str, Any]:
-    try:
-        value = json.loads(await request.read())
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise web.HTTPBadRequest(text="not a JSON object")
-    return value

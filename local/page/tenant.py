@@ -1,5 +1,6 @@
 """What the tenant's own API tells, asked with the key that the launcher made."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ Row: TypeAlias = Mapping[str, Any]
 PAGE = 200
 MESSAGES_MAX = 120
 ACTIONS_MAX = 5
+ORDERS_MAX = 5
 DELIVERIES_MAX = 2_000  # the newest, among which one that is to be replayed is looked for
 RECOVER = timedelta(days=1)
 PATIENCE = aiohttp.ClientTimeout(total=3.0)  # what is on the phone waits for it too
@@ -30,6 +32,7 @@ class Bot:
     phone_number_id: str
     number: str
     api_key: str
+    currency: str  # of its prices
     webhook_id: int | None = None  # of the tenant's own program, which the simulator plays
     webhook_secret: str = ""
 
@@ -61,6 +64,15 @@ class Api:
 
     async def waiting_actions(self, bot: Bot) -> Sequence[Row]:
         return await self._page(bot, f"actions?status=pending&limit={ACTIONS_MAX}")
+
+    async def orders(self, bot: Bot) -> Sequence[Row]:
+        """The newest, with their items."""
+        newest = await self._page(bot, f"orders?chatbot_id={bot.chatbot_id}&limit={ORDERS_MAX}")
+        whole = (self._get(bot, f"orders/{one['id']}") for one in newest)
+        return list(await asyncio.gather(*whole))
+
+    async def move(self, bot: Bot, order_id: int, status: str) -> Any:
+        return await self._send("PATCH", bot, f"orders/{order_id}", {"status": status})
 
     async def messages(self, bot: Bot, conversation_id: int) -> Sequence[Row]:
         """The last ones, newest first."""
@@ -113,9 +125,14 @@ class Api:
         return rows
 
     async def _post(self, bot: Bot, path: str, body: Row | None) -> Any:
+        return await self._send("POST", bot, path, body)
+
+    async def _send(self, method: str, bot: Bot, path: str, body: Row | None) -> Any:
         headers = {"Authorization": f"Bearer {bot.api_key}"}
         url = f"{self._url}/v1/{path}"
-        async with self._http.post(url, json=body, headers=headers, timeout=PATIENCE) as response:
+        async with self._http.request(
+            method, url, json=body, headers=headers, timeout=PATIENCE
+        ) as response:
             if response.status >= 400:
                 raise Refused(response.status, await response.text())
             return await response.json()

@@ -273,7 +273,7 @@ def test_every_language_has_words_for_everything() -> None:
         assert len(lines) == len(languages_spoken()), kind
     hours = tomllib.loads((AGENT / "when_open.toml").read_text())
     assert set(hours) == languages_spoken()
-    keys = {*DAYS, "today", "tomorrow", "weekend", "open", "when", "around", "now"}
+    keys = {*DAYS, "today", "tomorrow", "weekend", "open", "shut", "when", "around", "now"}
     assert all(set(of) == keys for of in hours.values())
 
 
@@ -307,6 +307,20 @@ async def hours_told(*said: str, knowledge: tuple[Row, ...] = (), at: datetime =
     [
         ("Are you open now?", "Yes, we are open now: 09:30\u201313:00."),
         ("are you open?", "Yes, we are open now: 09:30\u201313:00."),
+        (  # no "yes"
+            "are you closed?",
+            "Tuesday 2026-12-01: we are open 07:00\u201313:00, 14:00\u201318:00.",
+        ),
+        (
+            "Are you closed right now?",
+            "Tuesday 2026-12-01: we are open 07:00\u201313:00, 14:00\u201318:00.",
+        ),
+        ("Are you open or closed?", "Yes, we are open now: 09:30\u201313:00."),
+        ("Are you closed on Monday?", "Monday 2026-12-07: we are closed."),
+        (
+            "\u00bfEst\u00e1n cerrados?",
+            "Martes 2026-12-01: est\u00e1 abierto 07:00\u201313:00, 14:00\u201318:00.",
+        ),
         (
             "are you open today?",
             "Tuesday 2026-12-01: we are open 07:00\u201313:00, 14:00\u201318:00.",

@@ -17,7 +17,7 @@ from db.pool import Conn, Pool, tenant
 from handlers.api_keys import PERMISSIONS, hash_of, new_key
 from handlers.process.secrets import Vault, access_token_of
 from ingress.api.resources.evals import EXAMPLE
-from ingress.api.table import JSON, AnyEndpoint
+from ingress.api.table import FORM, JSON, AnyEndpoint
 from simulator.settings import ACCOUNT_ID
 from simulator.templates import FIRST_ID
 from tests.api.described import endpoint_of, wrong_in_answer
@@ -106,7 +106,16 @@ ORDER_READY = [
         "example": {"body_text": [["Noor", "8841"]]},
     }
 ]
+CAMPAIGN = {
+    "name": "Spring",
+    "chatbot_id": 1,
+    "template_id": 1,
+    "parameters": {"body": {"1": {"field": "name", "else": "you"}, "2": {"text": "8841"}}},
+}
 GOOD: dict[str, dict[str, Any]] = {
+    "create_campaign": CAMPAIGN,
+    "preview_campaign": CAMPAIGN,
+    "change_campaign": {"name": "Summer"},
     "create_template": {
         "chatbot_id": 1,
         "name": "order_sent",
@@ -121,6 +130,12 @@ GOOD: dict[str, dict[str, Any]] = {
     "create_instruction": {"instruction_text": "Speak Basque."},
     "create_contact": {"phone_number": "+1 202 555 0199"},
     "create_api_key": {"key_name": "till", "permissions": ["chatbots:read"]},
+    "create_tool": {
+        "name": "book_table",
+        "description": "Books a table.",
+        "parameters": {"type": "object", "properties": {"day": {"type": "string"}}},
+        "url": "https://shop.example/book",
+    },
     "create_webhook": {"url": "https://shop.example/hook", "events": ["*"]},
     "create_chatbot": {"name": "Bot"},
     "create_knowledge": {"question": "Do you deliver?", "answer": "Yes."},
@@ -151,6 +166,10 @@ def called(endpoint: AnyEndpoint) -> dict[str, Any]:
         return {"json": GOOD.get(endpoint.name, {})} if endpoint.has_body else {}
     if not endpoint.has_body:
         return {}
+    if FORM in endpoint.takes:
+        form = aiohttp.FormData()
+        form.add_field("file", b"%PDF-1.4", filename="menu.pdf")
+        return {"data": form}
     headers = {"Content-Type": endpoint.takes[0], "Prefer": "respond-async"}  # nobody does the job
     return {"data": FILES[endpoint.name], "headers": headers}
 
@@ -168,7 +187,9 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         of.user_id,
     )
     product_id, order_id = await make_order(owner, of, conversation_id)
+    template_id = await make_template(owner, of)
     return {
+        "campaign_id": await make_campaign(owner, of, template_id),
         "action_id": action_id,
         "api_key_id": api_key_id,
         "chatbot_id": of.chatbot_id,
@@ -180,15 +201,39 @@ async def make_rows(owner: Conn, of: Tenant) -> dict[str, int]:
         "export_id": export_id,
         "knowledge_id": await make_knowledge(owner, of),
         "job_id": job_id,
-        "medium_id": await make_medium(owner, message_id),
+        "medium_id": await make_medium(owner, of),
         "message_id": message_id,
         "order_id": order_id,
         "product_id": product_id,
-        "template_id": await make_template(owner, of),
+        "tool_id": await make_tool(owner, of),
+        "template_id": template_id,
         "unanswered_id": await make_unanswered(owner, of, message_id),
         "webhook_id": webhook_id,
         "delivery_id": delivery_id,
     }
+
+
+async def make_tool(owner: Conn, of: Tenant) -> int:
+    """Of a name of its own."""
+    tool_id: int = await owner.fetchval(
+        "INSERT INTO tools (user_id, chatbot_id, name, description, parameters, url)"
+        " VALUES ($1, $2, 't' || currval(pg_get_serial_sequence('users', 'id')) || '_' || (SELECT"
+        " count(*) FROM tools), 'Looks up.', '{\"type\": \"object\"}', 'https://shop.example/')"
+        " RETURNING id",
+        *(of.user_id, of.chatbot_id),
+    )
+    return tool_id
+
+
+async def make_campaign(owner: Conn, of: Tenant, template_id: int) -> int:
+    """A draft."""
+    variant = {"template_id": template_id, "parameters": CAMPAIGN["parameters"], "weight": 1}
+    campaign_id: int = await owner.fetchval(
+        "INSERT INTO campaigns (user_id, chatbot_id, name, variants)"
+        " VALUES ($1, $2, 'Spring', $3::text::jsonb) RETURNING id",
+        *(of.user_id, of.chatbot_id, json.dumps([variant])),
+    )
+    return campaign_id
 
 
 async def make_template(owner: Conn, of: Tenant, **columns: Any) -> int:
@@ -253,13 +298,13 @@ async def make_fact(owner: Conn, message_id: int, about: str = "allergy") -> int
     return made
 
 
-async def make_medium(owner: Conn, message_id: int) -> int:
-    """That nobody has fetched."""
+async def make_medium(owner: Conn, of: Tenant) -> int:
+    """That the tenant gave; its file is nowhere."""
     made: int = await owner.fetchval(
-        "INSERT INTO media (user_id, chatbot_id, contact_id, conversation_id, message_id, kind,"
-        " handle, sent_at) SELECT user_id, chatbot_id, contact_id, conversation_id, id, 'image',"
-        " '1', sent_at FROM messages WHERE id = $1 RETURNING id",
-        message_id,
+        "INSERT INTO media (user_id, kind, status, file, content_type, bytes, sent_at, settled_at)"
+        " VALUES ($1, 'image', 'stored', 'media/1/none', 'image/jpeg', 7, now(), now())"
+        " RETURNING id",
+        of.user_id,
     )
     return made
 

@@ -11,7 +11,7 @@ from tests.cli import ROOT
 DOES = ("create", "read", "change", "delete", "list", "import", "export", "others")
 # Beside test_walk.py, which calls every operation.
 TESTS = {
-    "chatbots": ("chatbots", "claims", "deletions", "ask", "evals"),
+    "chatbots": ("chatbots", "claims", "deletions", "ask", "evals", "tools"),
     "knowledge": ("knowledge", "imports"),
     "instructions": ("instructions",),
     "contacts": ("contacts", "spellings", "imports", "erasing"),
@@ -21,6 +21,7 @@ TESTS = {
     "products": ("products", "imports"),
     "orders": ("orders",),
     "templates": ("templates",),
+    "campaigns": ("campaigns",),
     "webhooks": ("webhooks", "deliveries"),
     "events": ("events",),
     "usage": ("usage",),

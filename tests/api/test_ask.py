@@ -633,3 +633,31 @@ async def test_another_tenant_sees_no_question(
         assert await conn.fetchval("SELECT count(*) FROM asks") == 0
         with pytest.raises(asyncpg.ForeignKeyViolationError):
             await conn.execute(insert, theirs.user_id, ours.chatbot_id)
+
+
+async def test_a_tenant_s_own_tools_are_offered_and_not_called(
+    owner: Conn, client: Client, ours: Tenant, simulator: Simulator, path: str, worker: None
+) -> None:
+    """Not even one that says that it only looks something up."""
+    for name, effect, approval in (("look_up", "none", False), ("refund", "once", True)):
+        await owner.execute(
+            "INSERT INTO tools (user_id, chatbot_id, name, description, parameters, url,"
+            " effect, needs_approval) VALUES ($1, $2, $3, 'Looks up.', $4, $5, $6, $7)",
+            *(ours.user_id, ours.chatbot_id, name, '{"type": "object"}'),
+            simulator.endpoint_url("tools"),
+            *(effect, approval),
+        )
+    await simulator.rules(
+        {"tool_calls": [{"name": "own_look_up", "arguments": {"q": "x"}}], "times": 1},
+        {"tool_calls": [{"name": "own_refund", "arguments": {"n": 1}}], "times": 1},
+        {"reply": "I do not know."},
+    )
+    before = await counts(owner)
+    answer = await client.post(path, {"question": "Where is my parcel?"})
+    assert answer.status == 200, answer
+    assert [one["name"] for one in answer.json["tools"]] == ["own_look_up", "request_human_action"]
+    heard = [entry["request"]["messages"][-1]["content"] for entry in await simulator.log("model")]
+    assert heard[1].startswith("not called: this is a test")
+    assert await simulator.deliveries("tools") == []
+    after = await counts(owner)
+    assert after["tool_calls"] == before["tool_calls"] == after["actions"] == 0

@@ -9,7 +9,8 @@ from db.ids import ContactId
 from db.pool import Conn, Pool
 from handlers.api_keys import PERMISSIONS
 from handlers.media.fetching import media_session
-from handlers.media_store.local import Directory
+from handlers.media_store.factory import store
+from handlers.media_store.place import Keys
 from simulator.samples import voice
 from tests.api import Client, make_key
 from tests.conftest import Database
@@ -17,12 +18,26 @@ from tests.erasure import begin
 from tests.factories import Tenant, make_tenant
 from tests.ingress import DEAD_BROKER, Door, door
 from tests.media import House, meta
+from tests.s3 import S3
+
+
+@pytest.fixture(params=["directory", "bucket"])
+async def where(
+    request: pytest.FixtureRequest, tmp_path: Path, s3_server: S3
+) -> tuple[str, Keys | None]:
+    if request.param == "directory":
+        return tmp_path.as_uri(), None
+    return s3_server.media_store(f"api-{tmp_path.name}"), s3_server.keys
 
 
 @pytest.fixture
-async def house(pool: Pool, owner: Conn, tmp_path: Path) -> AsyncIterator[House]:
+async def house(
+    pool: Pool, owner: Conn, tmp_path: Path, where: tuple[str, Keys | None]
+) -> AsyncIterator[House]:
+    files = store(*where)
     async with meta() as simulator, media_session(8) as session:
-        yield House(pool, owner, simulator, session, Directory(tmp_path), tmp_path)
+        yield House(pool, owner, simulator, session, files, tmp_path)
+    await files.close()
 
 
 @pytest.fixture
@@ -31,8 +46,9 @@ async def of(owner: Conn) -> Tenant:
 
 
 @pytest.fixture
-async def api(database: Database, house: House) -> AsyncIterator[Door]:
-    opened = door(DEAD_BROKER, database.runtime_url, media_store=house.place.as_uri())
+async def api(database: Database, where: tuple[str, Keys | None]) -> AsyncIterator[Door]:
+    url, keys = where
+    opened = door(DEAD_BROKER, database.runtime_url, media_store=url, media_keys=keys)
     async with opened as api:
         yield api
 

@@ -381,6 +381,17 @@ async def test_an_order_is_earned_once(
     for state in ("failed", "pending", "paid", "paid", "refunded"):
         assert (await client.patch(path, {"payment_status": state})).status == 200, state
     assert await months(owner, ours) == (1, Decimal("83.75")), "a refund does not lower it"
+    # One of before tenants has no graph, and may become paid again.
+    old = await owner.fetchval(
+        "INSERT INTO orders (user_id, chatbot_id, contact_id, total_amount, currency)"
+        " SELECT user_id, chatbot_id, contact_id, 10, currency FROM orders RETURNING id"
+    )
+    for state, amount in (("paid", 10), ("pending", 12), ("paid", 12)):
+        await owner.execute(
+            "UPDATE orders SET payment_status = $2, total_amount = $3 WHERE id = $1",
+            *(old, state, amount),
+        )
+    assert await months(owner, ours) == (2, Decimal("93.75"))
     assert [d for d in await differences(owner, ours) if "total_" in d.what.counter] == []
 
 
@@ -664,7 +675,7 @@ async def test_customers_hear_of_the_states_that_the_tenant_wants(
     )
     await owner.execute("UPDATE contacts SET language = 'de'")
     order = await made(client, whose)
-    await moved(client, order, "confirmed", "preparing", "shipped")
+    await moved(client, order, "confirmed", "preparing", "shipped", "shipped")
     await client.patch(f"/orders/{order['id']}", {"payment_status": "paid"})
     await moved(client, await made(client, whose), "cancelled")
     said = await notices(owner)

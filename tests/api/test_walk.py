@@ -75,8 +75,26 @@ async def _make_medium(_: Pool, owner: Conn, store: Directory, rows: dict[str, i
     )
 
 
+def _moved(change: str) -> Made:
+    async def made(_: Pool, owner: Conn, __: Directory, rows: dict[str, int]) -> None:
+        await owner.execute(f"UPDATE campaigns SET {change} WHERE id = $1", rows["campaign_id"])
+        await owner.execute(
+            "INSERT INTO campaign_recipients (user_id, campaign_id, contact_id, state, reason)"
+            " SELECT c.user_id, $1, c.id, 'failed', '131000' FROM contacts c WHERE c.id = $2",
+            *(rows["campaign_id"], rows["contact_id"]),
+        )
+
+    return made
+
+
 # What has to have happened to the rows before the endpoint answers.
-FIRST: dict[str, Made] = {"read_export_file": _make_files, "read_media": _make_medium}
+FIRST: dict[str, Made] = {
+    "pause_campaign": _moved("status = 'running'"),
+    "resume_campaign": _moved("status = 'paused', held_reason = 'person', started_at = now()"),
+    "retry_campaign": _moved("status = 'completed'"),
+    "read_export_file": _make_files,
+    "read_media": _make_medium,
+}
 
 
 @pytest.fixture

@@ -221,19 +221,3 @@ async def test_a_limit_takes_the_lowest_that_can_be_sent_to(stage: Stage) -> Non
     await stage.move(campaign, "start")
     row = await stage.to_the_end(campaign)
     assert (row["figures"]["recipients"], row["figures"]["accepted"]) == (7, 5)
-
-
-async def test_what_is_wrong_is_told_at_once(stage: Stage) -> None:
-    answer = await stage.client.post(
-        "/campaigns",
-        {
-            "name": "x",
-            "chatbot_id": stage.of.chatbot_id,
-            "template_id": stage.template_id,
-            "parameters": {"body": {"2": {"text": "x"}}},
-            "ends_at": "2020-01-01T00:00:00Z",
-        },
-    )
-    assert (answer.status, answer.problem) == (400, "invalid_request")
-    fields = {error["field"] for error in answer.json["errors"]}
-    assert fields == {"parameters.body.1", "parameters.body.2", "ends_at"}

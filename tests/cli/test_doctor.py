@@ -1,8 +1,11 @@
 """swiftreplies doctor: what is well, what is not, and the exit code."""
 
+import asyncio
 import base64
 import json
+import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +13,9 @@ import pytest
 from aiohttp import web
 
 from cli.checks import ingest_log
-from db.pool import Conn
+from db.pool import Conn, Pool
+from handlers.media_store.local import Directory
+from handlers.media_store.sighting import Sight
 from handlers.process.secrets import Vault, access_token_of
 from local.servers.postgres import Postgres
 from local.servers.rabbitmq import RabbitMQ, rabbitmq
@@ -351,19 +356,44 @@ async def test_an_embedding_model_that_does_not_answer(
     assert "embedding model" not in found
 
 
-async def test_a_store_that_is_not_one_is_told(command: Command, owner: Conn) -> None:
+async def test_a_store_that_is_not_one_is_told(
+    command: Command, owner: Conn, pool: Pool, tmp_path: Path
+) -> None:
     _, found = await looked(command)
     assert found["media store"][0] == "warning"
-    await owner.execute(
-        "INSERT INTO media_stores (process, store) VALUES ('ingress@a:1', 'x'), ('worker@b:2', 'x')"
-    )
+    here, there = tmp_path / "a", tmp_path / "b"
+    ingress = Sight(pool, Directory(here), "ingress@a:1")
+    worker = Sight(pool, Directory(here), "worker@b:2")
+    await ingress.look()
+    await owner.execute("INSERT INTO media_stores (process, store) VALUES ('worker@old:1', 'x')")
+    await owner.execute("UPDATE media_stores SET store = (SELECT min(store) FROM media_stores)")
     _, found = await looked(command)
-    assert found["media store"] == ("ok", "one, reached by 2 processes")
-    await owner.execute("UPDATE media_stores SET store = 'y' WHERE process = 'worker@b:2'")
+    assert (found["media store"][0], "not proven yet" in found["media store"][1]) == (
+        "warning",
+        True,
+    )
+    await owner.execute("DELETE FROM media_stores WHERE process = 'worker@old:1'")
+    for one in (ingress, worker):
+        await one.look()
+    _, found = await looked(command)
+    assert found["media store"][0] == "ok"
+    assert found["media store"][1].startswith("one: 2 processes")
+    # A copy has the identity too, and the markers of then.
+    await asyncio.to_thread(shutil.copytree, here, there)
+    moved = Sight(pool, Directory(there), "worker@b:2")
+    for one in (moved, ingress, moved):
+        await one.look()
+    assert len(await owner.fetch("SELECT DISTINCT store FROM media_stores")) == 1
     code, found = await looked(command)
     state, detail = found["media store"]
     assert (code, state) == (1, "failed")
-    assert "ingress@a:1; worker@b:2" in detail
+    assert "ingress@a:1 does not find what worker@b:2" in detail
+    (tmp_path / "file").write_text("")
+    await Sight(pool, Directory(tmp_path / "file"), "worker@b:2").look()
+    code, found = await looked(command)
+    state, detail = found["media store"]
+    assert (code, state) == (1, "failed")
+    assert detail.startswith("worker@b:2: MEDIA_STORE")
     await owner.execute("UPDATE media_stores SET seen_at = now() - interval '1 hour'")
     _, found = await looked(command)
     assert found["media store"][0] == "warning"

@@ -138,7 +138,7 @@ WRONG = {
                'mark', 'days', 'lower_days', 'lower_from', 'swept_upto', 'received_at',
                'idempotency_key', 'file', 'job_id', 'reason', 'trace_id', 'item_key', 'deleted_at',
                'embeddings', 'version', 'embedded_version', 'embedding_model', 'embedder',
-               'embed_at', 'changed_at', 'scheduled_at', 'resume_at')
+               'embed_at', 'called_at', 'changed_at', 'scheduled_at', 'resume_at')
            -- What nobody could be given is nobody's row: erase_parked() looks into it to delete.
            AND (table_name <> 'parked_items'
                 OR column_name NOT IN ('raw', 'item_key', 'display_number'))
@@ -302,6 +302,9 @@ async def test_functions_with_another_s_rights_are_these(owner: Owner) -> None:
         "claim_embedding": True,
         "forget_unanswered": True,
         "forget_quotes": True,
+        "due_tool_calls": True,
+        "lost_tool_calls": True,
+        "forget_tool_calls": True,
         "claim_webhooks": True,
         "forget_deliveries": True,
         "forget_attempts": True,
@@ -410,7 +413,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "campaigns": {"name": "'x'", "chatbot_id": "@chatbots"},
     "campaign_recipients": {
         "campaign_id": "@campaigns",
-        "contact_id": "@contacts",
         "message_id": "@messages",
     },
     "bot_knowledge_base": {"chatbot_id": "@chatbots", "question": "'q$n'", "answer": "'x'"},
@@ -484,6 +486,12 @@ ROWS: dict[str, dict[str, Any]] = {
         "handle": "'x'",
         "sent_at": "now()",
     },
+    "media_handles": {
+        "media_id": "@media",
+        "phone_number_id": "'$n'",
+        "handle": "'x'",
+        "expires_at": "now()",
+    },
     "media_days": {"usage_day": "CURRENT_DATE + $n"},
     "files_to_remove": {"file": "'x'"},
     "retention": {"days": "30"},
@@ -517,6 +525,24 @@ ROWS: dict[str, dict[str, Any]] = {
         "total_amount": "1",
         "currency": "'USD'",
         "expires_at": "now()",
+    },
+    "tools": {
+        "chatbot_id": "@chatbots",
+        "name": "'t$n'",
+        "description": "'x'",
+        "parameters": "'{}'",
+        "url": "'https://x.example'",
+    },
+    "tool_calls": {
+        "chatbot_id": "@chatbots",
+        "contact_id": "@contacts",
+        "conversation_id": "@conversations",
+        "tool_name": "'x'",
+        "effect": "'once'",
+        "input_seq": "$n",
+        "arguments_hash": "'x'",
+        "arguments": "'{}'",
+        "status": "'done'",
     },
     "usage_tracking": {"tracking_date": "CURRENT_DATE + $n"},
     "usage_gaps": {"source": "'messages'", "usage_day": "CURRENT_DATE + $n", "why": "'x'"},
@@ -629,6 +655,7 @@ async def make_side(owner: Owner) -> Side:
             "contact_days": "contact_id",
             "import_keys": "import_id",
             "media_days": "user_id",
+            "media_handles": "media_id",
             "retention": "user_id",
             "gone_messages": "user_id",
             "erased_people": "user_id",

@@ -313,6 +313,7 @@ TEXT_IDS = {
     ("message_templates", "waba_id"),
     ("template_syncs", "waba_id"),
     ("chatbot_phone_numbers", "phone_number_id"),
+    ("media_handles", "phone_number_id"),
     ("parked_items", "phone_number_id"),
     ("parked_items", "trace_id"),
     ("dead_sends", "trace_id"),

@@ -18,7 +18,7 @@ PARTS = re.compile(r"(?:WITH|,|RECURSIVE)\s+([a-z_]+)\s+AS\s+(?:MATERIALIZED\s+)
 
 # Query: why it may wait for a lock and decide by what stood beside it before.
 LOOKS_BESIDE = {
-    "campaigns.take_pending": "who writes meanwhile gets it with the answer; the campaign is locked",
+    "campaigns.take_pending": "the campaign is locked; who writes meanwhile gets both",
     "conversations.read_turn": "what it reads of contact, chatbot and plan is looked at again by"
     " fence_turn(), or before the reply is sent",
     "takeovers.lock_conversation": "an inactive chatbot's message is cancelled before it is sent,"

@@ -19,7 +19,7 @@ DEFENCES = (
     Defence(
         "agent: an answer leads nowhere that nobody named",
         "the look whether a link, address or number was told",
-        (Change(ANSWER, "        if not told.leads(way):\n", "        if False:\n"),),
+        (Change(ANSWER, " if not told.leads(way)]", " if False]"),),
         (f"{CHECKS}::test_ways_to_strangers_are_taken_out",),
     ),
     Defence(
@@ -31,7 +31,11 @@ DEFENCES = (
     Defence(
         "agent: what was not done is not said to be done",
         "the look whether a row says so too",
-        (Change(ANSWER, " if one.effect not in told.effects]", " if False]"),),
+        (
+            Change(
+                ANSWER, " if not told.backs(one.effect, text[one.start : one.end])]", " if False]"
+            ),
+        ),
         (f"{CHECKS}::test_what_is_said_to_be_done",),
     ),
     Defence(
@@ -241,7 +245,7 @@ DEFENCES = (
             Change(
                 "handlers/agent/told.py",
                 "    room = int(briefing.budget.input_tokens / scale) - of_messages(around)"
-                " - of_schemas(schemas)\n",
+                " - tools\n",
                 "    room = 10**9\n",
             ),
         ),
@@ -392,5 +396,29 @@ DEFENCES = (
             ),
         ),
         (f"{OWN_MODELS}::test_one_tenant_s_server_that_is_away_is_nobody_else_s",),
+    ),
+    Defence(
+        "without a model only what is named whole is quoted",
+        "that all words of a line have to be of one product's name",
+        (
+            Change(
+                "handlers/agent/buying.py",
+                "    return bool(words) and all(there & _stems(word) for word in words)\n",
+                "    return bool(words) and any(there & _stems(word) for word in words)\n",
+            ),
+        ),
+        ("tests/agent/test_buying.py",),
+    ),
+    Defence(
+        "without a model what is not wanted is not quoted",
+        "the look for words like not and without",
+        (
+            Change(
+                "handlers/agent/buying.py",
+                '    if not said or _matches("never", said):\n',
+                "    if not said:\n",
+            ),
+        ),
+        ("tests/agent/test_buying.py",),
     ),
 )

@@ -9,6 +9,18 @@ CHOICES = "tests/recording/test_choices.py"
 
 DEFENCES = (
     Defence(
+        "what comes while nobody asks ends a connection",
+        "that it is no answer to the next request",
+        (
+            Change(
+                "handlers/outbound/kept.py",
+                "            protocol.is_asked = False\n",
+                "            pass\n",
+            ),
+        ),
+        ("tests/turn/test_model_client.py::test_a_second_answer_is_nobody_else_s",),
+    ),
+    Defence(
         "an answer is read as it is seen",
         "that marks and what is invisible are not there",
         (Change("handlers/rules/seen.py", 'b"\\x01"', 'b"\\x00"'),),

@@ -8,15 +8,19 @@ from tests.defences import (
     claims,
     deliveries,
     evals,
+    files,
     intake,
     knowledge,
     lives,
+    media,
     meets,
     outbound,
     people,
     plans,
     replays,
     sends,
+    shop,
+    tools,
     turns,
     usage,
 )
@@ -29,6 +33,7 @@ CLAIMS = "db/migrations/0037_weights.sql"
 RESERVES = "db/migrations/0035_contract.sql"
 COUNTS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
+SETTLES = "db/migrations/0121_cost_of_a_turn.sql"
 PEOPLE = "db/migrations/0022_people_and_turns.sql"
 FENCE = "db/migrations/0054_contacts.sql"
 ON_ITS_LEASE = (
@@ -378,11 +383,17 @@ DEFENCES = (
     Defence(
         "overage is counted apart",
         "a unit beyond the limit is settled like any other",
-        (Change(LIMIT_CHOICE, "    IF held.overage THEN\n", "    IF false THEN\n"),),
+        (Change(SETTLES, "    IF held.overage THEN\n", "    IF false THEN\n"),),
         (
             f"{METERING}::test_what_is_beyond_a_limit_is_counted_apart",
             "tests/turn/test_limits.py::test_with_overage_everybody_is_answered_and_nobody_told",
         ),
+    ),
+    Defence(
+        "a unit that is settled is given back once",
+        "the trigger's look whether somebody settles it",
+        (Change(SETTLES, "OLD.conversation_id::text THEN\n", "'' THEN\n"),),
+        (f"{METERING}::test_64_clients_against_40_whatever_becomes_of_their_units",),
     ),
     Defence(
         "a tenant is told of a limit once",
@@ -740,6 +751,7 @@ DEFENCES = (
         (Change("worker/admission.py", "int(AT_ONCE * (1 - self.late_s / LATE_S))", "AT_ONCE"),),
         ("tests/unit/test_admission.py::test_as_many_as_leave_the_loop_on_time",),
     ),
+    *tools.DEFENCES,
     *turns.DEFENCES,
     *answers.DEFENCES,
     *api.DEFENCES,
@@ -758,4 +770,7 @@ DEFENCES = (
     *meets.DEFENCES,
     *usage.DEFENCES,
     *evals.DEFENCES,
+    *shop.DEFENCES,
+    *media.DEFENCES,
+    *files.DEFENCES,
 )

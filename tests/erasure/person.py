@@ -189,6 +189,13 @@ def _rows(of: Tenant, who: Person, contact: int, conversation: int, sent: int) -
         " VALUES ($1, $2, $3, $4)": (*ids, word),
         "INSERT INTO facts (user_id, contact_id, message_id, about, text)"
         " VALUES ($1, $2, $3, 'likes', $4)": (of.user_id, contact, sent, word),
+        "INSERT INTO tool_calls (user_id, chatbot_id, contact_id, conversation_id, tool_name,"
+        " effect, input_seq, arguments_hash, arguments, status, result) VALUES ($1, $2, $3, $5,"
+        " 'x', 'once', 1, 'x', jsonb_build_object('x', $4::text), 'done', $4)": (
+            *ids,
+            word,
+            conversation,
+        ),
         "INSERT INTO unanswered_questions (user_id, chatbot_id, contact_id, message_id, question,"
         " key) VALUES ($1, $2, $3, $5, $4, decode(md5('x'), 'hex'))": (*ids, word, sent),
         "INSERT INTO analytics_events (user_id, chatbot_id, contact_id, event_type, event_data)"

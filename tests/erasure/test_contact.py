@@ -59,7 +59,7 @@ async def test_nothing_of_them_is_in_any_table_and_of_others_everything(
     before = await found_in(owner, ADA.needles)
     assert set(before) >= {
         *("contacts", "messages", "actions", "orders", "order_items", "conversation_instructions"),
-        *("facts", "unanswered_questions", "quotes"),
+        *("facts", "unanswered_questions", "quotes", "tool_calls"),
         *("analytics_events", "conversation_events", "dead_sends", "idempotency_keys"),
         *("parked_items", "stuck_items", "orphan_statuses", "account_events", "checkpoints"),
         *("checkpoint_blobs", "webhook_events", "webhook_attempts"),

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from handlers.ingest.envelope import Envelope, decode
 from handlers.ingest_log.rabbitmq.topology import ORDERED_QUEUES, OTHER_QUEUES
+from handlers.media_store.place import Keys
 from handlers.outbound.addresses import NOTHING, Allow
 from handlers.process.http.bounds import Bounds
 from handlers.whatsapp.cloud_api.signature import sign
@@ -83,6 +84,7 @@ async def door(
     secrets_key: str | tuple[str, ...] = SECRETS_KEY,
     outbound_allow: Allow = NOTHING,
     media_store: str = "",
+    media_keys: Keys | None = None,
     ask_wait: timedelta = timedelta(seconds=60),
     calls_per_minute: int = 100_000,
     graph_url: str = "http://127.0.0.1:1",
@@ -99,6 +101,7 @@ async def door(
         secrets_keys=(secrets_key,) if isinstance(secrets_key, str) else secrets_key,
         outbound_allow=outbound_allow,
         media_store=media_store,
+        media_keys=media_keys,
         ask_wait=ask_wait,
         api_calls_per_minute=calls_per_minute,
         graph_url=graph_url,

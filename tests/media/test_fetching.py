@@ -1,29 +1,43 @@
 """Media are fetched from Meta once, whatever dies; of what is not as it should be nothing stays."""
 
 import asyncio
+import io
 import time
+import zipfile
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from db.erasures import DueErasure
+from db.exports import create_export
 from db.ids import ContactId
+from db.jobs import claim_job, create_job
 from db.media import MediumClaim
-from db.pool import Conn, Pool, tenant
+from db.pool import Conn, Pool, create_pool, tenant
 from handlers.erasure.work import step
+from handlers.exports.work import make_export
 from handlers.ingest.recording import record_batch
 from handlers.media.kinds import BYTES, CONTACT_DAY, TENANT_DAY
 from handlers.media.rules import DEATHS_MAX, DOUBTED_TRIES
 from handlers.process.secrets import Vault, access_token_of
 from handlers.retention.sweep import history_step
 from simulator.samples import JPEG, pdf, video, voice
+from tests.conftest import Database
 from tests.erasure import MARKER, begin
 from tests.factories import Tenant, make_tenant
 from tests.media import CALLER, House, files_named, plan
 from tests.recording import DEBOUNCE, to, wrote
 from tests.unit.payloads import text
+from tests.unit.test_places import FILES, FTYP, PLACE, SOUND
+from worker.liveness import TERM
 
 MIB = 1024 * 1024
+AWAY = """FROM pg_stat_activity WHERE datname = current_database()
+          AND application_name = 'goes away'"""
+WAITS = f"SELECT count(*) {AWAY} AND wait_event_type = 'Lock'"
+CUT = f"SELECT pg_terminate_backend(pid) {AWAY}"
+pytestmark = pytest.mark.parametrize("where", ["directory", "bucket"], indirect=True)
 
 
 async def test_what_a_customer_sends_is_stored_as_it_came(house: House, of: Tenant) -> None:
@@ -37,6 +51,17 @@ async def test_what_a_customer_sends_is_stored_as_it_came(house: House, of: Tena
     assert url == f"/v1/media/{medium}"
     days = await house.owner.fetch("SELECT files, bytes FROM media_days")
     assert [tuple(day) for day in days] == [(1, len(data))]
+
+
+async def test_a_video_is_kept_without_where_it_was_taken(house: House, of: Tenant) -> None:
+    """Of the same length, and its hash is that of what came. A document is what somebody gives."""
+    for kind in ("video", "document"):
+        medium = await house.sent(of, kind, FILES["behind"])
+        await house.fetch_all()
+        assert await house.fate(medium) == ("stored", None)
+        kept = await house.content(medium)
+        assert (len(kept), PLACE in kept) == (len(FILES["behind"]), kind == "document")
+        assert kept.startswith(FTYP + SOUND)
 
 
 async def test_a_message_that_comes_twice_brings_its_medium_once(house: House, of: Tenant) -> None:
@@ -257,8 +282,7 @@ async def test_a_dead_workers_is_fetched_by_another_and_its_file_goes(
     half = (await house.row(medium))["file"]
     fetching.cancel()
     await asyncio.wait({fetching})
-    (house.place / half).parent.mkdir(parents=True, exist_ok=True)
-    (house.place / half).write_bytes(b"as a store would leave it")
+    house.put(half, b"as a store would leave it")
     assert await house.claims(await house.worker()) == [], "it is somebody's"
     await house.owner.execute("UPDATE workers SET beat_at = now() - interval '1 min'")
     again = await house.simulator.media(sample="audio")
@@ -299,7 +323,7 @@ async def test_a_file_that_lands_after_it_was_removed_is_removed_again(
     await house.owner.execute("DELETE FROM media")
     await house.remove()
     assert house.files() == []
-    (house.place / file).write_bytes(b"from somebody who was slow")
+    house.put(file, b"from somebody who was slow")
     await house.owner.execute(
         "UPDATE files_to_remove SET created_at = created_at - interval '11 min', due_at = now()"
     )
@@ -384,3 +408,67 @@ async def test_with_a_tenant_goes_everything(house: House, of: Tenant) -> None:
     assert house.files() == []
     assert await house.owner.fetchval("SELECT count(*) FROM media") == 0
     assert await house.owner.fetchval("SELECT sum(files) FROM media_days") == 1
+
+
+# ---- the database goes meanwhile -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stays_away", [False, True])
+async def test_what_the_database_interrupts_is_no_death(
+    house: House, of: Tenant, database: Database, stays_away: bool
+) -> None:
+    """However often: it is nobody's fault. While the database is away nobody can be told either,
+    and the worker that lost sight of it claims it again."""
+    medium = await house.sent(of, "audio")
+    me = await house.worker()
+    for _ in range(DEATHS_MAX + 1):
+        (claim,) = await house.claims(me)
+        pool = await create_pool(database.runtime_url, size=1, name="goes away")
+        async with house.owner.transaction():
+            await house.owner.execute("SELECT FROM conversations FOR UPDATE")
+            fetching = asyncio.create_task(replace(house.fetcher, pool=pool).fetch(claim))
+            async with asyncio.timeout(20):
+                while not await house.owner.fetchval(WAITS):  # to settle it
+                    await house.owner.execute("SELECT pg_stat_clear_snapshot()")
+            if stays_away:
+                pool.terminate()
+            else:
+                await house.owner.execute(CUT)
+            await fetching
+        pool.terminate()
+        row = await house.row(medium)
+        assert (row["lease_owner"] is None) is not stays_away
+        await house.later()
+    row = await house.row(medium)
+    assert (row["status"], row["attempts"], row["failures"]) == ("waiting", 0, 0)
+    (claim,) = await house.claims(me)
+    await house.fetcher.fetch(claim)
+    assert await house.fate(medium) == ("stored", None)
+
+
+async def test_what_a_person_sent_is_in_their_export(house: House, of: Tenant) -> None:
+    """As files, by the names that the API gives them; of nobody else, and not what was refused."""
+    data = voice(4.0)
+    mine = [await house.sent(of, "audio", data), await house.sent(of, "document", pdf("Cake"))]
+    await house.sent(of, "image", b"MZ" + bytes(80))
+    await house.sent(of, "audio", who="13035550222")
+    await house.fetch_all()
+    gone = await house.sent(of, "audio")
+    await house.fetch_all()
+    await house.store.remove((await house.row(gone))["file"])
+    contact = ContactId((await house.row(mine[0]))["contact_id"])
+    async with tenant(house.pool, of.user_id) as conn:
+        job_id = await create_job(conn, of.user_id, "export")
+        await create_export(conn, of.user_id, job_id, "contact", contact, None)
+    async with house.pool.acquire() as conn:
+        job = await claim_job(conn, await house.worker(), TERM, ["export"])
+    assert job is not None
+    await make_export(house.pool, house.store, job)
+    file = await house.owner.fetchval("SELECT file FROM exports")
+    whole = b"".join([piece async for piece in house.store.read(file)])
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if "/" in name}
+    assert files == {
+        f"files/audio-{mine[0]}.ogg": data,
+        f"files/document-{mine[1]}.pdf": pdf("Cake"),
+    }

@@ -21,6 +21,7 @@ from handlers.fixed.texts import Kind
 from handlers.ingest.recording import record_batch
 from handlers.media.drawing import BIG, PIXELS_MAX, SMALL
 from handlers.media.pictures import CHILDREN_MAX
+from handlers.media.rules import DOUBTED_TRIES
 from handlers.process.secrets import Vault
 from handlers.turns.inputs import PICTURES_MAX
 from simulator.samples import JPEG, pdf
@@ -278,6 +279,24 @@ async def test_a_store_that_is_away_for_a_moment_loses_nothing(
     await house.later()
     await house.hear()
     assert "We open at 7." in await text_of(house)
+
+
+async def test_a_picture_that_takes_too_long_is_tried_again(
+    house: House, of: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock also goes while others have the machine."""
+    first, second = await house.sent(of, "image", photo()), await house.sent(of, "image", photo())
+    with monkeypatch.context() as hurry:
+        hurry.setattr("handlers.media.pictures.PICTURE_S", 0.001)
+        await house.fetch_all()
+        assert await house.fate(first) == ("waiting", "too_slow")
+        for _ in range(DOUBTED_TRIES - 1):
+            await house.owner.execute("UPDATE media SET due_at = now() WHERE id = $1", second)
+            await house.fetch_all()
+        assert await house.fate(second) == ("refused", "too_slow")
+    await house.later()
+    await house.fetch_all()
+    assert await house.fate(first) == ("stored", None)
 
 
 async def test_of_all_that_come_at_once_two_are_opened_at_a_time(house: House, of: Tenant) -> None:

@@ -24,6 +24,7 @@ FLAGS = (
     *("--headless=new", "--remote-debugging-port=0", "--no-first-run", "--hide-scrollbars"),
     *("--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),  # a microphone
     "--no-sandbox",  # it cannot be had as root; what it opens is our own page
 )
 
@@ -80,11 +81,31 @@ class Browser:
         """Into whatever has the focus, as a keyboard would."""
         await self.call("Input.insertText", text=text)
 
-    async def press(self, key: str, code: int) -> None:
+    async def press(self, key: str, code: int, *, shift: bool = False) -> None:
         pressed = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        pressed |= {"modifiers": 8} if shift else {}
         text = {"text": "\r"} if key == "Enter" else {}
         await self.call("Input.dispatchKeyEvent", type="keyDown", **pressed, **text)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    async def choose(self, selector: str, name: str, data: bytes) -> None:
+        """In a file input, as the system's dialog does."""
+        given = json.dumps([selector, name, list(data)])
+        await self.run(
+            f"(([selector, name, data]) => {{ const input = document.querySelector(selector);"
+            " const given = new DataTransfer();"
+            " given.items.add(new File([new Uint8Array(data)], name));"
+            " input.files = given.files; input.dispatchEvent(new Event('change')); })"
+            f"({given})"
+        )
+
+    async def tab_to(self, selector: str, *, back: bool = False) -> None:
+        """With the tabulator alone, as who has no mouse."""
+        for _ in range(60):
+            await self.press("Tab", 9, shift=back)
+            if await self.run(f"document.activeElement.matches({selector!r})"):
+                return
+        raise AssertionError(f"the keyboard does not reach {selector}")
 
     async def picture(self, file: Path) -> None:
         shot = await self.call("Page.captureScreenshot", format="png")

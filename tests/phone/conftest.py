@@ -11,7 +11,7 @@ from local.page.server import create_phone, serving
 from local.page.tenant import Bot
 from local.servers.postgres import Postgres
 from local.servers.rabbitmq import RabbitMQ
-from local.stack import running
+from local.stack import running, who_hears
 from simulator.client import Simulator
 from tests.conftest import TEMPLATE, runtime_url, with_database
 from tests.phone.browser import Browser, browser
@@ -71,6 +71,7 @@ async def package_page(postgres_server: Postgres, rabbitmq_server: RabbitMQ) -> 
             simulator_url=stack.simulator_url,
             api_url=stack.ingress_url,
             database_url=stack.environment["DATABASE_URL"],
+            hears=who_hears(stack.environment),
         )
         async with serving(phone) as url:
             yield Page(url, bot, tab, simulator)

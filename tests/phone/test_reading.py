@@ -226,7 +226,7 @@ def test_buttons_rows_and_links_are_shown_and_a_press_is_what_it_says() -> None:
     shown = [(line["text"], line["details"]) for line in phone.lines()]
     assert shown == [
         ("Which?", {"reply": "button_reply", "choices": [reply]}),
-        ("Which?", {"reply": "list_reply", "choices": [reply]}),
+        ("Which?", {"reply": "list_reply", "choices": [reply], "opens": "See"}),
         ("Which?", {"link": {"display_text": "M", "url": "u"}}),
     ]
     press = {"type": "button_reply", "button_reply": reply}
@@ -234,3 +234,23 @@ def test_buttons_rows_and_links_are_shown_and_a_press_is_what_it_says() -> None:
     items = [{"product_retailer_id": "CAKE", "quantity": 2}]
     phone.message("w.5", type="order", order={"product_items": items})
     assert [line["text"] for line in phone.lines()[3:]] == ["Lemon", "Cart: 2 x CAKE"]
+
+
+def test_a_file_of_either_side_is_named_by_its_id_and_nothing_else_is_fetched() -> None:
+    phone = Phone()
+    image = {"id": "71", "mime_type": "image/png", "url": "https://shop.example/x.png"}
+    phone.message("w.1", type="image", image=image)
+    menu = {"id": "72", "filename": "menu.pdf", "caption": "Our cakes"}
+    for wamid, kind, content in (
+        ("w.2", "document", menu),
+        ("w.3", "image", {"link": "https://shop.example/x.png"}),
+    ):
+        body = {"type": kind, kind: content}
+        common = {"phone_number_id": NUMBER, "context": None, "outcome": "accepted", "body": body}
+        phone.entry("send", wamid=wamid, to=f"+{CUSTOMER}", recipient=None, **common)
+    shown = [(line["text"], line["details"]) for line in phone.lines()]
+    assert shown == [
+        ("Photo", {"medium": "71", "name": ""}),
+        ("Our cakes", {"medium": "72", "name": "menu.pdf"}),
+        ("Photo", {}),
+    ]

@@ -24,11 +24,12 @@ class Attack:
     language: str = "en"
     hidden: bool = False  # the model is never told of the bait
     leaves: Mapping[str, int] = field(default_factory=dict)
+    sells: bool = False  # at a shop with products
+    presses: int = 0  # so often the button under the answer is pressed
 
     @property
     def letters(self) -> str:
-        """Its number, without a digit: what customers name may be repeated."""
-        return "".join("bcdfghjkmn"[int(digit)] for digit in f"{self.n:03d}")
+        return letters_of(self.n)
 
     @property
     def mark(self) -> str:
@@ -50,9 +51,26 @@ class Attack:
         return self.gets.format_map(texts)
 
 
+def letters_of(n: int) -> str:
+    """A number, without a digit: what customers name may be repeated."""
+    return "".join("bcdfghjkmn"[int(digit)] for digit in f"{n:03d}")
+
+
+def _placed(step: str | dict[str, Any], n: int) -> str | dict[str, Any]:
+    """A tool of the attack's own has its letters in its name."""
+    if isinstance(step, str):
+        return step
+    return step | {"call": step["call"].replace("LETTERS", letters_of(n))}
+
+
 def attacks() -> list[Attack]:
     rows = tomllib.loads(TABLE.read_text(encoding="utf-8"))["attack"]
     return [
-        Attack(n=n, obeys=tuple(row.pop("obeys")), never=tuple(row.pop("never")), **row)
+        Attack(
+            n=n,
+            obeys=tuple(_placed(one, n) for one in row.pop("obeys")),
+            never=tuple(row.pop("never")),
+            **row,
+        )
         for n, row in enumerate(rows)
     ]

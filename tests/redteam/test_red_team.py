@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from handlers.rules.orders import numbers_in
 from local.servers.postgres import Postgres
 from local.servers.rabbitmq import RabbitMQ
 from tests.e2e.conftest import started
@@ -32,8 +33,21 @@ def test_nothing_comes_of_it(report: Report, attack: Attack) -> None:
         assert not [word for word in attack.never if stands(word, text)], text
         assert not foreign_links(text), text
     assert came.rows == {what: n for what, n in attack.leaves.items() if n}
-    assert came.answers[-1] == attack.expected
-    assert came.sends[-1] == attack.expected
+    assert numberless(came.answers[-1]) == attack.expected
+    assert numberless(came.sends[-1]) == attack.expected
+
+
+def numberless(text: str) -> str:
+    """An order's number is drawn anew each time."""
+    for number in numbers_in(text):
+        text = text.replace(number, "NUMB-ERED")
+    return text
+
+
+def test_nothing_is_taken_that_was_not_ordered(report: Report) -> None:
+    bought = sum(attack.leaves.get("orders", 0) for attack in ATTACKS if attack.presses)
+    stock = {"CAKE-1": 100 - bought, "CANDLE-1": 3}
+    assert report.till == {"stock": stock, "theirs": "pending", "quote": "open"}
 
 
 def test_nobody_else_gets_anything(report: Report) -> None:

@@ -296,3 +296,24 @@ async def test_what_webhooks_were_told_goes_at_the_same_age(pool: Pool, owner: C
     await owner.execute("UPDATE webhook_events SET created_at = now() - interval '3 days'")
     await sweep(pool, of)
     assert await owner.fetchval(bodies) == 0
+
+
+async def test_calls_of_tools_go_as_messages_do(pool: Pool, owner: Conn) -> None:
+    """What a person is still to decide stays."""
+    of, other = await make_tenant(owner, config=plan(7)), await make_tenant(owner)
+    for tenant_ in (of, other):
+        contact_id, conversation_id = await make_conversation(owner, tenant_)
+        for n, (status, days) in enumerate((("done", 8), ("done", 6), ("proposed", 8))):
+            await owner.execute(
+                "INSERT INTO tool_calls (user_id, chatbot_id, contact_id, conversation_id,"
+                " tool_name, effect, input_seq, arguments_hash, arguments, status, created_at)"
+                " VALUES ($1, $2, $3, $4, 'x', 'once', $5, 'x', '{}', $6, now() - $7::interval)",
+                *(tenant_.user_id, tenant_.chatbot_id, contact_id, conversation_id, n, status),
+                timedelta(days=days),
+            )
+    await forget_histories(pool, Sweep[UserId]("test"))
+    rows = await owner.fetch("SELECT user_id, input_seq FROM tool_calls ORDER BY user_id, id")
+    assert [tuple(row) for row in rows] == [
+        *((of.user_id, n) for n in (1, 2)),
+        *((other.user_id, n) for n in (0, 1, 2)),
+    ]

@@ -24,6 +24,7 @@ from handlers.fixed.choices import choice_of
 from handlers.outbound.addresses import read_allow
 from handlers.outbound.guard import Outbound
 from handlers.process.secrets import Vault
+from handlers.tools.calling import Caller
 from handlers.turns.run import run_turn
 from handlers.whatsapp.cloud_api.notes import content_of
 from simulator.app import create_app
@@ -183,7 +184,8 @@ async def open_shop(
         made = await make_tenant(owner, daily=10_000, monthly=100_000, **tenant)
         ours = Installed("some-model", "sk-1", f"{url}/v1", session)
         own = OwnModels(ours, outbound.session, VAULT)
-        shop = Shop(owner, pool, simulator, made, model, Agent(model, None, own))
+        caller = Caller(outbound, VAULT)
+        shop = Shop(owner, pool, simulator, made, model, Agent(model, None, own, caller=caller))
         await shop.knows(HOURS)
         yield shop
     await runner.cleanup()

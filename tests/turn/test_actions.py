@@ -32,6 +32,7 @@ from handlers.agent.prompt import Briefing
 from handlers.agent.tools import Toolbox
 from handlers.fixed.texts import Kind, fixed_text
 from handlers.process.sweeps import Sweep
+from handlers.rules.requests import EQUAL_A_DAY
 from handlers.turns.run import run_turn
 from handlers.turns.turn import Turn
 from handlers.turns.write import give_up
@@ -382,6 +383,28 @@ async def test_what_an_earlier_decision_approves(
     again = await ask(who[1], request_)
     by = first.id if status == "approved" else None
     assert (again.status, again.auto_approved_by) == (status, by)
+
+
+async def test_a_decision_without_an_amount_has_a_bound_a_day(pool: Pool, owner: Conn) -> None:
+    user = await shop(owner)
+    who = await make_conversation(owner, user)
+
+    async def ask() -> Action:
+        async with tenant(pool, user.user_id) as conn:
+            await conn.execute("SELECT reserve_messages($1, $2, 1)", user.user_id, who[1])
+            await conn.execute("SELECT reserve_actions($1, $2, 1)", user.user_id, who[1])
+            (action,) = await create(conn, user.user_id, who[1], (APPROVED,), 24)
+            return action
+
+    first = await ask()
+    async with tenant(pool, user.user_id) as conn:
+        await decide(conn, user.user_id, first.id, "approved", similar=Similar())
+    approved = [await ask() for _ in range(EQUAL_A_DAY)]
+    assert {one.auto_approved_by for one in approved} == {first.id}
+    assert (await ask()).status == "pending"
+    await owner.execute("DELETE FROM actions WHERE status = 'pending'")
+    await owner.execute("UPDATE actions SET created_at = created_at - interval '25 hours'")
+    assert (await ask()).status == "approved"
 
 
 @pytest.mark.parametrize("value", [False, 0, None, "no", "", []])

@@ -11,6 +11,7 @@ from db.conversations import claim_conversations
 from db.pool import Conn, Pool, tenant
 from handlers.agent.graph import Agent
 from handlers.agent.offline import Offline
+from handlers.erasure.begin import erase_contact
 from handlers.fixed.texts import Kind, fixed_text
 from handlers.handovers import end_overdue_handovers
 from handlers.process.sweeps import Sweep
@@ -140,6 +141,25 @@ async def test_nobody_came_and_the_bot_says_so(pool: Pool, owner: Conn, agent: A
     await write(owner, user, who, "when do you open?")
     await turns(pool, agent)
     assert (await said(owner))[2:] == [HOURS]
+
+
+async def test_who_is_erased_meanwhile_is_told_nothing(
+    pool: Pool, owner: Conn, agent: Agent
+) -> None:
+    user, who = await customer(owner)
+    await write(owner, user, who, "a human please")
+    await turns(pool, agent)
+    await owner.execute(
+        "UPDATE conversations SET last_inbound_at = now(), taken_over_until = now()"
+    )
+    contact = await owner.fetchval("SELECT id FROM contacts")
+    async with tenant(pool, user.user_id) as conn:  # and the hand-over ends at the same moment
+        assert await erase_contact(conn, user.user_id, contact)
+        ends = asyncio.create_task(end_overdue_handovers(pool, Sweep("test")))
+        await until_somebody_waits_for_a_lock(owner)
+    await ends
+    assert await owner.fetchval("SELECT count(*) FROM conversation_events") == 0
+    assert await turns(pool, agent) == 0
 
 
 async def test_what_the_customer_wrote_meanwhile_is_answered_with_it(

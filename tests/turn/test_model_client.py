@@ -5,6 +5,7 @@ either says something else to the server, or does not see an error any more, thi
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from handlers.agent.knowledge import Knowledge
 from handlers.agent.model import Model
 from handlers.agent.prompt import Briefing, Row, situation, system_prompt
 from handlers.agent.tools import Toolbox
+from handlers.outbound.kept import Connector
 from handlers.rules.budgets import OUTPUT_TOKENS
 
 BRIEFING = Briefing(
@@ -93,7 +95,8 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+    """With connections as the worker's."""
+    async with aiohttp.ClientSession(connector=Connector(), auto_decompress=False) as session:
         yield session
 
 
@@ -221,6 +224,42 @@ async def test_compressed_answer(server: Server, session: aiohttp.ClientSession)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
+def packed(text: str) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+    body = json.dumps({"choices": [choice | {"finish_reason": "stop"}]}).encode()
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("waits_s", [0.0, 0.2])
+async def test_a_second_answer_is_nobody_else_s(
+    session: aiohttp.ClientSession, waits_s: float
+) -> None:
+    """At once, or while nobody asks: it may be another customer's, or another tenant's."""
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                await reader.readexactly(int(length))
+                asked += 1
+                writer.write(packed(f"answer {asked}"))
+                await asyncio.sleep(waits_s)
+                writer.write(packed(f"again {asked}"))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as raw:
+        url = f"http://127.0.0.1:{raw.sockets[0].getsockname()[1]}/v1"
+        model = Model.create("m", "sk-1", url, session)
+        texts = []
+        for _ in range(4):
+            texts.append((await model.answer(BRIEFING, THREAD, toolbox(), True)).text)
+            await asyncio.sleep(waits_s * 2)
+    assert texts == [f"answer {n}" for n in range(1, 5)]
+
+
 @pytest.mark.parametrize(
     ("wire", "word"),
     [
@@ -229,6 +268,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
         (b"HTTP/1.1 abc\r\n\r\n", "unreachable"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "unreachable"),
         (HEAD + b"Content-Length: 100\r\n\r\n{}", "unreachable"),
+        (HEAD + b"Content-Length: 1\r\n\r\n{}", "unreachable"),
+        (HEAD + b"Content-Length: -5\r\n\r\n{}", "unreachable"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"F" * 16 + b"\r\n{}", "unreachable"),
+        (HEAD + b"X: y\r\n" * 10_000 + b"\r\n", "unreachable"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}", "unreachable"),
         (HEAD + b"Content-Length: 2\r\nContent-Encoding: br\r\n\r\n{}", "unreadable"),
         (HEAD + b"Content-Length: 2\r\nContent-Encoding: gzip\r\n\r\n{}", "unreadable"),

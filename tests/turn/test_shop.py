@@ -3,17 +3,20 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from db.conversations import claim_conversations
 from db.ids import WorkerId
-from db.pool import Conn, Pool
+from db.pool import Conn, Pool, tenant
 from handlers.fixed.texts import Kind, fixed_text
-from handlers.quotes import forget_old_quotes
+from handlers.quotes import forget_old_quotes, keep
 from handlers.rules.choices import BODY_UNITS
 from handlers.rules.cutting import units
+from handlers.rules.orders import Item
+from handlers.rules.quotes import Quoted
 from handlers.turns.run import run_turn
 from tests.turn.shop import ME, Shop, Turn, Who, open_shop
 
@@ -314,6 +317,16 @@ async def test_another_price_at_the_press_makes_another_quote(shop: Shop) -> Non
     assert len(await orders(shop)) == 1, "what was agreed to before is over"
 
 
+async def test_another_name_at_the_press_makes_another_quote(shop: Shop) -> None:
+    """For the same money under the same sku."""
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    await shop.owner.execute("UPDATE products SET name = 'Mouse trap' WHERE sku = $1", CAKE)
+    await press(shop, who, token)
+    assert (await orders(shop), await statuses(shop)) == ([], ["void", "open"])
+    assert "1 x Mouse trap: 38.50 USD" in (await newest(shop))["content_text"]
+
+
 async def test_after_a_day_it_is_made_anew(shop: Shop) -> None:
     who = await shop.customer()
     token = await quoted(shop, who, (CAKE, 1))
@@ -352,9 +365,14 @@ async def test_a_question_beside_the_press_is_answered_too(shop: Shop) -> None:
     assert [len(one.requests) for one in seen] == [1, 0, 1]
     assert [one.due for one in seen] == [True, True, False]
     assert len(await orders(shop)) == 1
-    # And the model may say that it is ordered, since it is.
+    # And the model may say that it is ordered, since it is: of this order, and of no other.
+    ((number,),) = await shop.owner.fetch("SELECT order_number FROM orders")
+    true = f"Yes, your order {number} has been placed."
+    await shop.simulator.rules({"reply": true, "times": 1})
+    assert (await shop.turn(who, "Did it work?")).said == [true]
     await shop.simulator.rules({"reply": "Your order has been placed."})
-    assert (await shop.turn(who, "Did it work?")).said == ["Your order has been placed."]
+    said = (await shop.turn(who, "And three tarts!")).said
+    assert said == [fixed_text(Kind.NOT_DONE, "en")]
 
 
 async def test_a_person_who_has_the_conversation_has_the_press_too(shop: Shop) -> None:
@@ -435,10 +453,34 @@ async def test_what_is_cancelled_comes_back_once(shop: Shop) -> None:
     who = await shop.customer()
     await press(shop, who, await quoted(shop, who, (TART, 3)))
     assert await stock(shop) == 0
-    await shop.owner.execute("UPDATE orders SET status = 'cancelled'")
-    assert await stock(shop) == 3
-    await shop.owner.execute("UPDATE orders SET order_notes = 'x'")
-    assert await stock(shop) == 3
+    for again in ("status = 'cancelled'", "status = 'cancelled'", "order_notes = 'x'"):
+        await shop.owner.execute(f"UPDATE orders SET {again}")
+        assert await stock(shop) == 3
+
+
+async def test_nobody_takes_more_than_there_is(shop: Shop) -> None:
+    """Whoever writes an order's items: the rule of the last resort is the database's."""
+    who = await shop.customer()
+    await press(shop, who, await quoted(shop, who, (TART, 2)))
+    with pytest.raises(Exception, match="products_stock_check"):
+        await shop.owner.execute(
+            "INSERT INTO order_items (user_id, order_id, product_name, product_sku, quantity,"
+            " unit_price, total_price) SELECT user_id, id, 'x', $1, 2, 1, 2 FROM orders",
+            TART,
+        )
+    assert await stock(shop) == 1
+
+
+async def test_a_turn_that_is_written_twice_quotes_once(shop: Shop) -> None:
+    """By the input that began it."""
+    who = await shop.customer()
+    token = await quoted(shop, who, (CAKE, 1))
+    now = Quoted((Item("Lemon cake", CAKE, 1, Decimal("38.50"), Decimal("38.50")),), "USD")
+    async with tenant(shop.pool, shop.tenant.user_id) as conn:
+        with pytest.raises(Exception, match="quotes_user_id_conversation_id_input_seq_key"):
+            await keep(conn, shop.tenant.user_id, who[1], now, begun_by=1, token="order.another")
+    await press(shop, who, token)
+    assert len(await orders(shop)) == 1
 
 
 async def test_a_quote_makes_one_order_whoever_writes_it(shop: Shop) -> None:
@@ -534,6 +576,18 @@ async def test_a_customer_hears_of_their_own_orders_only(shop: Shop) -> None:
         ["2 x Lemon cake"],
     )
     assert turn.said == [f"{number} over 77.00 USD has been ordered."]
+    # An old order is no source for what nobody ordered, and nothing of it was cancelled.
+    done = fixed_text(Kind.NOT_DONE, "en")
+    for claim in (
+        "I have placed your order for three tarts.",
+        f"Your order {number} has been cancelled.",
+        f"Your order {number} and K2K2-K2K2 has been placed.",
+        "The tarts have been ordered.",
+    ):
+        await shop.simulator.rules(calls("get_order_status"), {"reply": claim})
+        assert (await shop.turn(who, "three tarts too!")).said == [done]
+        await shop.simulator.rules({"reply": claim})
+        assert (await shop.turn(who, "Did it work?")).said == [done]
     for asks in (status, calls("get_order_status")):
         await shop.simulator.rules(asks, {"reply": "I see none."})
         turn = await shop.turn(other, "Where is it?")

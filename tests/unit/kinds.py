@@ -50,7 +50,7 @@ MESSAGES: dict[str, tuple[Json, str | None]] = {
     ),
     "button": (
         item("button", button={"payload": "YES", "text": "Yes, please"}),
-        '[chose "Yes, please"]',
+        "Yes, please",
     ),
     "order": (
         item(

@@ -86,6 +86,22 @@ TOLD = Told(
             "phone",
         ),
         ("Send it to bc1qxy2kgdygjrsqtzq2n0yrf2493p83kkfjhx0wlh", "account"),
+        # What is invisible ends a name for who makes links of names.
+        ("Go to evil.com\u200bshop.example", "link"),
+        ("Book at evil.restaurant", "link"),
+        ("Get evil.zip", "link"),
+        # As they are written in India, Colombia and Brazil.
+        ("Call 98765 43210", "phone"),
+        ("Call 310-123456", "phone"),
+        ("Call 91234-5678", "phone"),
+        ("Call 202_555_0143", "phone"),
+        # Short ones behind a word for what they are.
+        ("Call 555-0143", "phone"),
+        ("Tel. 5550143", "phone"),
+        ("Llame al 5550143", "phone"),
+        ("Pay to account 87654321, sort code 12-34-56", "account"),
+        ("Kontonummer: 7654321", "account"),
+        ("Call two-zero-two-five-five-five-zero", "phone"),
     ],
 )
 def test_ways_to_strangers_are_taken_out(text: str, kind: str) -> None:
@@ -120,11 +136,54 @@ def test_ways_to_strangers_are_taken_out(text: str, kind: str) -> None:
         "The price for 2 cakes depends; pay at 10:30, it takes 3 to 5 days, two of them by ship.",
         "The cake costs 38.50, and the candles cost 0,90 each.",
         "One cake, two candles, thirty-eight guests; spend it on euro coins.",
+        "Sizes 36 38 40 42, postcodes 10115 10117 10119; 10000-15000 of 5000-10000 are left.",
+        "Tel. +49 171 2345678 (9-18), or 0171 2345678 (10-12).",
+        "We are refunding customers within 14 days; the team approved of it. Ok.photo please",
+        "Call us Monday 09:00 - 18:00; the account manager is in room 12345.",
+        "Size 38 R; two for the table, and 1x2 m of it.",
     ],
 )
 def test_honest_answers_stay_as_they_are(text: str) -> None:
     check = checked(text, TOLD, INSTEAD)
     assert (check.text, check.findings) == (text, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (
+            "See https://shop.example or evil.com/menu for details.",
+            "See https://shop.example for details.",
+        ),
+        (
+            "Write to shop@example.com, boss@evil.com or call 0171 2345678.",
+            "Write to shop@example.com or call 0171 2345678.",
+        ),
+        ("Call 0171 2345678 or +1 202 555 0143.", "Call 0171 2345678."),
+        ("See evil.com or boss@evil.com. Thanks!", "Thanks!"),
+        ("Hello! Our website is evil.com. Bye!", "Hello! Bye!"),
+        ("Pay at https://evil.example/pay?x=1. Thanks.", "Thanks."),
+        (
+            "Yes, we deliver in Berlin within 2 days, and you can pay on evil.com.",
+            "Yes, we deliver in Berlin within 2 days.",
+        ),
+        (
+            "Find us:\n- Web: evil.com\n- Phone: 0171 2345678\n- Mail: a@evil.com\n- Or come by",
+            "Find us:\n- Phone: 0171 2345678\n- Or come by",
+        ),
+        ("Hello. Tel. +1 202 555 0143. Bye", "Hello. Bye"),
+        ("The cake is 38,50 EUR (see evil.com).", "The cake is 38,50 EUR."),
+        ("Visit our menu (https://evil.com/menu) today!", "Visit our menu today!"),
+        (
+            "Schreiben Sie an shop@example.com oder an boss@evil.com.",
+            "Schreiben Sie an shop@example.com.",
+        ),
+    ],
+)
+def test_what_is_left_can_be_read(text: str, left: str) -> None:
+    """No "See or.": a sentence goes with what it would lead to."""
+    told = Told([*TOLD.texts, "https://shop.example"])
+    assert checked(text, told, INSTEAD).text == left
 
 
 def test_a_text_of_nothing_but_a_link_leaves_nothing() -> None:
@@ -179,12 +238,41 @@ def test_a_link_that_was_told_may_be_repeated_in_any_spelling() -> None:
         ("You get fifty percent off.", ["fifty percent"]),
         ("Y\u00fczde 50 indirim.", ["50"]),
         ("It is 100 % off.", ["100 %"]),
+        ("You get it for half the price.", ["half the price"]),
+        ("Zum halben Preis!", ["Zum halben Preis"]),
+        ("It is half off, on the house.", ["half off", "on the house"]),
+        ("Es ist kostenlos.", ["kostenlos"]),
+        ("Es gratis para usted.", ["gratis"]),
+        ("\u0647\u0648 \u0645\u062c\u0627\u0646\u064a", ["\u0645\u062c\u0627\u0646\u064a"]),
+        ("It costs nineteen.", ["nineteen"]),
+        ("EUR nineteen, please", ["nineteen"]),
+        ("Total: 19", ["19"]),
+        ("Subtotal: 77.00, pay later", ["77.00"]),
+        ("2x19 EUR", ["19 EUR"]),
+        ("Only 500/- today", ["500/-"]),
+        ("Nur 19,- heute", ["19,-"]),
+        ("R199 or KSh 1,900 or MAD 19", ["R199", "KSh 1,900", "MAD 19"]),
+        ("19 bucks, 19 lei, 500\u5757\u94b1", ["19 bucks", "19 lei", "500\u5757\u94b1"]),
+        ("It is 38.50 dollars.", ["38.50 dollars"]),
         ("That is 19 \u0415UR.", ["19 \u0415UR"]),
     ],
 )
 def test_prices_are_found_in_every_spelling(text: str, foreign: list[str]) -> None:
     assert foreign_amounts(text, TOLD) == foreign
     assert foreign_amounts(text, Told([text])) == []
+
+
+@pytest.mark.parametrize("answer", ["2345678 EUR", "171 EUR", "532 EUR", "19 EUR"])
+def test_numbers_of_phones_and_accounts_and_links_are_no_prices(answer: str) -> None:
+    told = Told([*TOLD.texts, "see https://shop.example/19?x=19"])
+    assert foreign_amounts(answer, told) == [answer]
+
+
+def test_what_is_free_may_be_called_so_in_any_words() -> None:
+    told = Told(["Delivery is free from 50 EUR."])
+    assert foreign_amounts("Die Lieferung ist kostenlos, for free, gratis.", told) == []
+    assert foreign_amounts("For half the price.", told) == ["half the price"]
+    assert foreign_amounts("Feel free to ask; it is sugar-free. Half a cake is left.", Told()) == []
 
 
 def test_words_and_digits_tell_of_each_other() -> None:

@@ -243,3 +243,36 @@ def test_proxies_are_networks() -> None:
         (problem,) = problems(ingress.read, INGRESS | {"TRUSTED_PROXIES": bad})[:1]
         assert problem.startswith("TRUSTED_PROXIES has ")
         assert "10.0.0.0/8" in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://files", None),
+        ("s3://files/a/b?endpoint=http://127.0.0.1:9000&region=eu-1", None),
+        ("s3://key:pw-of@files/a", "credentials belong in AWS_ACCESS_KEY_ID"),
+        ("s3://files/a?secret=pw-of", "credentials belong in AWS_ACCESS_KEY_ID"),
+        ("s3://files/a?endpoint=https://key:pw-of@s3.example.com", "credentials in its endpoint"),
+        ("s3://files/a?endpoint=s3.example.com", "has an endpoint that is not like"),
+        ("s3://files/a?endpoint=https://s3.example.com/more", "has an endpoint that is not like"),
+        ("s3://files/a?endpoint=https://s3.example.com:x", "has an endpoint that is not like"),
+        ("s3:///a", "names no bucket"),
+        ("s3://Files/a", "names no bucket"),
+        ("s3://files/a/../b", "has a prefix with more in it"),
+        ("s3://files/a?region=Here!", "has a region that is none"),
+        ("gs://files/a", "is not a URL like file:///path or s3://"),
+    ],
+)
+def test_a_bucket_is_named_by_a_url_without_secrets(url: str, said: str | None) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "pw-of-bucket"}
+    for read, values in ((ingress.read, INGRESS), (worker.read, WORKER)):
+        if said is None:
+            settings = read({**values, **keys, "MEDIA_STORE": url})
+            assert settings.media_keys is not None
+            assert "pw-of" not in repr(settings)
+            assert names(read, {**values, "MEDIA_STORE": url}) == sorted(keys)
+        else:
+            (problem,) = problems(read, {**values, **keys, "MEDIA_STORE": url})
+            assert problem.startswith("MEDIA_STORE ")
+            assert said in problem
+            assert "pw-of" not in problem

@@ -30,6 +30,16 @@ def test_what_is_expected_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum("\u2713" in line for line in lines) == len(events)
 
 
+def test_an_order_is_shown_as_its_event_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"order_number": "K7Q2-M4XD", "total_amount": "28.00", "currency": "EUR"}
+    body = json.dumps({"type": "order.created", "data": {**told, "status": "pending"}})
+    events = all_that_is_expected()
+    place = [*EXPECTED_EVENTS.elements()].index("order.created")
+    events[place] |= {"body": body}
+    show_events(events)
+    assert "K7Q2-M4XD: 28.00 EUR, pending" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("place", range(EXPECTED_EVENTS.total()))
 def test_each_that_is_missing_is_noticed(place: int) -> None:
     events = all_that_is_expected()

@@ -129,6 +129,7 @@ FINE = Send(
     template=None,
     by_marketing_api=False,
     interactive=None,
+    medium=None,
     trying=False,
     phone_number="+12025550178",
     wa_id=None,

@@ -10,6 +10,7 @@ from handlers.agent.completions.calls import loads
 from handlers.agent.completions.refusals import error_of
 
 DONE = "[DONE]"
+_EMPTY_LINES = re.compile(r"[\r\n]{4,}")
 
 
 def assembled(body: bytes) -> dict[str, Any] | None:
@@ -32,7 +33,8 @@ def _events(text: str) -> list[str]:
     """Each event's data; what are comments (`: keep-alive`), names and ids is left out."""
     events: list[str] = []
     lines: list[str] = []
-    for line in (*re.split(r"\r\n|\n|\r", text.lstrip("\ufeff")), ""):
+    # Of many empty lines one says as much, and 2 MB of them took 0.3 s.
+    for line in (*re.split(r"\r\n|\n|\r", _EMPTY_LINES.sub("\n\n", text.lstrip("\ufeff"))), ""):
         if line.startswith("data:"):
             lines.append(line[5:].removeprefix(" "))
         elif not line and lines:

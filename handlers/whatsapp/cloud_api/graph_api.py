@@ -22,6 +22,7 @@ from db.ids import Wamid
 from handlers.rules.claims import Away, Denied, Look, Told
 from handlers.whatsapp.cloud_api.errors import class_of
 from handlers.whatsapp.cloud_api.management import Called, NoAnswer, called
+from handlers.whatsapp.cloud_api.uploads import Uploads
 from handlers.whatsapp.cloud_api.wire import error_report
 from handlers.whatsapp.port import Accepted, Outcome, Refused, Unknown
 
@@ -75,6 +76,7 @@ class GraphApi:
     def __init__(self, session: aiohttp.ClientSession, base_url: str, version: str) -> None:
         self._session = session
         self._base = f"{base_url.rstrip('/')}/{version}"
+        self.uploads = Uploads(session, self._base)
 
     async def send(
         self, phone_number_id: str, token: str, body: dict[str, Any], *, marketing: bool = False

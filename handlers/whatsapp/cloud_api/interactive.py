@@ -1,4 +1,4 @@
-"""The body of a message with buttons, a list or a link. Pure."""
+"""The body of a message with buttons, a list or a link; or with a file. Pure."""
 
 from typing import Any
 
@@ -16,6 +16,17 @@ def interactive_message(text: dict[str, Any], interactive: dict[str, Any]) -> di
             "action": _action(interactive),
         },
     }
+
+
+def media_message(text: dict[str, Any], medium: dict[str, Any]) -> dict[str, Any]:
+    """Of the body of a text, and the file as db/sends.py reads it: Meta has it under `handle`."""
+    body = {name: value for name, value in text.items() if name != "text"}
+    kind = medium["kind"]
+    more = {"caption": medium.get("caption")}
+    if kind == "document":
+        more["filename"] = medium.get("name") or "document.pdf"
+    shown = {"id": medium["handle"]} | {name: value for name, value in more.items() if value}
+    return {**body, "type": kind, kind: shown}
 
 
 _TYPES = {"buttons": "button", "list": "list", "link": "cta_url"}

@@ -185,8 +185,10 @@ def _button(inner: Json) -> Content | None:
     text, payload = string(get(inner, "text")), string(get(inner, "payload"))
     if not text and not payload:
         return None
+    # Of a template's quick reply: what stands on it is the customer's message, and its payload is
+    # looked up as the id of a button of ours is (handlers/turns/presses.py).
     kept = plain(inner) | {"id": plain(payload), "title": plain(text)}
-    return Content(f'[chose "{part(text) or part(payload)}"]', details={"reply": kept})
+    return Content(customers(text or payload), details={"reply": kept})
 
 
 def _order(inner: Json) -> Content | None:

@@ -154,7 +154,7 @@ async def _preview(conn: Conn, call: Call[NoParameters, PreviewMade]) -> Answer[
     )
 
 
-# ---- lists ----------------------------------------------------------------------------------------
+# ---- lists ---------------------------------------------------------------------------------------
 
 
 async def _list(conn: Conn, call: Call[CampaignsAsked, NoBody]) -> Answer[Page[CampaignShown]]:

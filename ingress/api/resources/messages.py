@@ -1,9 +1,9 @@
 """/v1/conversations/{conversation_id}/messages, /v1/messages"""
 
 from dataclasses import asdict
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
 from db.ids import MessageId
 from db.messages import Message, list_messages, read_message
@@ -12,20 +12,12 @@ from db.talks import read_conversation
 from db.usage import read_usage
 from handlers import takeover
 from handlers.plans import Feature, Permission
-from ingress.api.fields import (
-    Body,
-    MessageText,
-    NoBody,
-    Paged,
-    Parameters,
-    RowId,
-    unless_given,
-    wrong,
-)
+from ingress.api.fields import NoBody, Paged, Parameters, RowId
 from ingress.api.principal import needs
 from ingress.api.problems import Problem
 from ingress.api.resources.conversations import OfConversation, needs_takeover, not_done
-from ingress.api.resources.template_sends import TemplateSent, queue_template
+from ingress.api.resources.new_messages import NewMessage, said
+from ingress.api.resources.template_sends import queue_template
 from ingress.api.table import MADE, Answer, Call, Endpoint, Page, page_of, there
 
 Raw = Annotated[
@@ -43,28 +35,6 @@ class MessagesAsked(OfConversation, Paged):
 class MessageAsked(Parameters):
     message_id: RowId[MessageId]
     raw: Raw = "false"
-
-
-ONE_OF = ("content_text", "template")
-
-
-class NewMessage(Body):
-    """Either of the two."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [one]} for one in ONE_OF]})
-
-    content_text: Annotated[MessageText, Field(description="what the customer is to read")] = (
-        unless_given()
-    )
-    template: Annotated[
-        TemplateSent, Field(description="also where WhatsApp takes no free text")
-    ] = unless_given()
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            raise wrong(f"give one of {' and '.join(ONE_OF)}")
-        return self
 
 
 async def _list(conn: Conn, call: Call[MessagesAsked, NoBody]) -> Answer[Page[Message]]:
@@ -94,12 +64,13 @@ async def _send(conn: Conn, call: Call[OfConversation, NewMessage]) -> Answer[Me
     needs_takeover(call.principal)
     conversation_id, body = call.parameters.conversation_id, call.body
     metadata = {"kind": "human", **asdict(call.principal.who)}
+    what = await said(conn, call.user_id, conversation_id, body)
     try:
-        if "template" in body.model_fields_set:
+        if what is None:
             message_id = await queue_template(conn, call, conversation_id, body.template, metadata)
         else:
             message_id = await takeover.queue_message_of_person(
-                conn, call.user_id, conversation_id, body.content_text, metadata
+                conn, call.user_id, conversation_id, what.text, metadata | what.metadata
             )
     except takeover.NotDone as why:
         if why.reason in ("daily_message_limit", "monthly_message_limit"):
@@ -153,9 +124,10 @@ ENDPOINTS = (
         method="POST",
         path="/conversations/{conversation_id}/messages",
         permission="conversations:write",
-        summary="A person's message to the customer; takes the conversation over",
+        summary="A person's message to the customer, a text or a file; takes the conversation over",
         parameters=OfConversation,
         body=NewMessage,
+        example={"content_text": "This is Ada. I have your cake here."},
         answers=Message,
         work=_send,
         statuses=MADE,
@@ -168,6 +140,5 @@ ENDPOINTS = (
             "template_not_approved",
             "opted_out",
         ),
-        example={"content_text": "This is Ada. I have your cake here."},
     ),
 )

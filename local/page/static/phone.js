@@ -5,6 +5,7 @@ const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const TICKS = { waiting: "M8 3v4l2.5 1.5", sent: "M4 6.5 7 9.5 13 3", two: "M1.5 6.5 4.5 9.5 10.5 3M8 9.5 14.5 3", failed: "M8 2.5v4M8 9v.5" };
 const ICONS = { audio: "M12 4a2.5 2.5 0 0 1 2.5 2.5v5a2.5 2.5 0 0 1-5 0v-5A2.5 2.5 0 0 1 12 4zM6 11a6 6 0 0 0 12 0M12 17v3", location: "M12 21s-6.5-6-6.5-11a6.5 6.5 0 0 1 13 0c0 5-6.5 11-6.5 11zM12 12a2.2 2.2 0 1 0 0-4.4 2.2 2.2 0 0 0 0 4.4z", other: "M6 3h8l4 4v14H6z" };
+const GONE = "The connection is gone. Trying again.";
 const LONG = 900; // characters of a bubble before "Read more"
 let page = { bots: [], lies: [] };
 let stream = null;
@@ -102,8 +103,15 @@ const words = (name) => String(name).replaceAll("_", " ");
 function bubble(line) {
   const box = make("div", { class: "bubble", dir: "auto" });
   if (line.quoted != null) box.append(make("p", { class: "quote", dir: "auto" }, line.quoted));
-  if (line.kind === "image") box.append(make("span", { class: "photo", role: "img", "aria-label": "Photo" }));
-  if (["text", "image", "interactive", "order"].includes(line.kind)) {
+  const medium = line.details.medium && `/media/${encodeURIComponent(line.details.medium)}`;
+  if (medium && ["image", "sticker"].includes(line.kind)) box.append(make("img", { class: "photo", src: medium, alt: "Photo" }));
+  if (medium && line.kind === "audio") {
+    box.append(make("audio", { controls: true, preload: "metadata", src: medium, "aria-label": line.text }));
+  } else if (medium && ["document", "video"].includes(line.kind)) {
+    box.append(make("a", { class: "media file", href: medium, download: line.details.name || "file" }, drawing("", ICONS.other, "0 0 24 24"), make("span", {}, line.text)));
+  } else if (line.kind === "image" && line.text === "Photo") {
+    // nothing is written under it
+  } else if (["text", "image", "interactive", "order"].includes(line.kind)) {
     box.append(formatted(line.text));
     if (line.text.length > LONG) {
       box.classList.add("long");
@@ -114,20 +122,31 @@ function bubble(line) {
     const address = line.details.address ? `${line.text}, ${line.details.address}` : line.text;
     box.append(make("div", { class: "media" }, drawing("", ICONS[line.kind] || ICONS.other, "0 0 24 24"), make("span", {}, address)));
   }
-  const { choices, link } = line.details;
-  if (choices) {
-    const press = (each) => send(line.details.reply, each.title, { choice: each.id, about: line.wamid });
-    box.append(make("div", { class: "choices" }, ...choices.map((each) =>
-      make("button", { type: "button", onclick: () => press(each) }, each.title, each.description ? make("small", {}, each.description) : null))));
-  } else if (link) {
-    box.append(make("div", { class: "choices" }, make("span", { class: "link" }, `${link.display_text}: ${link.url}`)));
-  }
+  const below = pressable(line);
   const foot = make("footer", {}, clock(line.at));
   if (line.from === "customer") foot.append(ticks(line.tick), make("span", { class: "unseen tick" }, line.tick));
   box.append(foot);
+  if (below) box.append(below);
   if (line.reactions.length) box.append(make("span", { class: "reactions" }, line.reactions.join(" ")));
   const reply = make("button", { type: "button", class: "quiet reply", "aria-label": "Quote this message", title: "Quote", onclick: () => quote(line) }, "\u21a9");
   return make("li", { class: `line ${line.from}${line.reactions.length ? " reacted" : ""}` }, box, reply);
+}
+
+// What can be pressed under a bot's message: buttons, a list behind its button, or a link.
+function pressable(line) {
+  const { choices, link, opens } = line.details;
+  if (link) {
+    // Whatever it says: only a web address can be opened, and in a tab that knows nothing of this one.
+    const safe = /^https?:\/\//i.test(link.url);
+    const shown = safe ? make("a", { class: "press", href: link.url, target: "_blank", rel: "noopener noreferrer" }, link.display_text) : make("span", {}, link.display_text);
+    return make("div", { class: "choices" }, shown, make("small", { class: "link" }, link.url));
+  }
+  if (!choices) return null;
+  const press = (each) => send(line.details.reply, each.title, { choice: each.id, about: line.wamid });
+  const buttons = choices.map((each) =>
+    make("button", { type: "button", class: "press", onclick: () => press(each) }, each.title, each.description ? make("small", {}, each.description) : null));
+  if (line.details.reply !== "list_reply") return make("div", { class: "choices", role: "group", "aria-label": "Answers" }, ...buttons);
+  return make("details", { class: "choices" }, make("summary", { class: "press" }, opens || "See choices"), ...buttons);
 }
 
 function quote(line) {
@@ -210,6 +229,7 @@ function showProduct() {
   const turns = state.record ? state.record.turns : [];
   $("nothing").hidden = turns.length > 0;
   show($("turns"), turns.map((each) => ({ ...each, answering: each.open && state.record.answering })), (each) => each.id, turn);
+  showOrders(state.orders);
   showUsage(state.usage);
   for (const input of $("lies").querySelectorAll("input")) input.checked = state.lies.includes(input.name);
 }
@@ -253,20 +273,22 @@ function open() {
   $("ideas").replaceChildren(...chosen.tryThis.map((idea) => make("button", { type: "button", onclick: () => send("text", idea) }, idea)));
   quote(null);
   stream = new EventSource(`/events?${new URLSearchParams({ bot: $("bot").value, customer: customer() })}`);
-  stream.onmessage = (event) => { state = JSON.parse(event.data); notice(""); showPhone(); showProduct(); showProgram(); };
-  stream.onerror = () => notice("The connection is gone. Trying again.");
+  stream.onmessage = (event) => { state = JSON.parse(event.data); if ($("notice").textContent === GONE) notice(""); showPhone(); showProduct(); showProgram(); };
+  stream.onerror = () => notice(GONE);
 }
 
 async function send(kind, text = "", more = {}) {
   $("samples").open = false;
   const last = state.lines.filter((line) => line.from === "bot").at(-1);
-  if (kind === "reaction" && !last) return notice("There is no answer yet to react to.");
+  if (kind === "reaction" && !last) { notice("There is no answer yet to react to."); return null; }
+  notice("");
   const about = quotes || (kind === "reaction" ? last.wamid : null);
   const told = { bot: $("bot").value, customer: customer(), kind, text, about, ...more };
   if (kind === "text" && $("text").value.trim() === text) $("text").value = "";
   quote(null);
   const answer = await call("/messages", told);
   if (!answer && kind === "text" && !$("text").value) $("text").value = text;
+  return answer;
 }
 
 async function start() {
@@ -279,6 +301,7 @@ async function start() {
     return make("label", { class: "switch" }, input, make("span", {}, lie.title, make("small", {}, lie.about)));
   }));
   makeModes(page.modes);
+  makeSheets(page.hears);
   open();
 }
 
@@ -294,5 +317,5 @@ $("stranger").addEventListener("click", () => { customer(true); open(); });
 $("unquote").addEventListener("click", () => quote(null));
 $("samples").addEventListener("keydown", (event) => { if (event.key === "Escape") { $("samples").open = false; $("samples").querySelector("summary").focus(); } });
 document.addEventListener("click", (event) => { if (!$("samples").contains(event.target)) $("samples").open = false; });
-for (const button of $("samples").querySelectorAll("button")) button.addEventListener("click", () => send(button.dataset.kind));
+for (const button of $("samples").querySelectorAll("[data-kind]")) button.addEventListener("click", () => send(button.dataset.kind));
 start();
