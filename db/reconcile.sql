@@ -16,6 +16,12 @@ WITH t AS (
 ), requested AS (
     SELECT a.usage_day AS day, count(*) AS n
       FROM actions a WHERE a.user_id = $1 AND a.usage_day IS NOT NULL GROUP BY 1
+), started AS (
+    SELECT c.usage_day AS day, count(*) AS n
+      FROM campaigns c WHERE c.user_id = $1 AND c.usage_day IS NOT NULL GROUP BY 1
+), promoted AS (
+    SELECT m.usage_day AS day, count(*) AS n
+      FROM messages m WHERE m.user_id = $1 AND m.usage_day IS NOT NULL AND m.bulk GROUP BY 1
 ), tested AS (
     SELECT c.usage_day AS day, sum(c.input_tokens + c.output_tokens) AS n
       FROM model_calls c WHERE c.user_id = $1 AND c.kind IN ('ask', 'eval') GROUP BY 1
@@ -26,7 +32,7 @@ WITH t AS (
 ), days AS (
     SELECT day FROM t UNION SELECT day FROM sent UNION SELECT day FROM received
     UNION SELECT day FROM taken UNION SELECT day FROM requested UNION SELECT day FROM held
-    UNION SELECT day FROM tested
+    UNION SELECT day FROM tested UNION SELECT day FROM started UNION SELECT day FROM promoted
 )
 SELECT d.day::text AS period, c.counter, coalesce(c.counted, 0)::text AS counted,
        coalesce(c.recounted, 0)::text AS recounted, g.why
@@ -38,6 +44,8 @@ SELECT d.day::text AS period, c.counter, coalesce(c.counted, 0)::text AS counted
   LEFT JOIN requested ON requested.day = d.day
   LEFT JOIN held ON held.day = d.day
   LEFT JOIN tested ON tested.day = d.day
+  LEFT JOIN started ON started.day = d.day
+  LEFT JOIN promoted ON promoted.day = d.day
  CROSS JOIN LATERAL (VALUES
        ('daily_messages_sent', 'messages', t.daily_messages_sent, sent.within),
        ('daily_overage_messages', 'messages', t.daily_overage_messages, sent.beyond),
@@ -48,9 +56,8 @@ SELECT d.day::text AS period, c.counter, coalesce(c.counted, 0)::text AS counted
        ('test_tokens_used', CASE WHEN t.test_tokens_used > 0 THEN 'model_calls' END,
         t.test_tokens_used, tested.n),
        ('actions_reserved', NULL, t.actions_reserved, held.actions),
-       -- Nothing starts a campaign yet.
-       ('daily_campaigns_sent', NULL, t.daily_campaigns_sent, 0),
-       ('daily_campaign_messages', NULL, t.daily_campaign_messages, 0)
+       ('daily_campaigns_sent', NULL, t.daily_campaigns_sent, started.n),
+       ('daily_campaign_messages', 'messages', t.daily_campaign_messages, promoted.n)
        ) AS c (counter, source, counted, recounted)
   LEFT JOIN usage_gaps g ON g.user_id = $1 AND g.source = c.source AND g.usage_day = d.day
  WHERE g.why IS NOT NULL OR coalesce(c.counted, 0) <> coalesce(c.recounted, 0)
@@ -84,6 +91,10 @@ WITH s AS (
 ), earned AS (
     SELECT date_trunc('month', o.revenue_day)::date AS first, sum(o.revenue) AS revenue
       FROM orders o WHERE o.user_id = $1 AND o.revenue_day IS NOT NULL GROUP BY 1
+), begun AS (
+    SELECT date_trunc('month', c.usage_day)::date AS first, count(*) AS n,
+           count(*) FILTER (WHERE c.overage) AS beyond
+      FROM campaigns c WHERE c.user_id = $1 AND c.usage_day IS NOT NULL GROUP BY 1
 ), gap AS (
     SELECT g.source, date_trunc('month', g.usage_day)::date AS first, max(g.why) AS why
       FROM usage_gaps g WHERE g.user_id = $1 AND g.source IN ('orders', 'revenue') GROUP BY 1, 2
@@ -91,13 +102,13 @@ WITH s AS (
 SELECT to_char(first, 'YYYY-MM') AS period, c.counter, coalesce(c.counted, 0)::text AS counted,
        coalesce(c.recounted, 0)::text AS recounted, gap.why
   FROM s FULL JOIN r USING (first) FULL JOIN made USING (first) FULL JOIN earned USING (first)
+  FULL JOIN begun USING (first)
  CROSS JOIN LATERAL (VALUES
        ('total_messages_sent', NULL, s.total_messages_sent::numeric, r.within),
        ('overage_messages', NULL, s.overage_messages, r.beyond),
        ('messages_reserved', NULL, s.messages_reserved, r.held),
-       -- Nothing starts a campaign yet.
-       ('total_campaigns_sent', NULL, s.total_campaigns_sent, 0),
-       ('overage_campaigns', NULL, s.overage_campaigns, 0),
+       ('total_campaigns_sent', NULL, s.total_campaigns_sent, begun.n),
+       ('overage_campaigns', NULL, s.overage_campaigns, begun.beyond),
        ('total_orders_created', 'orders', s.total_orders_created, made.orders),
        ('total_revenue', 'revenue', s.total_revenue, earned.revenue)
        ) AS c (counter, source, counted, recounted)

@@ -37,7 +37,7 @@ PLACES: Final[dict[str, str]] = {
     " a conversation over",
     Feature.ACTIONS_CENTER: "whether bots may ask for a person's decision",
     Feature.MULTI_CHATBOT: "making a second chatbot",
-    Feature.CAMPAIGN_MANAGEMENT: LATER + "campaigns",
+    Feature.CAMPAIGN_MANAGEMENT: "every call of campaigns; one that runs waits (`plan`)",
     Feature.ADVANCED_ANALYTICS: LATER + "analytics",
     Feature.API_ACCESS: "every call of the tenant API",
     Feature.WEBHOOKS: "writing webhooks; those that there are rest",
@@ -67,9 +67,11 @@ PLACES: Final[dict[str, str]] = {
     "limits.message_limit_notice": "with `refuse`: what the customer is told, once a conversation"
     " and day",
     "limits.overage_message_price": SHOWN + " where billing is; prices the overage",
-    "limits.on_campaign_limit": LATER + "campaigns",
-    "limits.overage_campaign_price": LATER + "campaigns",
-    "limits.reply_reserve_percent": LATER + "campaigns",
+    "limits.on_campaign_limit": "at a limit of campaigns: `refuse` starts none, `overage` starts"
+    " one and counts it apart",
+    "limits.overage_campaign_price": SHOWN + " where billing is; not yet in `overage_cost`",
+    "limits.reply_reserve_percent": "the part of the daily and monthly limit of messages that"
+    " campaigns leave for answers",
     "limits.action_expiry_hours": "when an undecided action expires",
     "limits.message_history_days": "messages that are older are removed; missing or of another"
     " kind, all is kept",

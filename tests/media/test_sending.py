@@ -423,6 +423,7 @@ async def test_a_status_that_says_the_file_could_not_be_had_makes_a_replay_uploa
         chatbot_id=post.of.chatbot_id,
         contact_id=who[0],
         trace_id=None,
+        bulk=False,
         usage_day=None,
         overage=False,
         reason="refused",
