@@ -72,7 +72,11 @@ async def file_of(client: Client, medium: int) -> tuple[int, bytes, str]:
 
 
 def files(place: Path) -> list[Path]:
-    return [p for p in place.rglob("*") if p.is_file() and p.name != "store-id" and "seen" not in p.parts]
+    return [
+        p
+        for p in place.rglob("*")
+        if p.is_file() and p.name != "store-id" and "seen" not in p.parts
+    ]
 
 
 def picture(form: str = "JPEG", **more: Any) -> bytes:
