@@ -21,11 +21,14 @@ from handlers.sends.rules import (
     BLOCKED,
     ERASED,
     HANDLE_LOST,
+    LEFT_BEHIND,
     PUT_OFF,
     TAKEN_OVER,
     WINDOW_CLOSED,
     End,
 )
+
+_MOURNED_BY_NOBODY = frozenset([TAKEN_OVER, BLOCKED.reason, ERASED.reason, LEFT_BEHIND.reason])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,7 @@ async def settle_ends(
             instead = "another answer"
         if instead != "queued":  # a template that was queued took the unit over
             unspent.append(one)
-        if instead is None and one.reason not in (TAKEN_OVER, BLOCKED.reason, ERASED.reason):
+        if instead is None and one.reason not in _MOURNED_BY_NOBODY:
             dead.append(one)
     lost = [one.message_id for one in ended if one.error and one.error["code"] in HANDLE_LOST]
     if lost:  # replayed, it is uploaded anew
