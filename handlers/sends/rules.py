@@ -69,7 +69,7 @@ OUTSIDE_WINDOW = End("cancelled", WINDOW_CLOSED)
 FILE_GONE = End("failed", "file_gone")  # it was deleted before it left
 FILE_REFUSED = End("failed", "file_refused")
 BLOCKED = End("cancelled", "blocked")  # as the tenant wanted it, so they are not told
-LEFT_BEHIND = End("cancelled", "left_behind")  # told to nobody: its reply's end was told, or is none
+LEFT_BEHIND = End("cancelled", "left_behind")  # told to nobody: its reply's end is told, or none
 ERASED = End("cancelled", "contact_erased")  # told to nobody: nothing of the contact remains
 TENANT_INACTIVE, CHATBOT_INACTIVE = "tenant_inactive", "chatbot_inactive"
 # What such a reply answered is answered again when tenant and chatbot are active.

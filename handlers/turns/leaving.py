@@ -34,9 +34,8 @@ async def _queue_file(
 ) -> None:
     """Outside the meter, as part of its reply. One that was taken away meanwhile is left out."""
     medium = await find_given(conn, claim.user_id, media_id)
-    if medium is None or medium.title is None or (
-        medium.chatbot_id != read.found.context.chatbot_id
-    ):
+    ours = read.found.context.chatbot_id
+    if medium is None or medium.title is None or medium.chatbot_id != ours:
         return
     brings = media_metadata(medium.id, medium.kind, medium.name, None)
     new = NewText(
