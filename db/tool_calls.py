@@ -11,6 +11,7 @@ from db.ids import (
     ChatbotId,
     ContactId,
     ConversationId,
+    MessageId,
     ToolCallId,
     ToolId,
     UserId,
@@ -204,10 +205,22 @@ async def note_told(
     conn: Conn,
     user_id: UserId,
     conversation_id: ConversationId,
-    ids: Sequence[ToolCallId],
-    input_seq: int,
+    known: tuple[Sequence[ToolCallId], int],
+    by: MessageId,
 ) -> None:
-    await conn.execute(_SQL["note_told"], user_id, conversation_id, ids, input_seq)
+    """`known`: those that the turn knew of before, and the input of its own."""
+    await conn.execute(_SQL["note_told"], user_id, conversation_id, *known, by)
+
+
+async def tell_again(
+    conn: Conn,
+    user_id: UserId,
+    conversations: Sequence[ConversationId],
+    ended: Sequence[MessageId],
+    arrived: Sequence[MessageId],
+) -> None:
+    """What these messages told nobody was told; of those that arrived after all, they were."""
+    await conn.execute(_SQL["tell_again"], user_id, conversations, ended, arrived)
 
 
 # ---- of an action --------------------------------------------------------------------------------

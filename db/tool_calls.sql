@@ -77,9 +77,15 @@ SELECT v.id FROM tool_calls c
 
 -- name: note_told
 -- Of those that the turn knew of before, and those that it made. The turn holds the conversation.
-UPDATE tool_calls SET told = true
+UPDATE tool_calls SET told = true, told_by = $5
  WHERE user_id = $1 AND conversation_id = $2 AND action_id IS NULL AND NOT told
    AND (id = ANY ($3::bigint[]) OR input_seq = $4);
+
+-- name: tell_again
+-- The conversations are held. $3 reached nobody, $4 somebody after all.
+UPDATE tool_calls SET told = told_by = ANY ($4::bigint[])
+ WHERE user_id = $1 AND conversation_id = ANY ($2::bigint[])
+   AND (told_by = ANY ($3::bigint[]) OR told_by = ANY ($4::bigint[]));
 
 -- name: propose_call
 INSERT INTO tool_calls (user_id, chatbot_id, contact_id, conversation_id, action_id, tool_id,

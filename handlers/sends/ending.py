@@ -12,6 +12,7 @@ from db.given_media import forget_handles
 from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.pool import Conn
 from db.sends import end_send, queue_window_template
+from db.tool_calls import tell_again
 from db.usage import give_back_messages
 from db.waits import put_off_again
 from handlers.deliveries.catalogue import MessageFailed
@@ -89,6 +90,8 @@ async def settle_ends(
     concerned = {*(o.conversation_id for o in ended), *(o.conversation_id for o in arrived)}
     if conversations := sorted(c for c in concerned if c is not None):
         await forget_threads(conn, user_id, conversations)
+        gone, came = [o.message_id for o in ended], [o.message_id for o in arrived]
+        await tell_again(conn, user_id, conversations, gone, came)
     unspent: list[Ended] = []
     dead: list[Ended] = []
     for one in ended:

@@ -4,6 +4,7 @@ late or not at all, and wherever the address leads."""
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,16 +12,20 @@ import pytest
 from db.conversations import claim_conversations
 from db.ids import ToolId, WorkerId
 from db.pool import Conn, Pool, tenant
+from db.sends import claim_sends
 from db.tool_calls import CallEnd, NewCall, begin_call, call_again, call_end, settle_call
+from db.waits import end_wait
 from handlers.agent.own_tools import CALLS_MAX, NO_MORE, NOT_ASKED
 from handlers.fixed.texts import Kind, fixed_text
 from handlers.process.sweeps import Sweep
 from handlers.tools.ledger import end_lost_calls, forget_old_calls
 from handlers.tools.outcome import NOT_CERTAIN, RESULT_UNITS
 from handlers.turns.run import run_turn
+from tests.db.test_turn_queries import PAIR
 from tests.factories import make_tenant
 from tests.turn.own_tools import ENDPOINT, answers, arrived, calls, has_tool, ledger
 from tests.turn.shop import ME, Shop, Turn, Who, open_shop
+from tests.turn.test_looked_at_again import Meta, sender
 
 NOT_DONE = fixed_text(Kind.NOT_DONE, "en")
 NO_AMOUNT = fixed_text(Kind.NO_AMOUNT, "en")
@@ -235,6 +240,30 @@ async def test_who_dies_with_the_call_under_way(shop: Shop, effect: str, arrival
         assert (row["status"], row["error"]) == ("unknown", "worker_died")
     else:
         assert (row["status"], row["tries"]) == ("done", 2)
+
+
+@pytest.mark.parametrize("effect", ["once", "repeatable"])
+async def test_what_was_done_is_not_done_again_where_its_answer_was_put_off(
+    shop: Shop, effect: str
+) -> None:
+    """The chatbot was inactive when the answer was to leave; its inputs come again as new ones."""
+    who, user_id = await shop.customer(), shop.tenant.user_id
+    await has_tool(shop, effect=effect)
+    await answers(shop, {"table": 7})
+    await asks(shop, who, calls(**FRIDAY), {"reply": "Table 7 is yours."})
+    assert [row["told"] for row in await ledger(shop)] == [True]
+    await shop.owner.execute("UPDATE chatbots SET is_active = false")
+    async with shop.pool.acquire() as conn:
+        (claim,) = await claim_sends(conn, ME, 1, 1, PAIR, timedelta(hours=24))
+    await sender(shop.pool, Meta()).send(ME, claim)
+    await shop.owner.execute("UPDATE chatbots SET is_active = true")
+    async with tenant(shop.pool, user_id) as conn:
+        assert await end_wait(conn, user_id, who[1], timedelta(hours=12)) == 1
+    repeated = await again(shop, who, calls(**FRIDAY), {"reply": "Table 7 is yours."})
+    assert len(await arrived(shop)) == len(await ledger(shop)) == 1
+    assert json.loads(result(repeated)) == {"done": True, "result": {"table": 7}}
+    assert repeated.said == ["Table 7 is yours."]
+    assert [row["told"] for row in await ledger(shop)] == [True]
 
 
 async def test_what_is_not_certain_is_told_to_the_tenant_once(shop: Shop) -> None:
