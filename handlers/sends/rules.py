@@ -69,6 +69,7 @@ OUTSIDE_WINDOW = End("cancelled", WINDOW_CLOSED)
 FILE_GONE = End("failed", "file_gone")  # it was deleted before it left
 FILE_REFUSED = End("failed", "file_refused")
 BLOCKED = End("cancelled", "blocked")  # as the tenant wanted it, so they are not told
+LEFT_BEHIND = End("cancelled", "left_behind")  # told to nobody: its reply's end is told, or none
 ERASED = End("cancelled", "contact_erased")  # told to nobody: nothing of the contact remains
 TENANT_INACTIVE, CHATBOT_INACTIVE = "tenant_inactive", "chatbot_inactive"
 # What such a reply answered is answered again when tenant and chatbot are active.
@@ -128,6 +129,8 @@ def before_sending(send: Send, *, has_token: bool) -> Pause | End | None:
     """Looked at again just before the call, because time has passed since the turn. None: send."""
     if send.blocked:
         return BLOCKED
+    if send.left_behind:  # also when the bot is active again by now: the file goes with the next
+        return LEFT_BEHIND
     if send.silenced:
         return End("cancelled", TAKEN_OVER)
     if not send.tenant_active:
