@@ -138,10 +138,14 @@ SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file, d.name
                       AND k.erased_at IS NULL));
 
 -- name: media_of_contact
-SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.name, d.file
+-- What they sent, and what the tenant gave that is about them; as find_medium.
+SELECT d.id, d.kind, d.status, d.content_type, d.bytes, d.file, d.name
   FROM media d
-  JOIN messages m ON m.user_id = $1 AND m.id = d.message_id
  WHERE d.user_id = $1 AND d.contact_id = $2 AND d.id > $3 AND d.status = 'stored'
+   AND CASE WHEN d.message_id IS NULL
+            THEN d.chatbot_id IS NULL
+                 OR EXISTS (SELECT FROM chatbots b WHERE b.user_id = $1 AND b.id = d.chatbot_id)
+            ELSE EXISTS (SELECT FROM messages m WHERE m.user_id = $1 AND m.id = d.message_id) END
  ORDER BY d.id LIMIT $4;
 
 -- name: due_files

@@ -48,6 +48,7 @@ class Send:
     # The file that it brings: id, kind, name?, caption?; file and content_type, None: it is gone;
     # handle, Meta's id of it, None: it has to be uploaded.
     medium: dict[str, Any] | None
+    left_behind: bool  # what it was to go out behind will not go, and nothing is missing for that
     trying: bool  # its number is paused, and this message finds out whether it still has to be
     phone_number: str | None
     wa_id: str | None

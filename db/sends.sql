@@ -36,6 +36,13 @@ SELECT m.conversation_id, m.content_text, m.in_reply_to, m.send_attempts, m.usag
             SELECT FROM message_templates t
              WHERE t.user_id = $1 AND t.id = (m.metadata #>> '{template,template_id}')::bigint
                AND t.category = 'MARKETING')) AS by_marketing_api,
+       -- What it goes out behind was cancelled, and is on no dead list: a person answers, or another
+       -- answer comes, with its own files.
+       EXISTS (SELECT FROM messages r
+                WHERE r.user_id = $1 AND r.id = (m.metadata ->> 'behind')::bigint
+                  AND r.status = 'cancelled'
+                  AND NOT EXISTS (SELECT FROM dead_sends d
+                                   WHERE d.user_id = $1 AND d.message_id = r.id)) AS left_behind,
        coalesce((SELECT l.holds > 0 FROM send_limits l
                   WHERE l.user_id = $1 AND l.chatbot_id = m.chatbot_id), false) AS trying,
        m.contact_id, c.phone_number, c.wa_id, c.bsuid,

@@ -11,6 +11,7 @@ from db.ids import (
     ChatbotId,
     ContactId,
     ConversationId,
+    MessageId,
     ToolCallId,
     ToolId,
     UserId,
@@ -58,6 +59,7 @@ class Calling:
     contact_id: ContactId
     conversation_id: ConversationId
     action_id: ActionId | None
+    tries: int  # which one this is
     phone_number: str | None
     created_at: datetime
 
@@ -94,9 +96,13 @@ class ToolCallOf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostCall:
+    id: ToolCallId
     status: str
     action_id: ActionId | None
     tool_name: str
+    chatbot_id: ChatbotId
+    contact_id: ContactId
+    conversation_id: ConversationId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,19 +177,50 @@ async def call_again(conn: Conn, user_id: UserId, call_id: ToolCallId, most: int
     return Calling(**row) if row else None
 
 
-async def settle_call(conn: Conn, user_id: UserId, call_id: ToolCallId, end: CallEnd) -> bool:
-    """False: it is gone, or has ended."""
-    return bool(await conn.fetchval(_SQL["settle_call"], user_id, call_id, *values(end)))
+async def settle_call(
+    conn: Conn, user_id: UserId, call_id: ToolCallId, tries: int, end: CallEnd
+) -> bool:
+    """Of this try. False: it is gone, has ended, or a later try is under way."""
+    args = (user_id, call_id, tries, *values(end))
+    return bool(await conn.fetchval(_SQL["settle_call"], *args))
+
+
+async def call_end(conn: Conn, user_id: UserId, call_id: ToolCallId) -> CallEnd | None:
+    """As others have settled it. None: it is gone."""
+    row = await conn.fetchrow(_SQL["call_end"], user_id, call_id)
+    return CallEnd(**row) if row else None
+
+
+async def lock_call_conversation(
+    conn: Conn, user_id: UserId, call_id: ToolCallId
+) -> ConversationId | None:
+    """None: one of the two is gone."""
+    found: ConversationId | None = await conn.fetchval(
+        _SQL["lock_call_conversation"], user_id, call_id
+    )
+    return found
 
 
 async def note_told(
     conn: Conn,
     user_id: UserId,
     conversation_id: ConversationId,
-    ids: Sequence[ToolCallId],
-    input_seq: int,
+    known: tuple[Sequence[ToolCallId], int],
+    by: MessageId,
 ) -> None:
-    await conn.execute(_SQL["note_told"], user_id, conversation_id, ids, input_seq)
+    """`known`: those that the turn knew of before, and the input of its own."""
+    await conn.execute(_SQL["note_told"], user_id, conversation_id, *known, by)
+
+
+async def tell_again(
+    conn: Conn,
+    user_id: UserId,
+    conversations: Sequence[ConversationId],
+    ended: Sequence[MessageId],
+    arrived: Sequence[MessageId],
+) -> None:
+    """What these messages told nobody was told; of those that arrived after all, they were."""
+    await conn.execute(_SQL["tell_again"], user_id, conversations, ended, arrived)
 
 
 # ---- of an action --------------------------------------------------------------------------------
@@ -210,10 +247,10 @@ async def take_call(conn: Conn, user_id: UserId, call_id: ToolCallId) -> Calling
 
 
 async def put_off_call(
-    conn: Conn, user_id: UserId, call_id: ToolCallId, wait: timedelta, error: str | None, most: int
+    conn: Conn, user_id: UserId, calling: Calling, wait: timedelta, error: str | None, most: int
 ) -> bool:
     """For another try; longer after each. False: there is none."""
-    args = (user_id, call_id, wait, error, most)
+    args = (user_id, calling.id, wait, error, most, calling.tries)
     return bool(await conn.fetchval(_SQL["put_off_call"], *args))
 
 
@@ -224,11 +261,6 @@ async def lose_call(
     what came. None: it has ended."""
     row = await conn.fetchrow(_SQL["lose_call"], user_id, call_id, after, most)
     return LostCall(**row) if row else None
-
-
-async def action_of_call(conn: Conn, user_id: UserId, call_id: ToolCallId) -> ActionId | None:
-    found: ActionId | None = await conn.fetchval(_SQL["action_of_call"], user_id, call_id)
-    return found
 
 
 async def due_tool_calls(conn: Conn, each: int, limit: int) -> list[ToolCallOf]:

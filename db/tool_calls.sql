@@ -34,7 +34,7 @@ WITH made AS (
     RETURNING *
 )
 SELECT m.id, m.tool_id, m.tool_name, m.arguments, m.chatbot_id, m.contact_id, m.conversation_id,
-       m.action_id, k.phone_number, m.created_at
+       m.action_id, m.tries, k.phone_number, m.created_at
   FROM made m JOIN contacts k ON k.user_id = $1 AND k.id = m.contact_id;
 
 -- name: known_call
@@ -53,20 +53,39 @@ WITH again AS (
     RETURNING *
 )
 SELECT m.id, m.tool_id, m.tool_name, m.arguments, m.chatbot_id, m.contact_id, m.conversation_id,
-       m.action_id, k.phone_number, m.created_at
+       m.action_id, m.tries, k.phone_number, m.created_at
   FROM again m JOIN contacts k ON k.user_id = $1 AND k.id = m.contact_id;
 
 -- name: settle_call
--- What came late is known after all.
-UPDATE tool_calls SET status = $3, status_code = $4, error = $5, result = $6, ended_at = now()
- WHERE user_id = $1 AND id = $2 AND status IN ('calling', 'unknown')
+-- What came late is known after all. $3: which try; one that is over says only that it was done.
+UPDATE tool_calls SET status = $4, status_code = $5, error = $6, result = $7, ended_at = now()
+ WHERE user_id = $1 AND id = $2 AND (tries = $3 OR $4 = 'done')
+   AND (status = 'calling' OR (status = 'unknown' AND $4 <> 'unknown'))
 RETURNING true;
+
+-- name: call_end
+-- As others have settled it.
+SELECT CASE status WHEN 'calling' THEN 'unknown' ELSE status END AS status, status_code, error, result
+  FROM tool_calls WHERE user_id = $1 AND id = $2;
+
+-- name: lock_call_conversation
+-- Before the call itself, as the order of locks wants it.
+SELECT v.id FROM tool_calls c
+  JOIN conversations v ON v.user_id = $1 AND v.id = c.conversation_id
+ WHERE c.user_id = $1 AND c.id = $2
+   FOR NO KEY UPDATE OF v;
 
 -- name: note_told
 -- Of those that the turn knew of before, and those that it made. The turn holds the conversation.
-UPDATE tool_calls SET told = true
+UPDATE tool_calls SET told = true, told_by = $5
  WHERE user_id = $1 AND conversation_id = $2 AND action_id IS NULL AND NOT told
    AND (id = ANY ($3::bigint[]) OR input_seq = $4);
+
+-- name: tell_again
+-- The conversations are held. $3 reached nobody, $4 somebody after all.
+UPDATE tool_calls SET told = told_by = ANY ($4::bigint[])
+ WHERE user_id = $1 AND conversation_id = ANY ($2::bigint[])
+   AND (told_by = ANY ($3::bigint[]) OR told_by = ANY ($4::bigint[]));
 
 -- name: propose_call
 INSERT INTO tool_calls (user_id, chatbot_id, contact_id, conversation_id, action_id, tool_id,
@@ -91,14 +110,14 @@ WITH taken AS (
     RETURNING *
 )
 SELECT m.id, m.tool_id, m.tool_name, m.arguments, m.chatbot_id, m.contact_id, m.conversation_id,
-       m.action_id, k.phone_number, m.created_at
+       m.action_id, m.tries, k.phone_number, m.created_at
   FROM taken m JOIN contacts k ON k.user_id = $1 AND k.id = m.contact_id;
 
 -- name: put_off_call
 -- An action's that may be repeated, and of which nobody knows what came.
 UPDATE tool_calls SET status = 'due', due_at = now() + $3::interval * tries, error = $4
  WHERE user_id = $1 AND id = $2 AND status = 'calling' AND action_id IS NOT NULL
-   AND effect <> 'once' AND tries < $5
+   AND effect <> 'once' AND tries < $5 AND tries = $6
 RETURNING true;
 
 -- name: lose_call
@@ -107,10 +126,7 @@ UPDATE tool_calls
                      WHEN effect = 'none' THEN 'failed' ELSE 'unknown' END,
        due_at = now(), error = 'worker_died', ended_at = now()
  WHERE user_id = $1 AND id = $2 AND status = 'calling' AND called_at < now() - $3::interval
-RETURNING status, action_id, tool_name;
-
--- name: action_of_call
-SELECT action_id FROM tool_calls WHERE user_id = $1 AND id = $2;
+RETURNING id, status, action_id, tool_name, chatbot_id, contact_id, conversation_id;
 
 -- name: due_tool_calls
 SELECT user_id, id FROM due_tool_calls($1, $2);

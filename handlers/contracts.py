@@ -6,7 +6,7 @@ import structlog
 
 from db.contracts import Due, advance_contract, due_contracts, read_contract
 from db.pool import Pool, tenant
-from handlers.deliveries.catalogue import SubscriptionEnded, SubscriptionExpiring
+from handlers.deliveries.of_plans import SubscriptionEnded, SubscriptionExpiring
 from handlers.deliveries.outbox import tell
 from handlers.process.sweeps import Sweep
 

@@ -147,6 +147,17 @@ class OwnTools:
             " the system event says. It is not called again in this answer."
         )
 
+    def _untold(self, name: str, arguments_hash: str) -> CallEnd | None:
+        """The same was done for inputs before these, and the answer that said so reached nobody:
+        who asks for it again, or is answered again, wants no second one."""
+        for one in self.before:
+            if one.told or one.input_seq == self.input_seq:
+                continue
+            if (one.tool_name, one.arguments_hash) == (name, arguments_hash):
+                status = "unknown" if one.status == "calling" else one.status
+                return CallEnd(status, None, one.error, one.result)
+        return None
+
     def request(self, name: str, arguments: dict[str, Any]) -> Request:
         """To a person, who approves the call."""
         tool, text = self.offered[name], canonical(arguments)
@@ -166,6 +177,9 @@ class OwnTools:
         key = (tool.name, _hash(text))
         if (again := self.ends.get(key)) is not None:
             return told(again)  # the same once more is the same
+        if (untold := self._untold(*key)) is not None:
+            self.ends[key] = untold
+            return told(untold)
         if len(self.ends) >= CALLS_MAX:
             return NO_MORE
         if self._seconds < LEAST_SECONDS:

@@ -9,11 +9,12 @@ makes the schemas and samples of this.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from db.ids import ActionId, ContactId, ConversationId, MessageId, SubscriptionId, WebhookId
+from db.ids import ActionId, ContactId, ConversationId, MessageId, ToolCallId, WebhookId
+from handlers.deliveries import of_plans
 from handlers.deliveries.event import TenantEvent
 
 # Told only where a webhook wants them, and kept nowhere else; SQL writes them.
@@ -172,6 +173,22 @@ class ActionExpired(ActionEvent):
     TELLS = "Nobody decided an action in time."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallUnknown(TenantEvent):
+    TYPE = "tool.unknown"
+    TELLS = (
+        "A tool of yours was called, and no answer said whether it was done: look for its"
+        " `idempotency_key`. The customer was told that it is not certain."
+    )
+
+    tool_call_id: ToolCallId
+    idempotency_key: str
+    tool_name: str
+    conversation_id: ConversationId
+    action_id: ActionId | None  # that a person approved; None: the bot called it by itself
+    reason: str | None  # as `error` of GET /v1/chatbots/{id}/tool-calls
+
+
 # ---- orders --------------------------------------------------------------------------------------
 
 
@@ -263,55 +280,6 @@ class AccountEvent(TenantEvent):
     account_event_id: int
 
 
-# ---- plans ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OfLimit(TenantEvent):
-    limit: str  # its key in the plan, or the column
-    day: date
-    value: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitWarning(_OfLimit):
-    """Written where the limit is counted, as often as LimitReached."""
-
-    TYPE = "limit.warning"
-    TELLS = "80 % of a limit is used."
-
-    used: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitReached(_OfLimit):
-    """Written where the limit is counted, in SQL: once a day, a monthly one once a month."""
-
-    TYPE = "limit.reached"
-    TELLS = "A limit is used up."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionEvent(TenantEvent):
-    subscription_id: SubscriptionId
-    subscription_name: str
-    contract_end_date: date  # the last day, by the tenant's clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionExpiring(SubscriptionEvent):
-    TYPE = "subscription.expiring"
-    TELLS = "A subscription that does not renew ends in 14, 7 or 1 days."
-
-    days_left: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionEnded(SubscriptionEvent):
-    TYPE = "subscription.ended"
-    TELLS = "A subscription has ended; messages are recorded and not answered."
-
-
 # ---- the rest ------------------------------------------------------------------------------------
 
 
@@ -396,4 +364,5 @@ def _types(of: type[TenantEvent]) -> Iterator[type[TenantEvent]]:
         yield from _types(kind)
 
 
-CATALOGUE: dict[str, type[TenantEvent]] = {kind.TYPE: kind for kind in _types(TenantEvent)}
+_EVERY = sorted(_types(TenantEvent), key=lambda kind: kind.__module__ == of_plans.__name__)
+CATALOGUE: dict[str, type[TenantEvent]] = {kind.TYPE: kind for kind in _EVERY}

@@ -89,6 +89,7 @@ ROWS: Mapping[str, Mapping[str, tuple[Schema, Any]]] = {
 _SAMPLES: Mapping[str, Any] = {
     "message_id": 481, "conversation_id": 17, "action_id": 52, "order_id": 9, "webhook_id": 4,
     "account_event_id": 31, "campaign_id": 6, "export_id": 2, "template_id": 8,
+    "tool_call_id": 23, "idempotency_key": "call_23", "tool_name": "book_table",
     "subscription_id": 1, "subscription_name": "standard", "used": 80,
     "order_number": "K7Q2-M4XD", "currency": "USD", "limit":
     "daily_message_limit", "value": 100, "days_left": 7, "field": "phone_number_quality_update",
@@ -101,6 +102,7 @@ _REASONS: Mapping[str, str] = {
     "conversation.taken_over": "api",
     "bot.failing": "model_unavailable",
     "sending.paused": "account:190",
+    "tool.unknown": "timeout",
     "webhook.disabled": "gone",
     "campaign.paused": "window",
 }

@@ -1,4 +1,4 @@
-"""What one person sent, as files in their export."""
+"""What one person sent, and what the tenant gave about them, as files in their export."""
 
 from collections.abc import AsyncIterator
 

@@ -31,7 +31,7 @@ from db.media import (
 )
 from db.pool import UNAVAILABLE, Conn, Pool, tenant
 from handlers.documents.blocks import BEGINNING_CHARS, Refused
-from handlers.documents.reading import beginning_of
+from handlers.documents.reading import TooSlow, beginning_of
 from handlers.media.coming_back import come_back
 from handlers.media.duration import duration
 from handlers.media.hearing import Heard, NotHeard, Transcriber
@@ -98,6 +98,8 @@ class Listener:
         try:
             async with self.children.place(claim.user_id):
                 text = await beginning_of(self.store.read(file), READ_S)
+        except TooSlow:
+            return await self._not_now(claim, medium, "too_slow")
         except Refused:
             return await self._settle(claim, medium, "not_read", None)
         except (StoreProblem, FileNotFoundError):  # also: it is not mounted at this moment

@@ -47,7 +47,7 @@ def after(problem: str, tries: int, age: timedelta) -> Next:
 
 def after_hearing(problem: str, tries: int, age: timedelta) -> Next:
     """A server that is away is asked again while an answer would still be given."""
-    if problem in OF_THE_SOUND:
+    if problem in OF_THE_SOUND or (problem in DOUBTED and tries + 1 >= DOUBTED_TRIES):
         return GiveUp(problem)
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries, 20))
     return GiveUp(problem) if age + wait >= STALE_AFTER else Again(wait)

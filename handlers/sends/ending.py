@@ -14,6 +14,7 @@ from db.ids import ChatbotId, ContactId, ConversationId, MessageId, UserId
 from db.messages import NewText, queue_text
 from db.pool import Conn
 from db.sends import LateReply, end_send, late_reply
+from db.tool_calls import tell_again
 from db.usage import give_back_campaign_messages, give_back_messages
 from db.waits import put_off_again
 from handlers.deliveries.catalogue import MessageFailed
@@ -23,6 +24,7 @@ from handlers.sends.rules import (
     BLOCKED,
     ERASED,
     HANDLE_LOST,
+    LEFT_BEHIND,
     PUT_OFF,
     TAKEN_OVER,
     WINDOW_CLOSED,
@@ -30,6 +32,8 @@ from handlers.sends.rules import (
 )
 from handlers.templates.filling import To
 from handlers.templates.outside import replacement
+
+_MOURNED_BY_NOBODY = frozenset([TAKEN_OVER, BLOCKED.reason, ERASED.reason, LEFT_BEHIND.reason])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ async def settle_ends(
     concerned = {*(o.conversation_id for o in ended), *(o.conversation_id for o in arrived)}
     if conversations := sorted(c for c in concerned if c is not None):
         await forget_threads(conn, user_id, conversations)
+        gone, came = [o.message_id for o in ended], [o.message_id for o in arrived]
+        await tell_again(conn, user_id, conversations, gone, came)
     unspent: list[Ended] = []
     dead: list[Ended] = []
     for one in ended:
@@ -108,7 +114,7 @@ async def settle_ends(
             instead = "another answer"
         if instead != "queued":  # a template that was queued took the unit over
             unspent.append(one)
-        if instead is None and one.reason not in (TAKEN_OVER, BLOCKED.reason, ERASED.reason):
+        if instead is None and one.reason not in _MOURNED_BY_NOBODY:
             dead.append(one)
     lost = [one.message_id for one in ended if one.error and one.error["code"] in HANDLE_LOST]
     if lost:  # replayed, it is uploaded anew

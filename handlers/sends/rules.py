@@ -73,6 +73,7 @@ BLOCKED = End("cancelled", "blocked")  # as the tenant wanted it, so they are no
 # format, paused, disabled. The campaign waits, and this person is still to be reached.
 TEMPLATE_CODES = frozenset({132001, 132007, 132015, 132016})
 TEMPLATE_REFUSED = End("cancelled", "template_refused")
+LEFT_BEHIND = End("cancelled", "left_behind")  # told to nobody: its reply's end is told, or none
 ERASED = End("cancelled", "contact_erased")  # told to nobody: nothing of the contact remains
 TENANT_INACTIVE, CHATBOT_INACTIVE = "tenant_inactive", "chatbot_inactive"
 # What such a reply answered is answered again when tenant and chatbot are active.
@@ -134,6 +135,8 @@ def before_sending(send: Send, *, has_token: bool) -> Pause | End | None:
     """Looked at again just before the call, because time has passed since the turn. None: send."""
     if send.blocked:
         return BLOCKED
+    if send.left_behind:  # also when the bot is active again by now: the file goes with the next
+        return LEFT_BEHIND
     if send.silenced:
         return End("cancelled", TAKEN_OVER)
     if not send.tenant_active:

@@ -7,6 +7,7 @@ import time
 
 import structlog
 
+from db.ids import ToolCallId
 from db.tool_calls import CallEnd, Calling
 from db.tools import OwnTool
 from handlers.deliveries.signing import headers, key_of
@@ -52,7 +53,7 @@ class Caller:
     async def _post(
         self, calling: Calling, tool: OwnTool, keys: list[bytes], seconds: float
     ) -> Outcome:
-        name, body = call_name(calling), body_of(calling)
+        name, body = call_name(calling.id), body_of(calling)
         signed = headers(keys, name, int(time.time()), body) | {"idempotency-key": name}
         began = time.monotonic()
         try:
@@ -62,15 +63,15 @@ class Caller:
             return Outcome(round((time.monotonic() - began) * 1_000), error="timeout")
 
 
-def call_name(calling: Calling) -> str:
+def call_name(call_id: ToolCallId) -> str:
     """The webhook-id and Idempotency-Key: the same however often it is tried."""
-    return f"call_{calling.id}"
+    return f"call_{call_id}"
 
 
 def body_of(calling: Calling) -> bytes:
     """The same bytes however often it is tried."""
     data = {
-        "call_id": call_name(calling),
+        "call_id": call_name(calling.id),
         "tool": calling.tool_name,
         "arguments": calling.arguments,
         "chatbot_id": calling.chatbot_id,

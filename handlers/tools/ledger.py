@@ -17,20 +17,22 @@ from functools import partial
 
 import structlog
 
-from db.actions import lock_action_conversation, read_action
-from db.ids import ActionId, UserId
+from db.actions import read_action
+from db.ids import UserId
 from db.pool import CONFLICT, UNAVAILABLE, Conn, Pool, tenant
 from db.tool_calls import (
     CallEnd,
     Calling,
+    LostCall,
     NewCall,
     ToolCallOf,
-    action_of_call,
     begin_call,
     call_again,
+    call_end,
     forget_tool_calls,
     hold_lease,
     known_call,
+    lock_call_conversation,
     lose_call,
     lost_tool_calls,
     put_off_call,
@@ -40,9 +42,11 @@ from db.tool_calls import (
 from db.tools import OwnTool, own_tool
 from db.usage import Reserving
 from handlers.actions import announce_call
+from handlers.deliveries.catalogue import ToolCallUnknown
+from handlers.deliveries.outbox import tell
 from handlers.process.sweeps import Sweep
 from handlers.rules.tools import wrong_arguments
-from handlers.tools.calling import Caller
+from handlers.tools.calling import Caller, call_name
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -78,38 +82,55 @@ async def call_of_turn(
             if calling is None:
                 status = known.status if is_settled else "unknown"
                 return CallEnd(status, None, known.error, known.result)
-    end = await caller.call(calling, tool, seconds)
-    if await _settled(pool, by.user_id, calling, end):
-        return end
-    return CallEnd("unknown", error="not_recorded")  # as the record has it
+    return await _settled(pool, by.user_id, calling, await caller.call(calling, tool, seconds))
 
 
-async def _settled(pool: Pool, user_id: UserId, calling: Calling, end: CallEnd) -> bool:
-    """What an endpoint did is dear to lose: the database may come back in a moment."""
+async def _settled(pool: Pool, user_id: UserId, calling: Calling, end: CallEnd) -> CallEnd:
+    """As the record has it. What an endpoint did is dear to lose: the database may come back in a
+    moment."""
     for failures in range(SETTLE_TRIES):
         try:
             async with tenant(pool, user_id) as conn:
-                await _settle(conn, user_id, calling, end)
-            return True
+                return await _settle(conn, user_id, calling, end)
         except (*UNAVAILABLE, *CONFLICT) as error:
             log.warning("tool.not_settled", call_id=calling.id, exc_info=error)
             await asyncio.sleep(0.2 * 2**failures)
-    return False
+    return CallEnd("unknown", error="not_recorded")
 
 
-async def _settle(conn: Conn, user_id: UserId, calling: Calling, end: CallEnd) -> None:
-    if calling.action_id is None:
-        await settle_call(conn, user_id, calling.id, end)
-        return
-    conversation_id = await lock_action_conversation(conn, user_id, calling.action_id)
+async def _settle(conn: Conn, user_id: UserId, calling: Calling, end: CallEnd) -> CallEnd:
+    """A try that took too long may have met another, which is the one that counts."""
+    if calling.action_id is not None or end.status == "unknown":  # somebody is told
+        await lock_call_conversation(conn, user_id, calling.id)
     if end.status == "unknown" and await put_off_call(
-        conn, user_id, calling.id, TRY_AGAIN, end.error, TRIES
+        conn, user_id, calling, TRY_AGAIN, end.error, TRIES
     ):
-        return
-    if await settle_call(conn, user_id, calling.id, end):
-        action = await read_action(conn, user_id, calling.action_id)
-        if action is not None and conversation_id is not None:
-            await announce_call(conn, conversation_id, action, (calling.tool_name, end))
+        return end
+    if not await settle_call(conn, user_id, calling.id, calling.tries, end):
+        return await call_end(conn, user_id, calling.id) or end
+    await _told(conn, user_id, calling, end)
+    return end
+
+
+async def _told(conn: Conn, user_id: UserId, call: Calling | LostCall, end: CallEnd) -> None:
+    """To the customer, where a person approved it, and what is not known to the tenant, who alone
+    can find out. The conversation is locked."""
+    if call.action_id is not None:
+        action = await read_action(conn, user_id, call.action_id)
+        if action is not None:
+            await announce_call(conn, call.conversation_id, action, (call.tool_name, end))
+    if end.status == "unknown":
+        unknown = ToolCallUnknown(
+            chatbot_id=call.chatbot_id,
+            contact_id=call.contact_id,
+            tool_call_id=call.id,
+            idempotency_key=call_name(call.id),
+            tool_name=call.tool_name,
+            conversation_id=call.conversation_id,
+            action_id=call.action_id,
+            reason=end.error,
+        )
+        await tell(conn, user_id, unknown)
 
 
 # ---- approved ------------------------------------------------------------------------------------
@@ -142,20 +163,13 @@ async def end_lost_calls(pool: Pool, sweep: Sweep[ToolCallOf]) -> None:
 
 async def _end_lost(pool: Pool, one: ToolCallOf) -> None:
     async with tenant(pool, one.user_id) as conn:
-        action_id: ActionId | None = await action_of_call(conn, one.user_id, one.id)
-        conversation_id = None
-        if action_id is not None:
-            conversation_id = await lock_action_conversation(conn, one.user_id, action_id)
+        await lock_call_conversation(conn, one.user_id, one.id)
         lost = await lose_call(conn, one.user_id, one.id, LOST_AFTER, TRIES)
         if lost is None:
             return
         log.warning("tool.lost", user_id=one.user_id, call_id=one.id, status=lost.status)
-        if action_id is None or conversation_id is None or lost.status == "due":
-            return
-        action = await read_action(conn, one.user_id, action_id)
-        if action is not None:
-            end = CallEnd(lost.status, error="worker_died")
-            await announce_call(conn, conversation_id, action, (lost.tool_name, end))
+        if lost.status != "due":
+            await _told(conn, one.user_id, lost, CallEnd(lost.status, error="worker_died"))
 
 
 async def forget_old_calls(pool: Pool) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db.conversations import TurnContext, trust_thread
-from db.ids import UserId
+from db.ids import MessageId, UserId
 from db.pool import Conn, Pool, tenant
 from db.tool_calls import CallEnd, NewCall, done_tools, known_calls, note_told
 from db.tools import OwnTool, own_tools
@@ -71,7 +71,9 @@ async def own_tools_in_a_test(pool: Pool, user_id: UserId, context: TurnContext)
     return OwnTools(tools, room=budget_of(context.budgets).input_tokens)
 
 
-async def keep_thread(conn: Conn, turn: Turn, context: TurnContext, slot: Slot) -> None:
+async def keep_thread(
+    conn: Conn, turn: Turn, context: TurnContext, slot: Slot, reply: MessageId
+) -> None:
     """With the reply. What the agent heard of tools the customer was told, where it matters."""
     user_id, conversation_id = turn.claim.user_id, turn.claim.conversation_id
     await turn.agent.saver.store(conn, context.thread_id, slot)
@@ -79,4 +81,5 @@ async def keep_thread(conn: Conn, turn: Turn, context: TurnContext, slot: Slot) 
         await trust_thread(conn, user_id, conversation_id, context.forgotten)
     heard = turn.heard
     if heard.input_seq is not None:
-        await note_told(conn, user_id, conversation_id, heard.before, heard.input_seq)
+        known = (heard.before, heard.input_seq)
+        await note_told(conn, user_id, conversation_id, known, reply)

@@ -206,7 +206,7 @@ async def _say(conn: Conn, turn: Turn, read: Read, say: Say) -> None:
     if say.slot is None:
         await forget_threads(conn, claim.user_id, [claim.conversation_id])
     else:
-        await keep_thread(conn, turn, context, say.slot)
+        await keep_thread(conn, turn, context, say.slot, queued)
     await _settle(conn, turn, read, say)
     # The contact's day before the tenant's, which requests are counted on.
     if read.found.plan.limit(Limit.MAX_MESSAGES_PER_CONTACT_DAY) is not None:

@@ -9,6 +9,7 @@ leaves in the middle, or a process that dies, has written is removed by its name
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +24,7 @@ from db.pool import UNAVAILABLE, Conn
 from handlers.media import giving
 from handlers.media.kinds import BYTES
 from handlers.media.pictures import DRAWN, NotDrawn, drawn_anew, whole
+from handlers.media.room import Room
 from handlers.media.sendable import FILE_BYTES, FORMS, KIND_OF
 from handlers.media.sniffing import HEAD_BYTES, content_type
 from handlers.media_store.port import StoreProblem
@@ -63,7 +65,7 @@ class Kept:
 @dataclass(slots=True)
 class Uploads:
     streams: Streams  # whose places they share
-    drawing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAWN_AT_ONCE))
+    drawing: Room = field(default_factory=lambda: Room(DRAWN_AT_ONCE))
 
     async def takes(
         self, request: web.Request, stream: Stream, upload: Upload[Any, Any, Any]
@@ -138,7 +140,7 @@ class Form:
     stream: Stream
     fields: type[Parameters]
     file: str
-    drawing: asyncio.Semaphore
+    drawing: Room
     is_kept: bool = False
     _hash: Any = field(default_factory=hashlib.sha256)
     _bytes: int = 0
@@ -220,19 +222,20 @@ class Form:
 
     async def _draw(self, pieces: AsyncIterator[bytes]) -> int:
         data = b"".join([piece async for piece in pieces])
-        try:
-            async with asyncio.timeout(DRAW_WAIT_S):
-                await self.drawing.acquire()
-        except TimeoutError:
-            raise unavailable("Other pictures are being drawn anew: come again.", 10) from None
-        try:
-            picture = await drawn_anew(whole(data))
-        except NotDrawn:
-            raise invalid(
-                [Mistake(FILE, "a picture that cannot be drawn: it is damaged, or too large")]
-            ) from None
-        finally:
-            self.drawing.release()
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(DRAW_WAIT_S):
+                    await held.enter_async_context(self.drawing.place(self.stream.user_id))
+            except TimeoutError:
+                raise unavailable("Other pictures are being drawn anew: come again.", 10) from None
+            try:
+                picture = await drawn_anew(whole(data))
+            except NotDrawn as problem:
+                if str(problem) == "too_slow":  # by the clock: the machine may have been busy
+                    raise unavailable("It took too long to draw: come again.", 10) from None
+                raise invalid(
+                    [Mistake(FILE, "a picture that cannot be drawn: it is damaged, or too large")]
+                ) from None
         return await self.stream.store.write(self.file, whole(picture.big))
 
 

@@ -72,7 +72,11 @@ async def file_of(client: Client, medium: int) -> tuple[int, bytes, str]:
 
 
 def files(place: Path) -> list[Path]:
-    return [p for p in place.rglob("*") if p.is_file() and p.name != "store-id"]
+    return [
+        p
+        for p in place.rglob("*")
+        if p.is_file() and p.name != "store-id" and "seen" not in p.parts
+    ]
 
 
 def picture(form: str = "JPEG", **more: Any) -> bytes:
@@ -114,6 +118,17 @@ async def test_of_a_picture_nothing_is_kept_but_what_can_be_seen(ours: Client) -
     _, kept, _ = await file_of(ours, made.json["id"])
     assert Image.open(BytesIO(kept)).size == (60, 40)
     assert not any(word in kept for word in (b"secret place", b"Ada", b"behind"))
+
+
+async def test_a_picture_that_takes_too_long_may_come_again(
+    ours: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock also goes while others have the machine: it is not told to be damaged."""
+    with monkeypatch.context() as hurry:
+        hurry.setattr("handlers.media.pictures.PICTURE_S", 0.01)
+        refused = await gives(ours, picture(), "photo.jpg")
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+    assert (await gives(ours, picture(), "photo.jpg")).status == 201
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ LOOKS_BESIDE = {
     "actions.lock_approving": "the conversation's contact never changes; read_approving() reads"
     " when the decisions are locked",
     "actions.lock_action_conversation": "the conversation of an action never changes",
+    "tool_calls.lock_call_conversation": "the conversation of a call never changes",
     "dead.lock_dead_conversation": "the conversation of a message never changes",
     "changes.edit_message": "the conversation of a message never changes; the rest is its own",
     "changes.revoke_message": "as edit_message",

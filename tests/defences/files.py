@@ -59,6 +59,18 @@ DEFENCES = (
         (f"{SENDING}::test_a_file_that_was_deleted_before_it_left_ends_the_message",),
     ),
     Defence(
+        "a file whose answer is put off goes with the next",
+        "the look at what a file goes out behind",
+        (
+            Change(
+                "handlers/sends/rules.py",
+                "    if send.left_behind:",
+                "    if False:",
+            ),
+        ),
+        (f"{FILES}::test_a_file_whose_answer_is_put_off_goes_with_the_next",),
+    ),
+    Defence(
         "a file near its removal gets no row",
         "the slack of note_finished()",
         (

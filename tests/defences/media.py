@@ -111,8 +111,8 @@ DEFENCES = (
         (
             Change(
                 "handlers/media/pictures.py",
-                "asyncio.Semaphore(CHILDREN_MAX)",
-                "asyncio.Semaphore(99)",
+                "return Room(CHILDREN_MAX)",
+                "return Room(99)",
             ),
         ),
         (f"{READ}::test_of_all_that_come_at_once_two_are_opened_at_a_time",),

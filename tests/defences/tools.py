@@ -5,6 +5,7 @@ from tests.defences.defence import Change, Defence
 TURN = "tests/turn/test_own_tools.py"
 APPROVALS = "tests/turn/test_tool_approvals.py"
 API = "tests/api/test_tools.py"
+DELIVERED = "tests/deliveries/test_approved_tools.py"
 UNIT = "tests/unit/test_tools.py"
 CALLS = "db/tool_calls.sql"
 OWN = "handlers/agent/own_tools.py"
@@ -46,6 +47,41 @@ DEFENCES = (
         "the look at what was called for the same inputs",
         (Change(OWN, "return self._called_otherwise(tool, _hash(text))", "return None"),),
         (f"{TURN}::test_a_turn_that_is_repeated_calls_nothing_else",),
+    ),
+    Defence(
+        "tools: what was done and not told is not done again",
+        "the look at what was done for inputs before",
+        (Change(OWN, "if (untold := self._untold(*key)) is not None:", "if untold := None:"),),
+        (f"{TURN}::test_what_was_done_is_not_done_again_where_its_answer_was_put_off",),
+    ),
+    Defence(
+        "tools: an answer that reached nobody told nobody",
+        "the word that what it told was not told",
+        (
+            Change(
+                "handlers/sends/ending.py",
+                "        await tell_again(conn, user_id, conversations, gone, came)\n",
+            ),
+        ),
+        (f"{TURN}::test_what_was_done_is_not_done_again_where_its_answer_was_put_off",),
+    ),
+    Defence(
+        "tools: a try that is over says nothing of the next",
+        "the number of the try in settle_call()",
+        (Change(CALLS, "(tries = $3 OR $4 = 'done')", "($3::int IS NOT NULL)"),),
+        (f"{TURN}::test_of_two_tries_the_one_that_counts",),
+    ),
+    Defence(
+        "tools: a deleted chatbot's calls are not shown as due",
+        "the look at deletions in due_tool_calls()",
+        (
+            Change(
+                "db/migrations/0140_due_calls_of_the_living.sql",
+                "WHERE g.user_id = t.user_id AND",
+                "WHERE false AND",
+            ),
+        ),
+        (f"{DELIVERED}::test_a_chatbot_that_is_being_deleted_holds_up_no_other",),
     ),
     Defence(
         "tools: what is done once is not repeated",

@@ -3,6 +3,7 @@ after one was killed."""
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 from handlers.deliveries.signing import new_secret
@@ -75,6 +76,25 @@ async def test_a_tenant_whose_endpoint_hangs_holds_up_nobody_else(house: House) 
     await house.worker()
     await until_all(house, quick, "done")
     assert len(await arrived(house, slow)) <= OF_ONE_TENANT
+
+
+async def test_a_chatbot_that_is_being_deleted_holds_up_no_other(house: House) -> None:
+    """Its calls are due and hidden until they are gone, which takes a while."""
+    ours = await make_tenant(house.owner)
+    await approved(house, ours, OF_ONE_TENANT)
+    await house.owner.execute(
+        "INSERT INTO chatbot_deletions (user_id, chatbot_id, due_at) VALUES ($1, $2, 'infinity')",
+        *(ours.user_id, ours.chatbot_id),
+    )
+    other = await house.owner.fetchval(
+        "INSERT INTO chatbots (user_id, name) VALUES ($1, 'other') RETURNING id", ours.user_id
+    )
+    await approved(house, replace(ours, chatbot_id=other), 1)
+    await house.worker()
+    async with asyncio.timeout(20):
+        while (await statuses(house, ours))[-1] != "done":
+            await asyncio.sleep(0.1)
+    assert set((await statuses(house, ours))[:-1]) == {"due"}
 
 
 async def test_what_a_killed_worker_was_calling_is_not_called_again(house: House) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from db.erasures import DueErasure
 from db.exports import create_export
+from db.given_media import NewFile, give_file
 from db.ids import ContactId
 from db.jobs import claim_job, create_job
 from db.media import MediumClaim
@@ -19,6 +20,7 @@ from handlers.erasure.work import step
 from handlers.exports.work import make_export
 from handlers.ingest.recording import record_batch
 from handlers.media.kinds import BYTES, CONTACT_DAY, TENANT_DAY
+from handlers.media.pictures import whole
 from handlers.media.rules import DEATHS_MAX, DOUBTED_TRIES
 from handlers.process.secrets import Vault, access_token_of
 from handlers.retention.sweep import history_step
@@ -447,7 +449,8 @@ async def test_what_the_database_interrupts_is_no_death(
 
 
 async def test_what_a_person_sent_is_in_their_export(house: House, of: Tenant) -> None:
-    """As files, by the names that the API gives them; of nobody else, and not what was refused."""
+    """As files, by the names that the API gives them; of nobody else, and not what was refused.
+    Also what the tenant has about them."""
     data = voice(4.0)
     mine = [await house.sent(of, "audio", data), await house.sent(of, "document", pdf("Cake"))]
     await house.sent(of, "image", b"MZ" + bytes(80))
@@ -457,7 +460,20 @@ async def test_what_a_person_sent_is_in_their_export(house: House, of: Tenant) -
     await house.fetch_all()
     await house.store.remove((await house.row(gone))["file"])
     contact = ContactId((await house.row(mine[0]))["contact_id"])
+    await house.store.write("media/1/invoice", whole(b"%PDF- invoice"))
+    about = NewFile(
+        kind="document",
+        file="media/1/invoice",
+        content_type="application/pdf",
+        bytes=13,
+        name="invoice.pdf",
+        title=None,
+        chatbot_id=None,
+        contact_id=contact,
+    )
     async with tenant(house.pool, of.user_id) as conn:
+        assert (given := await give_file(conn, of.user_id, about)) is not None
+        assert await give_file(conn, of.user_id, replace(about, contact_id=None)) is not None
         job_id = await create_job(conn, of.user_id, "export")
         await create_export(conn, of.user_id, job_id, "contact", contact, None)
     async with house.pool.acquire() as conn:
@@ -465,10 +481,11 @@ async def test_what_a_person_sent_is_in_their_export(house: House, of: Tenant) -
     assert job is not None
     await make_export(house.pool, house.store, job)
     file = await house.owner.fetchval("SELECT file FROM exports")
-    whole = b"".join([piece async for piece in house.store.read(file)])
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+    zipped = b"".join([piece async for piece in house.store.read(file)])
+    with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
         files = {name: archive.read(name) for name in archive.namelist() if "/" in name}
     assert files == {
         f"files/audio-{mine[0]}.ogg": data,
         f"files/document-{mine[1]}.pdf": pdf("Cake"),
+        f"files/document-{given.id}.pdf": b"%PDF- invoice",
     }

@@ -299,6 +299,26 @@ async def test_a_picture_that_takes_too_long_is_tried_again(
     assert await house.fate(first) == ("stored", None)
 
 
+async def test_a_document_that_takes_too_long_is_tried_again(
+    house: House, of: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await house.sent(of, "document", pdf("We open at 7."), more={"filename": "a.pdf"})
+    second = await house.sent(of, "document", pdf("And on Sunday?"), more={"filename": "b.pdf"})
+    with monkeypatch.context() as hurry:
+        hurry.setattr("handlers.media.listening.READ_S", 0.1)
+        await read(house)
+        row = await house.row(first)
+        assert (row["reason"], row["failures"], row["settled_at"]) == ("too_slow", 1, None)
+        for _ in range(DOUBTED_TRIES - 1):
+            await house.owner.execute("UPDATE media SET due_at = now() WHERE id = $1", second)
+            await house.hear()
+        row = await house.row(second)
+        assert (row["status"], row["heard"], row["text"]) == ("stored", "too_slow", None)
+    await house.later()
+    await house.hear()
+    assert "We open at 7." in (await house.row(first))["text"]
+
+
 async def test_of_all_that_come_at_once_two_are_opened_at_a_time(house: House, of: Tenant) -> None:
     """A picture of 150 KB takes hundreds of MB while it is drawn."""
     for n in range(6):

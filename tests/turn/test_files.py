@@ -3,14 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from db.given_media import NewFile, delete_given, give_file
 from db.pool import Conn, Pool, tenant
+from db.sends import claim_sends
 from handlers.agent.files import FILES_MAX, SEND_FILE
-from tests.turn.shop import Shop, Who, open_shop
+from tests.db.test_turn_queries import PAIR
+from tests.turn.shop import ME, Shop, Who, open_shop
+from tests.turn.test_looked_at_again import Meta, sender
 
 
 @pytest.fixture
@@ -130,6 +134,55 @@ async def test_a_turn_that_dies_after_the_tool_sends_it_once(shop: Shop) -> None
     await shop.simulator.rules(sends(medium), {"reply": "Here."})
     await shop.turn(who)
     assert [one[0] for one in await outbound(shop, who)] == ["text", "document"]
+
+
+async def leave(shop: Shop, meta: Meta) -> None:
+    """What is due is sent."""
+    async with shop.pool.acquire() as conn:
+        claims = await claim_sends(conn, ME, 10, 10, PAIR, timedelta(hours=24))
+    for claim in claims:
+        await sender(shop.pool, meta).send(ME, claim)
+
+
+async def ends(shop: Shop) -> list[tuple[str, str, str | None]]:
+    rows = await shop.owner.fetch(
+        "SELECT metadata ->> 'kind', status, metadata ->> 'reason' FROM messages"
+        " WHERE direction = 'outbound' ORDER BY id"
+    )
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("again_at_once", [True, False])
+async def test_a_file_whose_answer_is_put_off_goes_with_the_next(
+    shop: Shop, again_at_once: bool
+) -> None:
+    """Also when the bot is active again before the file's turn to leave has come; and no replay
+    may send it a second time."""
+    await shop.simulator.rules(sends(await given(shop)), {"reply": "Here is our menu."})
+    await shop.turn(await shop.customer(), "Have you got a menu?")
+    meta = Meta()
+    await shop.owner.execute("UPDATE chatbots SET is_active = false")
+    await leave(shop, meta)
+    await shop.owner.execute("UPDATE chatbots SET is_active = $1", again_at_once)
+    await leave(shop, meta)
+    assert await ends(shop) == [
+        ("reply", "cancelled", "chatbot_inactive"),
+        ("file", "cancelled", "left_behind"),
+    ]
+    assert meta.sent == []
+    assert await shop.owner.fetchval("SELECT count(*) FROM dead_sends") == 0
+    assert await shop.owner.fetchval("SELECT count(*) FROM analytics_events") == 0
+
+
+async def test_a_file_whose_answer_has_left_is_missing(shop: Shop) -> None:
+    await shop.simulator.rules(sends(await given(shop)), {"reply": "Here is our menu."})
+    await shop.turn(await shop.customer(), "Have you got a menu?")
+    await leave(shop, meta := Meta())
+    await shop.owner.execute("UPDATE chatbots SET is_active = false")
+    await leave(shop, meta)
+    assert len(meta.sent) == 1
+    assert (await ends(shop))[1] == ("file", "cancelled", "chatbot_inactive")
+    assert await shop.owner.fetchval("SELECT count(*) FROM dead_sends") == 1
 
 
 async def test_a_file_that_was_taken_away_while_it_thought_is_left_out(shop: Shop) -> None:

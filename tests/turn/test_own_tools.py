@@ -4,22 +4,28 @@ late or not at all, and wherever the address leads."""
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from db.conversations import claim_conversations
-from db.ids import WorkerId
-from db.pool import Conn, Pool
+from db.ids import ToolId, WorkerId
+from db.pool import Conn, Pool, tenant
+from db.sends import claim_sends
+from db.tool_calls import CallEnd, NewCall, begin_call, call_again, call_end, settle_call
+from db.waits import end_wait
 from handlers.agent.own_tools import CALLS_MAX, NO_MORE, NOT_ASKED
 from handlers.fixed.texts import Kind, fixed_text
 from handlers.process.sweeps import Sweep
 from handlers.tools.ledger import end_lost_calls, forget_old_calls
 from handlers.tools.outcome import NOT_CERTAIN, RESULT_UNITS
 from handlers.turns.run import run_turn
+from tests.db.test_turn_queries import PAIR
 from tests.factories import make_tenant
 from tests.turn.own_tools import ENDPOINT, answers, arrived, calls, has_tool, ledger
 from tests.turn.shop import ME, Shop, Turn, Who, open_shop
+from tests.turn.test_looked_at_again import Meta, sender
 
 NOT_DONE = fixed_text(Kind.NOT_DONE, "en")
 NO_AMOUNT = fixed_text(Kind.NO_AMOUNT, "en")
@@ -234,6 +240,75 @@ async def test_who_dies_with_the_call_under_way(shop: Shop, effect: str, arrival
         assert (row["status"], row["error"]) == ("unknown", "worker_died")
     else:
         assert (row["status"], row["tries"]) == ("done", 2)
+
+
+@pytest.mark.parametrize("effect", ["once", "repeatable"])
+async def test_what_was_done_is_not_done_again_where_its_answer_was_put_off(
+    shop: Shop, effect: str
+) -> None:
+    """The chatbot was inactive when the answer was to leave; its inputs come again as new ones."""
+    who, user_id = await shop.customer(), shop.tenant.user_id
+    await has_tool(shop, effect=effect)
+    await answers(shop, {"table": 7})
+    await asks(shop, who, calls(**FRIDAY), {"reply": "Table 7 is yours."})
+    assert [row["told"] for row in await ledger(shop)] == [True]
+    await shop.owner.execute("UPDATE chatbots SET is_active = false")
+    async with shop.pool.acquire() as conn:
+        (claim,) = await claim_sends(conn, ME, 1, 1, PAIR, timedelta(hours=24))
+    await sender(shop.pool, Meta()).send(ME, claim)
+    await shop.owner.execute("UPDATE chatbots SET is_active = true")
+    async with tenant(shop.pool, user_id) as conn:
+        assert await end_wait(conn, user_id, who[1], timedelta(hours=12)) == 1
+    repeated = await again(shop, who, calls(**FRIDAY), {"reply": "Table 7 is yours."})
+    assert len(await arrived(shop)) == len(await ledger(shop)) == 1
+    assert json.loads(result(repeated)) == {"done": True, "result": {"table": 7}}
+    assert repeated.said == ["Table 7 is yours."]
+    assert [row["told"] for row in await ledger(shop)] == [True]
+
+
+async def test_what_is_not_certain_is_told_to_the_tenant_once(shop: Shop) -> None:
+    """Who alone can find out: at once where no answer came, and later where the worker died."""
+    who, user_id = await shop.customer(), shop.tenant.user_id
+    tool_id = await has_tool(shop, timeout_ms=500)
+    await shop.simulator.endpoint(ENDPOINT, mode="hang")
+    await asks(shop, who, calls(**FRIDAY), {"reply": "It is not certain yet."})
+    async with tenant(shop.pool, user_id) as conn:  # and dies
+        begun = NewCall(2, ToolId(tool_id), "book_table", "once", "x", FRIDAY)
+        await begin_call(conn, user_id, who[1], begun)
+    await shop.owner.execute(
+        "UPDATE tool_calls SET called_at = now() - interval '31 s' WHERE status = 'calling'"
+    )
+    for _ in range(2):
+        await end_lost_calls(shop.pool, Sweep("tool_call"))
+    rows = await shop.owner.fetch(
+        "SELECT event_data FROM analytics_events WHERE event_type = 'tool.unknown' ORDER BY id"
+    )
+    told = [json.loads(row[0]) for row in rows]
+    assert [one["reason"] for one in told] == ["timeout", "worker_died"]
+    assert [one["idempotency_key"] for one in told] == ["call_1", "call_2"]
+    assert all(one["tool_name"] == "book_table" and one["action_id"] is None for one in told)
+
+
+@pytest.mark.parametrize("late", ["done", "failed", "unknown"])
+async def test_of_two_tries_the_one_that_counts(shop: Shop, late: str) -> None:
+    """The first was taken for dead, and ends while the second is under way. That it was done is
+    so whoever says it; anything else it says of itself alone."""
+    who, user_id = await shop.customer(), shop.tenant.user_id
+    tool_id = await has_tool(shop, effect="repeatable")
+    call = NewCall(1, ToolId(tool_id), "book_table", "repeatable", "x", FRIDAY)
+    async with tenant(shop.pool, user_id) as conn:
+        first = await begin_call(conn, user_id, who[1], call)
+        assert first is not None
+        second = await call_again(conn, user_id, first.id, 3)
+        assert second is not None
+        assert await settle_call(conn, user_id, first.id, first.tries, CallEnd(late)) == (
+            late == "done"
+        )
+        refused = CallEnd("failed", 409, "refused")
+        counts = await settle_call(conn, user_id, second.id, second.tries, refused)
+        assert counts == (late != "done")
+        end = await call_end(conn, user_id, first.id)
+    assert end == (CallEnd("done") if late == "done" else refused)
 
 
 @pytest.mark.parametrize("day", ["Friday", "Saturday"])

@@ -34,6 +34,7 @@ CALL = Calling(
     contact_id=ContactId(12),
     conversation_id=ConversationId(15),
     action_id=None,
+    tries=1,
     phone_number="+12025550143",
     created_at=datetime(2026, 5, 28, tzinfo=UTC),
 )
