@@ -46,6 +46,7 @@ RESERVED: Final = frozenset(
         "remember_fact",
         "request_human_action",
         "search_knowledge_base",
+        "send_file",
         "system_event",
     }
 )

@@ -12,6 +12,12 @@ ROWS = "db/migrations/0098_media.sql"
 
 DEFENCES = (
     Defence(
+        "media: a form has so many lines between its parts",
+        "the count of a form's lines",
+        (Change("ingress/api/uploads.py", "self._lines > LINES_MAX", "False"),),
+        ("tests/api/test_uploads.py::test_a_form_of_nothing_but_lines_keeps_nobody_waiting",),
+    ),
+    Defence(
         "media: files come from Meta's hosts alone",
         "the look at an address before it is asked",
         (Change(FETCHING, "if not may_be_fetched(found.url, self._graph):", "if False:"),),

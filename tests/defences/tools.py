@@ -11,6 +11,18 @@ OWN = "handlers/agent/own_tools.py"
 
 DEFENCES = (
     Defence(
+        "tools: what breaks off is not done",
+        "the look at how an answer ended",
+        (
+            Change(
+                "handlers/tools/outcome.py",
+                "outcome.broke_off is not None:  # 200",
+                "False:  # 200",
+            ),
+        ),
+        ("tests/turn/test_cut_answers.py::test_what_breaks_off_or_is_packed_is_not_certain",),
+    ),
+    Defence(
         "tools: who lost the lease calls nothing",
         "the look at the lease before a call is written down",
         (

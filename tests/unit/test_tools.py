@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from handlers.agent.events import EVENT
+from handlers.agent.files import Files, files_of
 from handlers.agent.powers import Powers
 from handlers.agent.remembering import REMEMBER
 from handlers.agent.selling import TOOLS as SELLING
@@ -27,7 +28,8 @@ def objects(**properties: Any) -> dict[str, Any]:
 
 
 def test_the_product_s_names_are_all_reserved() -> None:
-    powers = Powers(hands_over=True, calculates=True, offers=True).schemas
+    files = Files(files_of([(1, "document", "Menu")]))
+    powers = Powers(hands_over=True, calculates=True, offers=True, files=files).schemas
     ours = {one["function"]["name"] for one in powers} | {REQUEST, SEARCH, REMEMBER, EVENT}
     assert ours | set(SELLING) == RESERVED
     assert not any(name.startswith(PREFIX) for name in RESERVED)
