@@ -9,6 +9,7 @@ leaves in the middle, or a process that dies, has written is removed by its name
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,8 @@ from db.idempotency import Once
 from db.pool import UNAVAILABLE
 from handlers.media import giving
 from handlers.media.kinds import BYTES
-from handlers.media.pictures import DRAWN, NotDrawn, drawn_anew, whole
+from handlers.media.pictures import DRAWN, PICTURE_S, NotDrawn, drawn_anew, whole
+from handlers.media.room import Room
 from handlers.media.sendable import FILE_BYTES, FORMS, KIND_OF
 from handlers.media.sniffing import HEAD_BYTES, content_type
 from handlers.media_store.port import StoreProblem
@@ -49,8 +51,9 @@ FORM_BYTES = 64 * 1024  # of a form, beside its file
 # ready at once: the loop, in which webhooks are taken in, stood still for 20 s.
 LINES_MAX = 256
 # One picture at a time: a process that draws may take hundreds of MB and its niceness, and webhooks
-# are taken in on this machine.
-DRAWN_AT_ONCE, DRAW_WAIT_S = 1, 30.0
+# are taken in on this machine. Tenant by tenant: 100 KB may take 20 s, and who waited behind all of
+# a tenant's was refused. So it is two at most that another waits for.
+DRAWN_AT_ONCE, DRAW_WAIT_S = 1, 2 * PICTURE_S + 5.0
 # aiohttp's, of bytes that are no form.
 NO_FORM_ERRORS = (ValueError, AssertionError, RuntimeError, LookupError, HttpProcessingError)
 NO_FORM = f"not {FORM} that can be read: `curl -F file=@menu.pdf` sends it"
@@ -70,7 +73,7 @@ class Kept:
 @dataclass(slots=True)
 class Uploads:
     streams: Streams  # whose places they share
-    drawing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAWN_AT_ONCE))
+    drawing: Room = field(default_factory=lambda: Room(DRAWN_AT_ONCE))
 
     async def takes(
         self, request: web.Request, stream: Stream, upload: Upload[Any, Any, Any]
@@ -145,7 +148,7 @@ class Form:
     stream: Stream
     fields: type[Parameters]
     file: str
-    drawing: asyncio.Semaphore
+    drawing: Room
     is_kept: bool = False
     _hash: Any = field(default_factory=hashlib.sha256)
     _bytes: int = 0
@@ -226,19 +229,18 @@ class Form:
 
     async def _draw(self, pieces: AsyncIterator[bytes]) -> int:
         data = b"".join([piece async for piece in pieces])
-        try:
-            async with asyncio.timeout(DRAW_WAIT_S):
-                await self.drawing.acquire()
-        except TimeoutError:
-            raise unavailable("Other pictures are being drawn anew: come again.", 10) from None
-        try:
-            picture = await drawn_anew(whole(data))
-        except NotDrawn:
-            raise invalid(
-                [Mistake(FILE, "a picture that cannot be drawn: it is damaged, or too large")]
-            ) from None
-        finally:
-            self.drawing.release()
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(DRAW_WAIT_S):
+                    await held.enter_async_context(self.drawing.place(self.stream.user_id))
+            except TimeoutError:
+                raise unavailable("Other pictures are being drawn anew: come again.", 10) from None
+            try:
+                picture = await drawn_anew(whole(data))
+            except NotDrawn:
+                raise invalid(
+                    [Mistake(FILE, "a picture that cannot be drawn: it is damaged, or too large")]
+                ) from None
         return await self.stream.store.write(self.file, whole(picture.big))
 
 

@@ -379,3 +379,33 @@ async def test_a_form_of_nothing_but_lines_keeps_nobody_waiting(api: Door, ours:
             longest, began = max(longest, now - began), now
     assert refused == [400, 400]
     assert longest < 3.0
+
+
+def slow_picture(scans: int) -> bytes:
+    """A small file that takes long: a progressive JPEG whose last scan comes again and again."""
+    out = BytesIO()
+    Image.new("L", (6_300, 6_300), 128).save(out, "JPEG", progressive=True, quality=50)
+    data = out.getvalue()
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + b"\xff\xd9"
+
+
+async def test_slow_pictures_of_one_keep_another_waiting_for_two_of_them(
+    api: Door, ours: Client, owner: Conn, pool: Pool
+) -> None:
+    key, _ = await make_key(pool, await make_tenant(owner), PERMISSIONS)
+    theirs = Client(api.url, api.http, key)
+    slow, ended = slow_picture(15), []
+
+    async def drawn(who: str, client: Client, data: bytes) -> None:
+        made = await gives(client, data, "photo.jpg")
+        assert made.status == 201, made
+        ended.append(who)
+
+    async with asyncio.TaskGroup() as all_of_them:
+        for _ in range(4):
+            all_of_them.create_task(drawn("ours", ours, slow))
+        while not await owner.fetchval("SELECT count(*) = 4 FROM files_to_remove"):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # they all wait, but one
+        all_of_them.create_task(drawn("theirs", theirs, picture()))
+    assert ended.index("theirs") <= 2, ended

@@ -7,10 +7,17 @@ HEARD = "tests/media/test_hearing.py"
 READ = "tests/media/test_reading.py"
 CHILDREN = "tests/media/test_children.py"
 GIVEN = "tests/api/test_media.py"
+UPLOADS = "tests/api/test_uploads.py"
 FETCHING = "handlers/media/fetching.py"
 ROWS = "db/migrations/0098_media.sql"
 
 DEFENCES = (
+    Defence(
+        "media: pictures are drawn tenant by tenant",
+        "whose it is that waits",
+        (Change("ingress/api/uploads.py", "place(self.stream.user_id))", "place(object()))"),),
+        (f"{UPLOADS}::test_slow_pictures_of_one_keep_another_waiting_for_two_of_them",),
+    ),
     Defence(
         "media: a form has so many lines between its parts",
         "the count of a form's lines",
@@ -117,8 +124,8 @@ DEFENCES = (
         (
             Change(
                 "handlers/media/pictures.py",
-                "asyncio.Semaphore(CHILDREN_MAX)",
-                "asyncio.Semaphore(99)",
+                "Room(CHILDREN_MAX)",
+                "Room(99)",
             ),
         ),
         (f"{READ}::test_of_all_that_come_at_once_two_are_opened_at_a_time",),
