@@ -11,6 +11,18 @@ OWN = "handlers/agent/own_tools.py"
 
 DEFENCES = (
     Defence(
+        "tools: one that is renamed is the same",
+        "that a call is known by its tool's id too",
+        (
+            Change(
+                OWN,
+                "one.tool_name == tool.name or one.tool_id == tool.id",
+                "one.tool_name == tool.name",
+            ),
+        ),
+        (f"{TURN}::test_a_tool_that_is_renamed_meanwhile_is_the_same_tool",),
+    ),
+    Defence(
         "tools: what breaks off is not done",
         "the look at how an answer ended",
         (
