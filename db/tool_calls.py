@@ -69,6 +69,7 @@ class KnownCall:
     """Of a conversation, made by a turn."""
 
     id: ToolCallId
+    tool_id: ToolId | None  # None: it is deleted
     tool_name: str
     effect: str
     input_seq: int

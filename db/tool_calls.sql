@@ -2,8 +2,8 @@
 -- The newest $4 of them, the oldest first. What only looked something up, or was not done, leaves
 -- nothing to be told.
 SELECT * FROM (
-    SELECT c.id, c.tool_name, c.effect, c.input_seq, c.arguments_hash, c.arguments, c.status, c.error,
-           c.result, c.told
+    SELECT c.id, c.tool_id, c.tool_name, c.effect, c.input_seq, c.arguments_hash, c.arguments,
+           c.status, c.error, c.result, c.told
       FROM tool_calls c
      WHERE c.user_id = $1 AND c.conversation_id = $2 AND c.action_id IS NULL
        AND c.effect <> 'none' AND c.status IN ('calling', 'done', 'unknown')
@@ -38,8 +38,8 @@ SELECT m.id, m.tool_id, m.tool_name, m.arguments, m.chatbot_id, m.contact_id, m.
   FROM made m JOIN contacts k ON k.user_id = $1 AND k.id = m.contact_id;
 
 -- name: known_call
-SELECT c.id, c.tool_name, c.effect, c.input_seq, c.arguments_hash, c.arguments, c.status, c.error,
-       c.result, c.told
+SELECT c.id, c.tool_id, c.tool_name, c.effect, c.input_seq, c.arguments_hash, c.arguments,
+       c.status, c.error, c.result, c.told
   FROM tool_calls c
  WHERE c.user_id = $1 AND c.conversation_id = $2 AND c.input_seq = $3 AND c.tool_name = $4
    AND c.arguments_hash = $5;

@@ -130,21 +130,24 @@ class OwnTools:
         return self._called_otherwise(tool, _hash(text))
 
     def _called_otherwise(self, tool: OwnTool, arguments_hash: str) -> str | None:
-        """For the same inputs, by a run before this one that nobody heard of."""
+        """For the same inputs, by a run before this one that nobody heard of. A tool that was
+        renamed since is the same one."""
         if tool.effect == "none":
             return None
         same = [
             one
             for one in self.before
-            if one.input_seq == self.input_seq and one.tool_name == tool.name
+            if one.input_seq == self.input_seq
+            and (one.tool_name == tool.name or one.tool_id == tool.id)
         ]
-        others = [one for one in same if one.arguments_hash != arguments_hash]
-        if not others or any(one.arguments_hash == arguments_hash for one in same):
+        if not same or any(  # the ledger finds it, and knows what came of it
+            one.tool_name == tool.name and one.arguments_hash == arguments_hash for one in same
+        ):
             return None
         log.warning("tool.called_otherwise", tool_id=tool.id)
         return (
-            "error: for what the customer wrote this was called already, with other arguments, as"
-            " the system event says. It is not called again in this answer."
+            "error: for what the customer wrote this was called already, with other arguments or"
+            " under another name, as the system event says. It is not called again in this answer."
         )
 
     def _untold(self, name: str, arguments_hash: str) -> CallEnd | None:

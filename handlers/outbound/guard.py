@@ -61,6 +61,8 @@ class Outcome:
     retry_after: str | None = None
     content_type: str = ""  # without its parameters, in small letters
     is_whole: bool = True  # `text` is all of the answer
+    broke_off: Error | None = None  # behind the status: what it says is not all that it would have
+    is_packed: bool = False  # by a Content-Encoding, which nobody asked for and nobody unpacks
 
 
 class BlockedAddress(OSError):
@@ -252,7 +254,7 @@ class Outbound:
             response = await session.post(url, data=body, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:
             return Outcome(round((self._time() - began) * 1_000), error=class_of(error))
-        beginning, is_whole = await _beginning(response, kept)
+        beginning, is_whole, broke_off = await _beginning(response, kept)
         return Outcome(
             round((self._time() - began) * 1_000),
             response.status,
@@ -261,24 +263,28 @@ class Outbound:
             _retry_after(response),
             response.headers.get("Content-Type", "").partition(";")[0].strip().lower()[:100],
             is_whole,
+            broke_off,
+            response.headers.get("Content-Encoding", "identity").strip().lower() != "identity",
         )
 
 
-async def _beginning(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+async def _beginning(
+    response: aiohttp.ClientResponse, most: int
+) -> tuple[bytes, bool, Error | None]:
     """Reads to the answer's end, so that the connection can be used again, or to our limit. And
-    whether it is all of it."""
-    kept, size, ended = b"", 0, False
+    whether it is all of it, and what broke it off."""
+    kept, size, ended, broke_off = b"", 0, False, None
     try:
         while size <= ANSWER_BYTES and (piece := await response.content.readany()):
             size += len(piece)
             if len(kept) < most:
                 kept += piece[: most - len(kept)]
         ended = size <= most
-    except (aiohttp.ClientError, OSError):
-        pass  # the status has come
+    except (aiohttp.ClientError, OSError) as error:  # the status has come
+        broke_off = class_of(error)
     finally:
         response.close()  # nothing, if it was read to its end
-    return kept, ended
+    return kept, ended, broke_off
 
 
 def _storable(beginning: bytes) -> str:

@@ -60,6 +60,8 @@ def _end_of(outcome: Outcome) -> CallEnd:
         return CallEnd("failed", status, "refused", _text(outcome, REFUSAL_UNITS))
     if status >= 300:
         return CallEnd("failed", status, "redirect")
+    if outcome.broke_off is not None:  # 200 says that it began well
+        return CallEnd("unknown", status, outcome.broke_off)
     if not outcome.text and outcome.is_whole:
         return CallEnd("done", status)
     result = _text(outcome, RESULT_UNITS)
@@ -71,6 +73,8 @@ def _end_of(outcome: Outcome) -> CallEnd:
 def _text(outcome: Outcome, room: int) -> str | None:
     """None: it is neither JSON nor text."""
     kind = outcome.content_type
+    if outcome.is_packed:
+        return None
     if kind in ("", "application/json") or kind.endswith("+json"):
         text = _json(outcome)
     elif kind == "text/plain":
@@ -83,8 +87,10 @@ def _text(outcome: Outcome, room: int) -> str | None:
 
 
 def _json(outcome: Outcome) -> str | None:
-    if not outcome.is_whole:  # as a text it says something all the same, unless it broke off early
-        return outcome.text.strip() if len(outcome.text) >= KEPT_BYTES // 4 else None
+    if outcome.broke_off is not None:
+        return None
+    if not outcome.is_whole:  # we read no further: as a text it says something all the same
+        return outcome.text.strip()
     try:
         value: Any = json.loads(outcome.text, parse_constant=_none)
         return storable(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))

@@ -16,14 +16,15 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
+from aiohttp.http import HttpProcessingError
 
 from db.given_media import drop_unfinished
 from db.idempotency import Once
 from db.pool import UNAVAILABLE, Conn
 from handlers.media import giving
 from handlers.media.kinds import BYTES
-from handlers.media.pictures import DRAWN, NotDrawn, drawn_anew, whole
+from handlers.media.pictures import DRAWN, PICTURE_S, NotDrawn, drawn_anew, whole
 from handlers.media.room import Room
 from handlers.media.sendable import FILE_BYTES, FORMS, KIND_OF
 from handlers.media.sniffing import HEAD_BYTES, content_type
@@ -45,9 +46,16 @@ FILE = "file"
 FIELD_BYTES = 4 * 1024
 PARTS_MAX = 10
 FORM_BYTES = 64 * 1024  # of a form, beside its file
+# That are no content of a part: boundaries, headers, what stands before the first part. aiohttp
+# throws a preamble of any length away line by line, and megabytes of nothing but line ends stood
+# ready at once: the loop, in which webhooks are taken in, stood still for 20 s.
+LINES_MAX = 256
 # One picture at a time: a process that draws may take hundreds of MB and its niceness, and webhooks
-# are taken in on this machine.
-DRAWN_AT_ONCE, DRAW_WAIT_S = 1, 30.0
+# are taken in on this machine. Tenant by tenant: 100 KB may take 20 s, and who waited behind all of
+# a tenant's was refused. So it is two at most that another waits for.
+DRAWN_AT_ONCE, DRAW_WAIT_S = 1, 2 * PICTURE_S + 5.0
+# aiohttp's, of bytes that are no form.
+NO_FORM_ERRORS = (ValueError, AssertionError, RuntimeError, LookupError, HttpProcessingError)
 NO_FORM = f"not {FORM} that can be read: `curl -F file=@menu.pdf` sends it"
 
 
@@ -151,7 +159,7 @@ class Form:
         kept: Kept | None = None
         parts = 0
         try:
-            reader = await request.multipart()
+            reader = MultipartReader(request.headers, Lines(request.content))
             while (part := await reader.next()) is not None:
                 parts += 1
                 if parts > PARTS_MAX:
@@ -164,8 +172,7 @@ class Form:
                     kept = await self._file(part)
                 else:
                     raise invalid([Mistake(FILE, "given more than once")])
-        except (ValueError, AssertionError, RuntimeError, LookupError) as error:
-            # aiohttp's, of bytes that are no form.
+        except NO_FORM_ERRORS as error:
             log.info("upload.no_form", error=type(error).__name__)
             raise _no_form() from None
         fields = read_parameters(self.fields, {}, given, datetime.now(UTC))
@@ -237,6 +244,28 @@ class Form:
                     [Mistake(FILE, "a picture that cannot be drawn: it is damaged, or too large")]
                 ) from None
         return await self.stream.store.write(self.file, whole(picture.big))
+
+
+class Lines(StreamReader):
+    """A body as a reader of forms reads it, with so many lines between its parts."""
+
+    def __init__(self, body: StreamReader) -> None:  # nothing of its own is buffered
+        self._body, self._lines = body, 0
+
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        self._lines += 1
+        if self._lines > LINES_MAX:
+            raise ValueError("too many lines")
+        return await self._body.readline(max_line_length=max_line_length)
+
+    async def read(self, n: int = -1) -> bytes:
+        return await self._body.read(n)
+
+    def unread_data(self, data: bytes) -> None:
+        self._body.unread_data(data)
+
+    def at_eof(self) -> bool:
+        return self._body.at_eof()
 
 
 def _no_form(detail: str = NO_FORM) -> Problem:

@@ -72,11 +72,9 @@ async def file_of(client: Client, medium: int) -> tuple[int, bytes, str]:
 
 
 def files(place: Path) -> list[Path]:
-    return [
-        p
-        for p in place.rglob("*")
-        if p.is_file() and p.name != "store-id" and "seen" not in p.parts
-    ]
+    """Of tenants: beside them lies whose the store is, and who sees it."""
+    ours = [p for p in place.rglob("*") if p.is_file() and p.name != "store-id"]
+    return [p for p in ours if p.parent != place / "seen"]
 
 
 def picture(form: str = "JPEG", **more: Any) -> bytes:
@@ -329,3 +327,96 @@ async def test_it_goes_with_its_chatbot_and_with_whom_it_is_about(
     assert (await ours.delete(f"/chatbots/{of.chatbot_id}")).status == 204
     assert (await ours.get(f"/media/{menu['id']}")).status == 404
     assert (await ours.get("/media")).json["data"] == []
+
+
+async def raw(client: Client, body: bytes | AsyncIterator[bytes]) -> tuple[int, str]:
+    headers = {
+        "Authorization": f"Bearer {client.key}",
+        "Content-Type": "multipart/form-data; boundary=x",
+    }
+    url = f"{client.url}/v1/media"
+    async with client.http.post(url, data=body, headers=headers) as answer:
+        return answer.status, await answer.text()
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n" * 200_000,
+        b"\r\n" * 1_000 + PART + b"\r\n%PDF-1.4\r\n--x--\r\n",
+        b"p" * 200_000,
+        PART + b"X-A: b\r\n" * 500 + b"\r\n%PDF-1.4\r\n--x--\r\n",
+        PART + b"X-A: " + b"b" * 100_000 + b"\r\n\r\n%PDF-1.4\r\n--x--\r\n",
+        PART + b"no header\r\n\r\n%PDF-1.4\r\n--x--\r\n",
+        PART + b"\r\n%PDF-1.4\r\n--x\r\n",
+        PART + b"\r\n%PDF-1.4",
+    ],
+)
+async def test_a_form_beyond_its_bounds_is_refused(
+    ours: Client, owner: Conn, tmp_path: Path, pool: Pool, body: bytes
+) -> None:
+    status, text = await raw(ours, body)
+    assert (status, "invalid_request" in text) == (400, True), text
+    assert await owner.fetchval("SELECT count(*) FROM media") == 0
+    await remove_due_files(pool, Directory(tmp_path), Sweep[DueFile]("test"))
+    assert files(tmp_path) == []
+
+
+async def test_a_form_of_nothing_but_lines_keeps_nobody_waiting(api: Door, ours: Client) -> None:
+    """The loop that reads it takes webhooks in."""
+    refused: list[int] = []
+
+    async def lines() -> AsyncIterator[bytes]:
+        while not refused:
+            yield b"\n" * 65_536
+
+    async def floods() -> None:
+        try:
+            status, _ = await raw(ours, lines())
+            refused.append(status)
+        except aiohttp.ClientError:  # it is hung up on while it goes on
+            refused.append(400)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as all_of_them:
+        all_of_them.create_task(floods())
+        all_of_them.create_task(floods())
+        longest, began = 0.0, asyncio.get_running_loop().time()
+        while not refused:
+            await asyncio.sleep(0.01)
+            now = asyncio.get_running_loop().time()
+            longest, began = max(longest, now - began), now
+    assert refused == [400, 400]
+    assert longest < 3.0
+
+
+def slow_picture(scans: int) -> bytes:
+    """A small file that takes long: a progressive JPEG whose last scan comes again and again."""
+    out = BytesIO()
+    Image.new("L", (6_300, 6_300), 128).save(out, "JPEG", progressive=True, quality=50)
+    data = out.getvalue()
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + b"\xff\xd9"
+
+
+async def test_slow_pictures_of_one_keep_another_waiting_for_two_of_them(
+    api: Door, ours: Client, owner: Conn, pool: Pool
+) -> None:
+    key, _ = await make_key(pool, await make_tenant(owner), PERMISSIONS)
+    theirs = Client(api.url, api.http, key)
+    slow, ended = slow_picture(15), []
+
+    async def drawn(who: str, client: Client, data: bytes) -> None:
+        made = await gives(client, data, "photo.jpg")
+        assert made.status == 201, made
+        ended.append(who)
+
+    async with asyncio.TaskGroup() as all_of_them:
+        for _ in range(4):
+            all_of_them.create_task(drawn("ours", ours, slow))
+        while not await owner.fetchval("SELECT count(*) = 4 FROM files_to_remove"):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # they all wait, but one
+        all_of_them.create_task(drawn("theirs", theirs, picture()))
+    assert ended.index("theirs") <= 2, ended

@@ -7,10 +7,23 @@ HEARD = "tests/media/test_hearing.py"
 READ = "tests/media/test_reading.py"
 CHILDREN = "tests/media/test_children.py"
 GIVEN = "tests/api/test_media.py"
+UPLOADS = "tests/api/test_uploads.py"
 FETCHING = "handlers/media/fetching.py"
 ROWS = "db/migrations/0098_media.sql"
 
 DEFENCES = (
+    Defence(
+        "media: pictures are drawn tenant by tenant",
+        "whose it is that waits",
+        (Change("ingress/api/uploads.py", "place(self.stream.user_id))", "place(object()))"),),
+        (f"{UPLOADS}::test_slow_pictures_of_one_keep_another_waiting_for_two_of_them",),
+    ),
+    Defence(
+        "media: a form has so many lines between its parts",
+        "the count of a form's lines",
+        (Change("ingress/api/uploads.py", "self._lines > LINES_MAX", "False"),),
+        ("tests/api/test_uploads.py::test_a_form_of_nothing_but_lines_keeps_nobody_waiting",),
+    ),
     Defence(
         "media: files come from Meta's hosts alone",
         "the look at an address before it is asked",

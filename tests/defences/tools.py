@@ -12,6 +12,30 @@ OWN = "handlers/agent/own_tools.py"
 
 DEFENCES = (
     Defence(
+        "tools: one that is renamed is the same",
+        "that a call is known by its tool's id too",
+        (
+            Change(
+                OWN,
+                "one.tool_name == tool.name or one.tool_id == tool.id",
+                "one.tool_name == tool.name",
+            ),
+        ),
+        (f"{TURN}::test_a_tool_that_is_renamed_meanwhile_is_the_same_tool",),
+    ),
+    Defence(
+        "tools: what breaks off is not done",
+        "the look at how an answer ended",
+        (
+            Change(
+                "handlers/tools/outcome.py",
+                "outcome.broke_off is not None:  # 200",
+                "False:  # 200",
+            ),
+        ),
+        ("tests/turn/test_cut_answers.py::test_what_breaks_off_or_is_packed_is_not_certain",),
+    ),
+    Defence(
         "tools: who lost the lease calls nothing",
         "the look at the lease before a call is written down",
         (

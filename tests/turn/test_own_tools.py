@@ -463,3 +463,16 @@ async def test_old_calls_go_and_open_ones_stay(shop: Shop) -> None:
     )
     await forget_old_calls(shop.pool)
     assert [row["status"] for row in await ledger(shop)] == ["calling"]
+
+
+async def test_a_tool_that_is_renamed_meanwhile_is_the_same_tool(shop: Shop) -> None:
+    who = await shop.customer()
+    tool_id = await has_tool(shop)
+    await answers(shop, {"table": 7})
+    await lost_turn(shop, who, calls(**FRIDAY))
+    await shop.owner.execute("UPDATE tools SET name = 'reserve_table' WHERE id = $1", tool_id)
+    repeated = await again(shop, who, calls("own_reserve_table", **FRIDAY), {"reply": "See above."})
+    assert len(await arrived(shop)) == 1
+    assert "was called already" in result(repeated, -1)
+    (row,) = await ledger(shop)
+    assert (row["status"], row["told"]) == ("done", True)
