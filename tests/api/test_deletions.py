@@ -309,7 +309,7 @@ async def test_not_while_a_campaign_of_it_runs(owner: Conn, client: Client, ours
     assert refused.json["campaign_id"] == campaign
     status = await owner.fetchval("SELECT status FROM messages WHERE id = $1", message_id)
     assert (status, await sent_today(owner, ours)) == ("queued", (1, 0))
-    await owner.execute("UPDATE campaigns SET status = 'paused'")
+    await owner.execute("UPDATE campaigns SET status = 'paused', held_reason = 'person'")
     assert (await client.delete(f"/chatbots/{ours.chatbot_id}")).status == 204
 
 
