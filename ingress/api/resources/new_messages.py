@@ -26,7 +26,6 @@ MISSING = (
 class NewMessage(Body):
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [{"required": [one]} for one in ONE],
             "dependentRequired": {"caption": ["media_id"]},
         }
     )
