@@ -39,8 +39,8 @@ class TurnCalls:
 
 async def own_tools_of(turn: Turn, found: Found) -> OwnTools | None:
     """None: the chatbot has none."""
-    context, caller = found.context, turn.agent.caller
-    if not context.has_tools or caller is None:
+    context = found.context
+    if not context.has_tools or (caller := turn.agent.caller) is None:
         return None
     user_id, conversation_id = turn.claim.user_id, turn.claim.conversation_id
     # Of a turn that is repeated it is the same: it moves with what a turn has answered.
