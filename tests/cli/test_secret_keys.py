@@ -58,6 +58,11 @@ async def fill(owner: Conn, *keys: str) -> dict[str, str]:
                 " RETURNING id",
                 tenant.user_id,
             ),
+            "tools": await owner.fetchval(
+                "INSERT INTO tools (user_id, chatbot_id, name, description, parameters, url)"
+                " VALUES ($1, $2, 't', 'x', '{}', 'https://x.example') RETURNING id",
+                *(tenant.user_id, tenant.chatbot_id),
+            ),
             "apps": await owner.fetchval(
                 "INSERT INTO apps (name, app_secret, verify_token)"
                 " VALUES ('app-' || $1::text, 'enc:v1:x', 'enc:v1:x') RETURNING id",

@@ -114,6 +114,9 @@ async def people(owner: Conn, of: Tenant, bots: list[int], dice: random.Random) 
     campaign = await owner.fetchval(
         "INSERT INTO campaigns (user_id, name) VALUES ($1, 'before') RETURNING id", of.user_id
     )
+    refused = await owner.fetchval(
+        "INSERT INTO campaigns (user_id, name) VALUES ($1, 'refused') RETURNING id", of.user_id
+    )
     found = []
     for n in range(250):
         row = person(dice, bots)
@@ -129,13 +132,13 @@ async def people(owner: Conn, of: Tenant, bots: list[int], dice: random.Random) 
         id_ = await owner.fetchval(
             "INSERT INTO contacts (user_id, contact_status, tags, custom_fields, last_interaction,"
             " name, phone_number, bsuid, language, marketing_choice, marketing_choice_at,"
-            " conversation_paused, over_limit, erased_at, unreachable_at, wa_id)"
+            " conversation_paused, over_limit, erased_at, wa_id)"
             " VALUES ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6, $7, $8, $9, $10,"
             " CASE WHEN $10::text IS NOT NULL THEN now() END, $11, $12,"
-            " CASE WHEN $13::boolean THEN now() END, $14, $15) RETURNING id",
+            " CASE WHEN $13::boolean THEN now() END, $14) RETURNING id",
             of.user_id, row["status"], _json(row["tags"]), _json(row["fields"]), row["last"],
             row["name"], number_, bsuid, row["language"], row["choice"], row["paused"], row["over"],
-            row["erased"], row["unreachable"], wa_id,
+            row["erased"], wa_id,
         )  # fmt: skip
         of_bots = [bot for bot in row["bots"] if dice.random() < 0.15]
         for bot in row["bots"]:
@@ -151,6 +154,12 @@ async def people(owner: Conn, of: Tenant, bots: list[int], dice: random.Random) 
                 "INSERT INTO orders (user_id, chatbot_id, contact_id, status, created_at)"
                 " VALUES ($1, $2, $3, $4, $5)",
                 of.user_id, of.chatbot_id, id_, status, at,
+            )  # fmt: skip
+        if row["unreachable"] is not None:
+            await owner.execute(
+                "INSERT INTO campaign_recipients (user_id, campaign_id, contact_id, state, reason,"
+                " moved_at) VALUES ($1, $2, $3, 'failed', '131026', $4)",
+                of.user_id, refused, id_, row["unreachable"],
             )  # fmt: skip
         if row["campaign"] is not None:
             await owner.execute(

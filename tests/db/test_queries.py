@@ -58,6 +58,7 @@ BY_HAND = {
         "campaigns.put_up_again",
     ),
     "media_stores.note_sighting",
+    *("tool_calls.note_told", "tool_calls.put_off_call"),
     *("parked.park_items", "conversations.mark_ready", "sends.claim_sends"),
     "conversations.claim_conversations",
     *("ingest_log.lock_lanes", "ingest_log.count_deliveries", "ingest_log.remove_entries"),

@@ -30,6 +30,7 @@ __all__ = ["DEFENCES", "Change", "Defence"]
 
 ISOLATION = "db/migrations/0003_isolation.sql"
 CLAIMS = "db/migrations/0037_weights.sql"
+SENDS = "db/migrations/0130_campaigns.sql"
 RESERVES = "db/migrations/0035_contract.sql"
 COUNTS = "db/migrations/0015_plans_kept.sql"
 LIMIT_CHOICE = "db/migrations/0006_limit_choice.sql"
@@ -244,14 +245,15 @@ DEFENCES = (
         "the look for an older unsettled reply in claim_sends()",
         (
             Change(
-                CLAIMS,
+                SENDS,
                 "                  AND NOT EXISTS (\n"
                 "                      SELECT FROM public.messages e\n"
                 "                       WHERE e.user_id = m.user_id"
                 " AND e.conversation_id = m.conversation_id\n"
                 "                         AND e.direction = 'outbound'\n"
                 "                         AND e.status IN ('queued', 'sending', 'unknown')"
-                " AND e.id < m.id)\n",
+                " AND e.id < m.id\n"
+                "                         AND e.bulk <= m.bulk)\n",
             ),
         ),
         (f"{TURN_QUERIES}::test_a_reply_waits_for_the_one_before_it",),
@@ -259,7 +261,7 @@ DEFENCES = (
     Defence(
         "a token is spent once",
         "the lock of a number's row while its replies are claimed",
-        (Change(CLAIMS, "           FOR NO KEY UPDATE OF l SKIP LOCKED\n"),),
+        (Change(SENDS, "           FOR NO KEY UPDATE OF l SKIP LOCKED\n"),),
         ("tests/db/test_send_limits.py::test_a_token_that_another_claim_is_spending_is_spent",),
     ),
     Defence(
@@ -267,7 +269,7 @@ DEFENCES = (
         "the half minute that a try spends of the number's bucket",
         (
             Change(
-                CLAIMS,
+                SENDS,
                 "CASE WHEN b.holds > 0 THEN interval '30 s'",
                 "CASE WHEN false THEN interval '30 s'",
             ),

@@ -2,7 +2,7 @@
 
 from tests.defences.defence import Change, Defence
 
-CLAIMS = "db/migrations/0037_weights.sql"
+SENDS = "db/migrations/0130_campaigns.sql"
 TURN_QUERIES = "tests/db/test_turn_queries.py"
 BEFORE = "tests/turn/test_before_it_leaves.py::test_what_stops_a_reply_and_what_does_not"
 OF_WHICH = "tests/recording/test_statuses.py::test_what_a_status_says_of_which_send"
@@ -15,7 +15,7 @@ DEFENCES = (
         "those that a worker has of a tenant, against its share of the worker",
         (
             Change(
-                CLAIMS,
+                SENDS,
                 "         WHERE coalesce(r.here, 0) + d.place <= p_tenant_max\n",
                 "         WHERE d.place <= p_tenant_max\n",
             ),
@@ -27,7 +27,7 @@ DEFENCES = (
         "a tenant's running sends, in the order of claim_sends()",
         (
             Change(
-                CLAIMS,
+                SENDS,
                 "ORDER BY d.bulk, (coalesce(r.n, 0) + d.place - 1)",
                 "ORDER BY d.bulk, (d.place - 1)",
             ),
@@ -39,7 +39,7 @@ DEFENCES = (
         "SKIP LOCKED where replies are claimed",
         (
             Change(
-                CLAIMS,
+                SENDS,
                 "           AND m.status = 'queued' AND m.send_owner IS NULL\n"
                 "           FOR NO KEY UPDATE SKIP LOCKED\n",
                 "           AND m.status = 'queued' AND m.send_owner IS NULL\n"
@@ -53,7 +53,7 @@ DEFENCES = (
         "bulk in the order between tenants",
         (
             Change(
-                CLAIMS,
+                SENDS,
                 "ORDER BY d.bulk, (coalesce(r.n, 0) + d.place - 1)",
                 "ORDER BY (coalesce(r.n, 0) + d.place - 1)",
             ),
