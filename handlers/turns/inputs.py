@@ -331,8 +331,8 @@ def verdicts(found: Found) -> list[str]:
 
 def decided(found: Found) -> dict[str, Any]:
     """Of a reply that tells of a decision: outside the window a template of its own may."""
-    told = [event.data["action_id"] for event in found.events if event.kind == DECIDED]
-    return {"decided": told[-1]} if told else {}
+    told = [event.data.get("action_id") for event in found.events if event.kind == DECIDED]
+    return {"decided": told[-1]} if told and told[-1] is not None else {}
 
 
 def tells_later(event: Event, silence: str, by_human: bool, now: datetime) -> bool:

@@ -114,7 +114,7 @@ async def test_it_agrees_at_any_moment_while_counters_move(pool: Pool, owner: Ow
     [
         (
             "DELETE FROM messages WHERE direction = 'outbound'",
-            {"daily_messages_sent", "daily_overage_messages"},
+            {"daily_messages_sent", "daily_overage_messages", "daily_campaign_messages"},
         ),
         (
             "DELETE FROM messages WHERE direction = 'inbound'",
