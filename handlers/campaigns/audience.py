@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from db.audiences import Sending
 from db.campaigns import Campaign
@@ -11,8 +11,7 @@ from db.pool import Conn
 from db.templates import Template, template_fields
 from handlers.campaigns.deciding import Variant, drawn
 from handlers.campaigns.us_numbers import US_AREA_CODES
-
-MARKETING: Final = "MARKETING"
+from handlers.templates.anatomy import MARKETING
 
 
 def variants_of(campaign: Campaign) -> list[Variant]:
@@ -40,11 +39,16 @@ def sending_of(
 ) -> Sending:
     return Sending(
         chatbot_id=chatbot_id,
-        marketing=any(t.category == MARKETING for t in templates.values()),
+        marketing=is_marketing(templates),
         fields=tuple(sorted(needed(variants))),
         closed_area_codes=US_AREA_CODES,
         now=now,
     )
+
+
+def is_marketing(templates: dict[int, Template]) -> bool:
+    """Where one variant is, all are: who stopped advertising draws none."""
+    return any(one.category == MARKETING for one in templates.values())
 
 
 def needed(variants: Sequence[Variant]) -> set[str]:

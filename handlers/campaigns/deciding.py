@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from handlers.campaigns.clock import Window
+from handlers.templates.anatomy import SENDABLE
 
 Reason = Literal[
     "person", "template", "message_limit", "messaging_limit", "number", "window", "plan"
@@ -18,7 +19,6 @@ LOOK_AGAIN = timedelta(seconds=30)
 BULK_MAX = 32  # messages of a number that wait at once: so many are too late for a cancel
 SHARE = 0.7  # of a number's rate, where every template is green
 SLOW_RATE = 10.0  # a second, where one is not
-SENDABLE = "APPROVED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import structlog
 from db.campaigns import Campaign, could_start, move_campaign, read_standing, start_campaign
 from db.ids import UserId
 from db.pool import Conn
-from handlers.campaigns.deciding import LOOK_AGAIN, SENDABLE
+from handlers.campaigns.deciding import LOOK_AGAIN
 from handlers.deliveries.catalogue import CampaignPaused, CampaignStarted
 from handlers.deliveries.outbox import tell
 from handlers.plans import Feature, Plan
+from handlers.templates.anatomy import SENDABLE
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -4,7 +4,7 @@ comes first. Nobody owns a campaign, so nobody can die with one."""
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -37,7 +37,13 @@ from db.ids import ContactId, UserId
 from db.pool import Conn, Pool, tenant
 from db.templates import Template
 from db.usage import read_usage
-from handlers.campaigns.audience import drawn_for, sending_of, templates_of, variants_of
+from handlers.campaigns.audience import (
+    drawn_for,
+    is_marketing,
+    sending_of,
+    templates_of,
+    variants_of,
+)
 from handlers.campaigns.clock import Window, window_of
 from handlers.campaigns.criteria import Criteria
 from handlers.campaigns.deciding import (
@@ -66,7 +72,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 LOOK_MAX = 100  # campaigns of a look
 PIECE = 2_000  # people fixed in a transaction: some tenths of a second
 END_PIECE = 5_000
-MARKETING: Final = "MARKETING"
 
 
 async def step_campaigns(pool: Pool, sweep: Sweep[Due]) -> None:
@@ -108,8 +113,9 @@ async def _fix(conn: Conn, user_id: UserId, campaign: Campaign) -> None:
     after = campaign.fixed_upto or 0
     audience = criteria.audience(campaign.started_at)
     people, last = await piece(conn, user_id, audience, sending, (campaign.id, after, PIECE))
-    counts = await count_states(conn, user_id, campaign.id)
-    room = None if criteria.limit is None else criteria.limit - counts.get("pending", 0)
+    room = criteria.limit
+    if room is not None:
+        room -= (await count_states(conn, user_id, campaign.id)).get("pending", 0)
     rows: list[Fixed] = []
     for one in people:
         if room is not None and room <= 0:
@@ -134,10 +140,10 @@ def _fixed(
     place = drawn_for(variants, one.id, campaign.id)
     variant = variants[place]
     template = templates.get(variant.template_id)
-    values = of_contact(one.name, one.phone_number, one.custom_fields)
-    made = None if template is None else render(template, variant.parameters, values)
     if one.reason is not None:
         return Fixed(contact_id=one.id, reason=one.reason, variant=place, params=None)
+    values = of_contact(one.name, one.phone_number, one.custom_fields)
+    made = None if template is None else render(template, variant.parameters, values)
     if not isinstance(made, Rendered):
         return Fixed(contact_id=one.id, reason="missing_parameter", variant=place, params=None)
     params = {"components": made.components, "text": made.text}
@@ -250,7 +256,7 @@ async def _queue(
     chatbot_id = campaign.chatbot_id
     assert chatbot_id is not None, "without a chatbot it is held"
     templates = await templates_of(conn, user_id, variants)
-    marketing = any(t.category == MARKETING for t in templates.values())
+    marketing = is_marketing(templates)
     people = sorted({one.contact_id for one in rows if one.contact_id is not None})
     why = await suppressed(conn, user_id, people, chatbot_id, marketing=marketing)
     skipped = [(one.id, _reason(one, why)) for one in rows]
